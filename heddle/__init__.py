@@ -1,0 +1,1 @@
+"""Command line, composition, and the laptop runtime."""

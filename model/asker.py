@@ -1,0 +1,36 @@
+"""Who asks for a resource: only what can matter for what they get."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from model.services import Locality
+
+
+class Capture(StrEnum):
+    """How traffic reaches the sidecar. REDIRECT: by iptables, with its original destination. EXPLICIT: the
+    application calls an HTTP proxy, and each inbound port is a listener of its own (the loopback mode)."""
+
+    REDIRECT = "redirect"
+    EXPLICIT = "explicit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """A sidecar, as far as resources depend on it.
+
+    `address` is the workload's own address; `application_address` where the application listens (EXPLICIT only, else '').
+    `vhds`: route tables come without their virtual hosts, which are asked for by VHDS (delta streams); else joined.
+    """
+
+    namespace: str
+    pod: str
+    service_account: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    locality: Locality = field(default_factory=Locality)
+    address: str = ""
+    capture: Capture = Capture.REDIRECT
+    application_address: str = ""
+    vhds: bool = True

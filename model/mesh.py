@@ -1,0 +1,67 @@
+"""The mesh as one immutable snapshot, indexed for the questions translators ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from model.identity import SpiffeId
+from model.pods import Pod
+from model.policies import AuthorizationPolicy, PeerAuthentication
+from model.routing import VirtualService
+from model.services import Endpoint, Protocol, Service
+from model.settings import MeshSettings
+from model.traffic import DestinationRule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboundPort:
+    """A port of a workload that a Service or a container declares. UDP ports are left out."""
+
+    number: int
+    protocol: Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Mesh:
+    """Everything in force at one instant. Two snapshots share the values that did not change (same objects),
+    so that "did this change" is mostly an identity test.
+
+    Keys: hosts are fully qualified and in lower case; `virtual_services` and `destination_rules` are keyed by
+    the host as the object has it, which may be a wildcard (`*.shop.svc.cluster.local`, `*`), each list oldest
+    first; pods by (namespace, name); policies by namespace. Every mapping is in the order of its keys.
+    """
+
+    settings: MeshSettings = field(default_factory=MeshSettings)
+    services: Mapping[str, Service] = field(default_factory=dict)
+    endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+    identities: Mapping[str, frozenset[SpiffeId]] = field(default_factory=dict)
+    """The identities of the meshed endpoints behind each host."""
+    hosts_on_port: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Which services have that port (UDP ports left out), sorted."""
+    pods: Mapping[tuple[str, str], Pod] = field(default_factory=dict)
+    inbound_ports: Mapping[tuple[str, str], tuple[InboundPort, ...]] = field(default_factory=dict)
+    """The declared ports of each pod, by number."""
+    virtual_services: Mapping[str, tuple[VirtualService, ...]] = field(default_factory=dict)
+    """Those that apply to sidecars (gateway `mesh`)."""
+    destination_rules: Mapping[str, tuple[DestinationRule, ...]] = field(default_factory=dict)
+    peer_authentications: Mapping[str, tuple[PeerAuthentication, ...]] = field(default_factory=dict)
+    authorization_policies: Mapping[str, tuple[AuthorizationPolicy, ...]] = field(default_factory=dict)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts of all services, sorted (the assembler keeps `services` in that order)."""
+        return tuple(self.services)
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """All Service ports but UDP's, sorted."""
+        return tuple(self.hosts_on_port)
+
+    @property
+    def routed_hosts(self) -> tuple[str, ...]:
+        """The hosts of all VirtualServices as they stand there, sorted."""
+        return tuple(self.virtual_services)
+
+
+EMPTY = Mesh()

@@ -1,0 +1,1 @@
+"""The wire: a fast encoder for Envoy's messages and the discovery envelope."""

@@ -1,0 +1,157 @@
+"""Tokens of pods, shaped as Kubernetes' projected service account tokens: who calls, bound to one pod.
+
+Source: kubernetes/enhancements KEP-1205 (bound service account tokens) and RFC 7519.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from model.identity import SpiffeId
+
+AUDIENCE = "heddle"
+ALGORITHM = "ES256"
+MAX_TOKEN_BYTES = 8 * 1024
+"""Several times what Kubernetes makes; checked before anything is parsed."""
+
+CLOCK_SKEW = timedelta(minutes=1)
+"""How far the issuer's clock may be ahead of ours. A token's end gets no such grace."""
+
+_SUBJECT_PREFIX = "system:serviceaccount:"
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+_UID = re.compile(r"[A-Za-z0-9-]{1,128}")
+
+
+class TokenRefused(Exception):
+    """The caller's token is not accepted. `str()` is one text for every cause, fit to be sent to the caller.
+
+    `reason` is for logs alone: it says which check failed and quotes nothing of the token.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("the token was not accepted")
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """The pod that a token was made for, and the service account it runs as.
+
+    Whether a pod of that uid still exists is for whoever knows the pods to check.
+    Raises ValueError if a part is not of the form Kubernetes gives it.
+    """
+
+    namespace: str
+    service_account: str
+    pod_name: str
+    pod_uid: str
+
+    def __post_init__(self) -> None:
+        if not _LABEL.fullmatch(self.namespace):
+            raise ValueError("the namespace is no DNS label")
+        for name in (self.service_account, self.pod_name):
+            if len(name) > 253 or not _SUBDOMAIN.fullmatch(name):
+                raise ValueError("the service account or the pod has no DNS name")
+        if not _UID.fullmatch(self.pod_uid):
+            raise ValueError("the pod has no uid")
+
+    def identity(self, trust_domain: str) -> SpiffeId:
+        """The SPIFFE id of the caller. It comes from the token alone."""
+        return SpiffeId(trust_domain=trust_domain, namespace=self.namespace, service_account=self.service_account)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenKeys:
+    """The public keys of one issuer, by key id. Only P-256 keys verify anything."""
+
+    issuer: str
+    by_id: Mapping[str, ec.EllipticCurvePublicKey]
+
+
+def verify_token(text: str, *, keys: TokenKeys, now: datetime, audience: str = AUDIENCE) -> Caller:
+    """Who calls: the token is signed by one of `keys`, in force at `now`, for `audience`, bound to a pod.
+
+    Raises TokenRefused for everything else. `now` is aware.
+    """
+    if len(text) > MAX_TOKEN_BYTES:
+        raise TokenRefused(f"longer than {MAX_TOKEN_BYTES} bytes")
+    if not text.isascii():
+        raise TokenRefused("not ASCII")
+    claims = _verified_claims(text, keys, audience)
+    _check_times(claims, now)
+    return _caller(claims)
+
+
+def _verified_claims(text: str, keys: TokenKeys, audience: str) -> Mapping[str, object]:
+    try:
+        key_id = jwt.get_unverified_header(text).get("kid")
+        key = keys.by_id.get(key_id) if isinstance(key_id, str) else None
+        if key is None:
+            raise TokenRefused("signed by no known key")
+        return jwt.decode(
+            text,
+            key,
+            algorithms=[ALGORITHM],
+            audience=audience,
+            issuer=keys.issuer,
+            # The times are compared with the clock that was passed in, not with the library's.
+            options={
+                "require": ["iss", "sub", "aud", "exp", "iat", "nbf"],
+                "verify_exp": False,
+                "verify_nbf": False,
+                "verify_iat": False,
+            },
+        )
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+        # Only the kind of error: some texts of the library quote the token. The cause would carry them along.
+        raise TokenRefused(f"not verified: {type(error).__name__}") from None
+
+
+def _check_times(claims: Mapping[str, object], now: datetime) -> None:
+    if now.tzinfo is None:
+        raise ValueError("an instant without a time zone")
+    seconds = now.timestamp()
+    if seconds >= _seconds(claims, "exp"):
+        raise TokenRefused("expired")
+    if seconds + CLOCK_SKEW.total_seconds() < max(_seconds(claims, "nbf"), _seconds(claims, "iat")):
+        raise TokenRefused("not yet in force")
+
+
+def _seconds(claims: Mapping[str, object], name: str) -> int:
+    match claims.get(name):
+        case bool():
+            raise TokenRefused(f"{name} is no number of seconds")
+        case int(value):
+            return value
+        case _:
+            raise TokenRefused(f"{name} is no number of seconds")
+
+
+def _caller(claims: Mapping[str, object]) -> Caller:
+    match claims.get("kubernetes.io"):
+        case {
+            "namespace": str(namespace),
+            "serviceaccount": {"name": str(service_account)},
+            "pod": {"name": str(pod_name), "uid": str(pod_uid)},
+        }:
+            pass
+        case _:
+            raise TokenRefused("not bound to a pod")
+    if claims.get("sub") != f"{_SUBJECT_PREFIX}{namespace}:{service_account}":
+        raise TokenRefused("the subject is not the service account")
+    try:
+        return Caller(namespace=namespace, service_account=service_account, pod_name=pod_name, pod_uid=pod_uid)
+    except ValueError as error:
+        raise TokenRefused(str(error)) from None
+
+
+def to_subject(caller: Caller) -> str:
+    """`system:serviceaccount:NAMESPACE:NAME`."""
+    return f"{_SUBJECT_PREFIX}{caller.namespace}:{caller.service_account}"

@@ -1,0 +1,1 @@
+"""Pure functions from the model to Envoy's messages: same input, same bytes."""
