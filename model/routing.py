@@ -27,11 +27,25 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeaderChanges:
-    """`set` replaces, `add` appends, `remove` deletes; names in lower case. Values are literal text: a '%' is a '%'."""
+class HeaderFormat:
+    """A header value with commands that the proxy fills in (`%REQ(x-user)%@%PROTOCOL%`); `%%` is a '%'.
 
-    set: tuple[tuple[str, str], ...] = ()
-    add: tuple[tuple[str, str], ...] = ()
+    The parser has checked every command, so it goes to Envoy as it is.
+    """
+
+    format: str
+
+
+HeaderValue: TypeAlias = str | HeaderFormat
+"""Literal text, in which a '%' is a '%', or a format."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderChanges:
+    """`set` replaces, `add` appends, `remove` deletes; names in lower case."""
+
+    set: tuple[tuple[str, HeaderValue], ...] = ()
+    add: tuple[tuple[str, HeaderValue], ...] = ()
     remove: tuple[str, ...] = ()
 
 
@@ -107,13 +121,15 @@ class RetryPolicy:
     """How often, and how quickly, a failed request is sent again.
 
     `attempts` counts retries: one call makes at most `attempts + 1` requests; 0 turns retries off.
-    `per_try_timeout` None leaves the route's own timeout in force. `retry_on` is Envoy's list of conditions, '' the default.
+    `per_try_timeout` None leaves the route's own timeout in force. `retry_on` is Envoy's list of conditions, '' the default;
+    `retriable_status_codes` are the codes that its condition of this name means.
     Source: Istio HTTPRetry.
     """
 
     attempts: int
     per_try_timeout: timedelta | None = None
     retry_on: str = ""
+    retriable_status_codes: tuple[int, ...] = ()
     backoff: timedelta | None = None
     remote_localities: bool = False
     ignore_previous_hosts: bool = True

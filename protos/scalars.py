@@ -92,9 +92,7 @@ ENCODERS: Mapping[str, Callable[[Any], bytes]] = {
 }
 """How a value of each scalar type is written after its key; strings and bytes carry their length."""
 
-INLINE: frozenset[str] = frozenset(
-    {bp.TYPE_ENUM, bp.TYPE_INT32, bp.TYPE_INT64, bp.TYPE_UINT32, bp.TYPE_UINT64}
-)
+INLINE: frozenset[str] = frozenset({bp.TYPE_ENUM, bp.TYPE_INT32, bp.TYPE_INT64, bp.TYPE_UINT32, bp.TYPE_UINT64})
 """The types whose small values are just `VARINTS[value]`."""
 
 
@@ -148,7 +146,7 @@ def duration(value: timedelta) -> bytes:
 
     Raises ValueError beyond the 10,000 years that the type allows. A negative span with a fraction is
     written as duration.proto asks, both parts negative, where the library writes -0.5 s as 0.5 s; and
-    spans over 285 years keep their microseconds, where the library rounds them through a float.
+    centuries keep their microseconds, where the library loses them in a float.
     """
     seconds, micros = value.days * 86_400 + value.seconds, value.microseconds
     if seconds < 0 and micros:

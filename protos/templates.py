@@ -24,9 +24,7 @@ class _Template(NamedTuple):
 class _Templates(dict[Any, _Template]):
     def __missing__(self, cls: type[bp.Message]) -> _Template:
         defaults = {name: default() for name, default in metadata(cls).default_gen.items()}
-        containers = tuple(
-            (name, type(value)) for name, value in defaults.items() if isinstance(value, list | dict)
-        )
+        containers = tuple((name, type(value)) for name, value in defaults.items() if isinstance(value, list | dict))
         template = self[cls] = _Template({**defaults, "_unknown_fields": b""}, containers)
         return template
 
@@ -45,13 +43,12 @@ def new(cls: Callable[P, M], *args: P.args, **fields: P.kwargs) -> M:
     if args:
         raise TypeError("fields are given by name")
     template = _TEMPLATES[cls]
-    message: M = object.__new__(cls)  # type: ignore[arg-type]  # a class is passed, typed as its constructor
-    values = message.__dict__
-    values.update(template.defaults)
+    values = template.defaults | fields
     for name, container in template.containers:
         if name not in fields:
             values[name] = container()
-    values.update(fields)
     if len(values) != len(template.defaults):
         raise TypeError(f"{cls} has no field {', '.join(fields.keys() - template.defaults.keys())}")
+    message: M = object.__new__(cls)  # type: ignore[arg-type]  # a class is passed, typed as its constructor
+    message.__dict__ = values
     return message

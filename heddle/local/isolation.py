@@ -24,6 +24,7 @@ from heddle.local.programs import REQUIRED, find_program
 _VARIABLE: Final = "HEDDLE_MESH_PROCESS"
 _MESH: Final = Namespace.NETWORK | Namespace.MOUNT | Namespace.PID | Namespace.UTS | Namespace.IPC
 
+
 class Isolation(Enum):
     """What separates a mesh from its host, best first."""
 
@@ -69,7 +70,7 @@ def probe(wanted: Isolation | None = None) -> Probe:
     Raises IsolationRefused if `wanted` does not work here. Forks, so call it before threads are started.
     """
     candidates = (wanted,) if wanted else (Isolation.ROOT, Isolation.USER_NAMESPACE)
-    reasons = []
+    reasons: list[str] = []
     for candidate in candidates:
         failure = _failure_of(candidate)
         if failure is None:

@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from model.identity import SpiffeId
 from sds.authority import (
     INTERMEDIATE_LIFE,
+    SIGNER_KEY_USAGE,
     Authority,
     NewAuthority,
     create_authority,
@@ -17,7 +19,8 @@ from sds.authority import (
     trust_domain_of,
 )
 from sds.certificate_policy import LONGEST_LIFE
-from sds.signing import issue_workload
+from sds.keyfiles import new_key
+from sds.signing import LEAF_KEY_USAGE, issue_workload
 
 
 def test_both_signers_are_signing_certificates_of_the_trust_domain(new_authority: NewAuthority) -> None:
@@ -107,5 +110,33 @@ def test_parts_that_do_not_belong_together_are_refused(new_authority: NewAuthori
 
 def test_a_leaf_is_no_signer(new_authority: NewAuthority, now: datetime, identity: SpiffeId) -> None:
     svid = issue_workload(new_authority.authority, identity=identity, now=now, life=timedelta(hours=1))
-    with pytest.raises(ValueError, match="no signing certificate"):
+    with pytest.raises(ValueError, match="not marked as an authority"):
         trust_domain_of(x509.load_pem_x509_certificate(svid.certificate_chain))
+
+
+@pytest.mark.parametrize(
+    ("uri", "ca", "usage", "usage_critical", "reason"),
+    [
+        ("spiffe://mesh.example", False, SIGNER_KEY_USAGE, True, "not marked as an authority"),
+        ("spiffe://mesh.example", True, LEAF_KEY_USAGE, True, "key usage"),
+        ("spiffe://mesh.example", True, SIGNER_KEY_USAGE, False, "key usage"),
+        ("spiffe://mesh.example/ns/shop/sa/users", True, SIGNER_KEY_USAGE, True, "trust domain"),
+        ("https://mesh.example", True, SIGNER_KEY_USAGE, True, "exactly one URI"),
+    ],
+)
+def test_what_is_no_signer(
+    now: datetime, uri: str, ca: bool, usage: x509.KeyUsage, usage_critical: bool, reason: str
+) -> None:
+    key = new_key()
+    nobody = x509.Name([])
+    certificate = (
+        x509.CertificateBuilder(nobody, nobody, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .add_extension(usage, critical=usage_critical)
+        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    with pytest.raises(ValueError, match=reason):
+        trust_domain_of(certificate)

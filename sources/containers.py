@@ -1,0 +1,173 @@
+"""Containers and their probes, as pods and pod templates list them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from types import MappingProxyType
+
+from model.pods import (
+    Container,
+    ContainerPort,
+    EnvFrom,
+    EnvVar,
+    Exec,
+    FieldPath,
+    HttpGet,
+    KeyOf,
+    Literal,
+    Probe,
+    TcpSocket,
+)
+from model.problem_codes import ProblemCode
+from sources import ignored_fields
+from sources.fields import Fields
+from sources.kubernetes_names import is_dns_label
+from sources.services import parse_port_reference
+
+_KEY_SOURCES: Mapping[str, str] = MappingProxyType({"configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"})
+_ALL_SOURCES: Mapping[str, str] = MappingProxyType({"configMapRef": "ConfigMap", "secretRef": "Secret"})
+
+
+def parse_containers(spec: Fields, name: str) -> tuple[Container, ...]:
+    """The containers in one list of a pod's spec."""
+    found: list[Container] = []
+    for fields in spec.each(name):
+        container = _parse_container(fields)
+        if any(other.name == container.name for other in found):
+            message = f"the container name {container.name!r} stands twice"
+            fields.problem(ProblemCode.INVALID_NAME, message, "Give each container its own name.", field="name")
+        found.append(container)
+    return tuple(found)
+
+
+def _parse_container(fields: Fields) -> Container:
+    name = fields.required_text("name")
+    if name and not is_dns_label(name):
+        message = f"{name[:80]!r} is no name for a container"
+        fix = "Use up to 63 lower-case letters, digits and '-'."
+        fields.problem(ProblemCode.INVALID_NAME, message, fix, field="name")
+    container = Container(
+        name=name,
+        image=fields.text("image"),
+        command=fields.texts("command"),
+        args=fields.texts("args"),
+        working_dir=fields.text("workingDir"),
+        env=tuple(variable for entry in fields.each("env") if (variable := _parse_variable(entry))),
+        env_from=tuple(source for entry in fields.each("envFrom") for source in _parse_all_of(entry)),
+        ports=tuple(port for entry in fields.each("ports") if (port := _parse_port(entry))),
+        readiness=_parse_probe(fields, "readinessProbe"),
+        liveness=_parse_probe(fields, "livenessProbe"),
+        startup=_parse_probe(fields, "startupProbe"),
+    )
+    fields.later("lifecycle", "restartPolicy")
+    fields.finish(ignored_fields.CONTAINER)
+    return container
+
+
+def _parse_variable(fields: Fields) -> EnvVar | None:
+    name = fields.required_text("name")
+    text = fields.text("value")
+    source = fields.child("valueFrom")
+    fields.finish()
+    if source is None:
+        return EnvVar(name=name, value=Literal(value=text))
+    if text:
+        fields.problem(ProblemCode.INVALID_VALUE, "value and valueFrom exclude each other", "Remove one.", field="value")
+    value: FieldPath | KeyOf | None = None
+    reference = source.child("fieldRef")
+    if reference is not None:
+        value = FieldPath(path=reference.required_text("fieldPath"))
+        reference.finish(ignored_fields.FIELD_REF)
+    for key, kind in _KEY_SOURCES.items():
+        reference = source.child(key)
+        if reference is not None:
+            value = KeyOf(
+                kind=kind,
+                name=reference.required_text("name"),
+                key=reference.required_text("key"),
+                optional=reference.boolean("optional"),
+            )
+            reference.finish()
+    source.later("resourceFieldRef", "fileKeyRef")
+    source.finish()
+    return EnvVar(name=name, value=value) if value is not None else None
+
+
+def _parse_all_of(fields: Fields) -> tuple[EnvFrom, ...]:
+    prefix = fields.text("prefix")
+    found = []
+    for key, kind in _ALL_SOURCES.items():
+        reference = fields.child(key)
+        if reference is not None:
+            name, optional = reference.required_text("name"), reference.boolean("optional")
+            found.append(EnvFrom(kind=kind, name=name, prefix=prefix, optional=optional))
+            reference.finish()
+    fields.finish()
+    return tuple(found)
+
+
+def _parse_port(fields: Fields) -> ContainerPort | None:
+    number = fields.integer("containerPort", minimum=1, maximum=65535) if fields.required("containerPort") else None
+    name = fields.text("name")
+    protocol = fields.choice("protocol", ("TCP", "UDP", "SCTP"), "TCP")
+    fields.finish(ignored_fields.CONTAINER_PORT)
+    return ContainerPort(number=number, name=name, protocol=protocol) if number is not None else None
+
+
+def _parse_probe(container: Fields, name: str) -> Probe | None:
+    fields = container.child(name)
+    if fields is None:
+        return None
+    check = _parse_check(fields)
+    fields.later("grpc")
+    probe = None
+    delay, period = _seconds(fields, "initialDelaySeconds", 0, 0), _seconds(fields, "periodSeconds", 10, 1)
+    timeout = _seconds(fields, "timeoutSeconds", 1, 1)
+    successes = fields.integer("successThreshold", default=1, minimum=1)
+    failures = fields.integer("failureThreshold", default=3, minimum=1)
+    if check is not None:
+        probe = Probe(
+            check=check,
+            initial_delay=delay,
+            period=period,
+            timeout=timeout,
+            success_threshold=successes,
+            failure_threshold=failures,
+        )
+    elif not fields.has("grpc"):
+        message = f"{name} says nothing to check"
+        container.problem(ProblemCode.MISSING_FIELD, message, "Add httpGet, tcpSocket or exec.", field=name)
+    fields.finish(ignored_fields.PROBE)
+    return probe
+
+
+def _seconds(fields: Fields, name: str, default: int, minimum: int) -> timedelta:
+    return timedelta(seconds=fields.integer(name, default=default, minimum=minimum, maximum=10**8))
+
+
+def _parse_check(fields: Fields) -> HttpGet | TcpSocket | Exec | None:
+    check: HttpGet | TcpSocket | Exec | None = None
+    get, socket, command = fields.child("httpGet"), fields.child("tcpSocket"), fields.child("exec")
+    if get is not None:
+        port = parse_port_reference(get, "port") if get.required("port") else None
+        scheme = get.choice("scheme", ("HTTP", "HTTPS"), "HTTP")
+        path, headers = get.text("path", "/") or "/", tuple(_parse_header(each) for each in get.each("httpHeaders"))
+        get.later("host")
+        get.finish(ignored_fields.HTTP_GET)
+        check = HttpGet(port=port, path=path, scheme=scheme, headers=headers) if port else None
+    if socket is not None:
+        port = parse_port_reference(socket, "port") if socket.required("port") else None
+        socket.later("host")
+        socket.finish()
+        check = TcpSocket(port=port) if port else None
+    if command is not None:
+        check = Exec(command=command.texts("command"))
+        command.finish()
+    return check
+
+
+def _parse_header(fields: Fields) -> tuple[str, str]:
+    name, value = fields.required_text("name"), fields.text("value")
+    fields.finish()
+    return name, value

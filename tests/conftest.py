@@ -1,0 +1,11 @@
+"""What all tests share: fixed seeds and no deadlines in properties (a slow machine is no bug)."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("bounded", derandomize=True, deadline=None, max_examples=100)
+settings.register_profile("soak", deadline=None, max_examples=10_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "bounded"))

@@ -1,0 +1,98 @@
+"""Names parse back to what printed them, and nothing else parses."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.identity import SpiffeId, parse_spiffe_id
+from model.names import (
+    InboundCluster,
+    OutboundCluster,
+    RouteTable,
+    VirtualHostName,
+    parse_cluster_name,
+    parse_route_table,
+    parse_virtual_host_name,
+    to_fqdn,
+)
+
+ports = st.integers(1, 65535)
+labels = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
+hosts = st.lists(labels, min_size=1, max_size=5).map(".".join)
+segments = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,30}", fullmatch=True)
+
+
+@given(ports, st.one_of(st.just(""), labels), hosts)
+def test_outbound_cluster_round_trip(port: int, subset: str, host: str) -> None:
+    name = OutboundCluster(port=port, subset=subset, host=host)
+    assert parse_cluster_name(str(name)) == name
+
+
+@given(ports)
+def test_inbound_cluster_and_route_table_round_trip(port: int) -> None:
+    assert parse_cluster_name(str(InboundCluster(port=port))) == InboundCluster(port=port)
+    assert parse_route_table(str(RouteTable(port=port))) == RouteTable(port=port)
+
+
+@given(ports, st.one_of(hosts, st.just("*"), hosts.map("*.{}".format)))
+def test_virtual_host_round_trip(port: int, host: str) -> None:
+    name = VirtualHostName(port=port, host=host)
+    assert parse_virtual_host_name(str(name)) == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "outbound", "outbound|80|v1", "outbound|0||a", "outbound|080||a", "outbound|65536||a", "outbound|80||",
+     "inbound|80|x|", "inbound|x||", "PassthroughCluster", "outbound|٨٠||a", "outbound|1|2|3|4"],
+)  # fmt: skip
+def test_no_cluster_name(text: str) -> None:
+    with pytest.raises(ValueError, match=r"port|names no cluster"):
+        parse_cluster_name(text)
+
+
+@pytest.mark.parametrize("text", ["", "80", "80/a", "80/a:81", "/a:80", "80/:80", "x/a:x", "a:80", "0/a:0"])
+def test_no_virtual_host_name(text: str) -> None:
+    with pytest.raises(ValueError, match=r"port|names no virtual host"):
+        parse_virtual_host_name(text)
+
+
+@given(segments, segments)
+def test_spiffe_id_round_trip(namespace: str, account: str) -> None:
+    identity = SpiffeId(namespace=namespace, service_account=account)
+    assert parse_spiffe_id(str(identity)) == identity
+
+
+@given(st.text(max_size=60))
+def test_a_spiffe_id_that_parses_prints_the_same(text: str) -> None:
+    for candidate in (text, f"spiffe://{text}", f"spiffe://cluster.local/ns/{text}/sa/{text}"):
+        try:
+            identity = parse_spiffe_id(candidate)
+        except ValueError:
+            continue
+        assert str(identity) == candidate
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["spiffe://a/ns/../sa/x", "spiffe://a/ns/x/sa/", "spiffe://A/ns/x/sa/y", "spiffe://a:1/ns/x/sa/y", "http://a/ns/x/sa/y",
+     "spiffe://a/ns/x/sa/y/", "spiffe://a/ns/x/sa/y?z", "spiffe://a/ns/%41/sa/y", "spiffe://a/ns/x/sa/" + "y" * 2048],
+)  # fmt: skip
+def test_no_spiffe_id(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_spiffe_id(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("users", "users.shop.svc.cluster.local"),
+        ("Users", "users.shop.svc.cluster.local"),
+        ("users.other", "users.other"),
+        ("*.example.com", "*.example.com"),
+        ("*", "*"),
+    ],
+)
+def test_short_names_mean_the_objects_namespace(host: str, expected: str) -> None:
+    assert to_fqdn(host, "shop") == expected

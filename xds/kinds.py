@@ -1,0 +1,57 @@
+"""The types of resources Heddle serves, and in what order: data, in this one place.
+
+Source: the xDS protocol, "Eventual consistency considerations" and "Deleting resources".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from protos import type_urls
+
+
+class Removal(Enum):
+    """When a client is told that a resource is gone.
+
+    AT_ONCE: with whatever else changed. LAST: once nothing that the client holds names it. NEVER: the client drops
+    it by itself, with what named it; Envoy is stuck warming without a secret, and keeps the hosts of a removed
+    assignment.
+    """
+
+    AT_ONCE = "at once"
+    LAST = "last"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """How one type is served.
+
+    `scoped`: a subscription may be to everything in scope, without names. `complete`: a state-of-the-world
+    response holds all resources, and one left out is gone. `routes`: it may name clusters, so that it waits until
+    the client has them. `absent_by_alias`: a name that does not exist is answered by itself, as its own alias.
+    """
+
+    type_url: str
+    scoped: bool = False
+    complete: bool = False
+    routes: bool = False
+    removal: Removal = Removal.AT_ONCE
+    absent_by_alias: bool = False
+
+
+CLUSTER = Kind(type_url=type_urls.CLUSTER, scoped=True, complete=True, removal=Removal.LAST)
+ENDPOINT = Kind(type_url=type_urls.ENDPOINT, removal=Removal.NEVER)
+SECRET = Kind(type_url=type_urls.SECRET, removal=Removal.NEVER)
+LISTENER = Kind(type_url=type_urls.LISTENER, scoped=True, complete=True, routes=True)
+ROUTE = Kind(type_url=type_urls.ROUTE, routes=True, removal=Removal.LAST)
+VIRTUAL_HOST = Kind(type_url=type_urls.VIRTUAL_HOST, scoped=True, routes=True, absent_by_alias=True)
+
+PUSH_ORDER = (SECRET, CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST)
+"""Make before break: a resource is sent before what names it."""
+
+REMOVAL_ORDER = (ROUTE, CLUSTER)
+"""What is removed after everything of PUSH_ORDER has been acknowledged."""
+
+KINDS = {kind.type_url: kind for kind in PUSH_ORDER}

@@ -1,0 +1,146 @@
+"""Results that are good for as long as what they read from the mesh, and from the asker, has not changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeAlias, TypeVar
+
+from model.asker import Asker
+from model.changes import Slot, changed_slots
+from model.mesh import Mesh
+from model.view import Reads, View, still_holds, view_of
+
+T = TypeVar("T")
+Subject: TypeAlias = tuple[str, str]
+"""A type URL and a name."""
+Attributes: TypeAlias = tuple[str, ...]
+
+
+class KnownAsker:
+    """An asker whose attributes can be looked up by, which is what makes alike sidecars share a result."""
+
+    __slots__ = ("_values", "asker")
+
+    def __init__(self, asker: Asker) -> None:
+        self.asker = asker
+        self._values: dict[Attributes, tuple[Hashable, ...]] = {}
+
+    def values(self, attributes: Attributes) -> tuple[Hashable, ...]:
+        """The asker's values of these attributes."""
+        found = self._values.get(attributes)
+        if found is None:
+            found = self._values[attributes] = tuple(_hashable(getattr(self.asker, name)) for name in attributes)
+        return found
+
+
+@dataclass(slots=True, eq=False)
+class _Variant(Generic[T]):
+    subject: Subject
+    key: tuple[Attributes, tuple[Hashable, ...]]
+    reads: Reads
+    value: T
+    fresh: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class _Entry(Generic[T]):
+    attributes: dict[Attributes, int] = field(default_factory=dict)
+    """Which attributes of the asker variants read, and how many variants read just those."""
+    variants: dict[tuple[Attributes, tuple[Hashable, ...]], _Variant[T]] = field(default_factory=dict)
+
+
+class ReadMemo(Generic[T]):
+    """At most `limit` results; the subjects that are older go first, and count as changed at the next `advance`."""
+
+    __slots__ = ("_entries", "_evicted", "_limit", "_mesh", "_readers", "_size")
+
+    def __init__(self, *, mesh: Mesh, limit: int) -> None:
+        self._mesh = mesh
+        self._limit = limit
+        self._size = 0
+        self._entries: dict[Subject, _Entry[T]] = {}
+        self._readers: dict[Slot, set[_Variant[T]]] = {}
+        self._evicted: set[Subject] = set()
+
+    def __len__(self) -> int:
+        return self._size
+
+    def advance(self, mesh: Mesh) -> frozenset[Subject]:
+        """Makes `mesh` the present snapshot; the subjects whose results may differ in it, for some asker."""
+        stale, self._evicted = self._evicted, set()
+        for slot in changed_slots(self._mesh, mesh):
+            for variant in self._readers.get(slot, ()):
+                if variant.fresh:
+                    variant.fresh = False
+                    stale.add(variant.subject)
+        self._mesh = mesh
+        return frozenset(stale)
+
+    def get(self, subject: Subject, asker: KnownAsker, build: Callable[[View, T | None], T]) -> T:
+        """The result for this asker. `build` gets the result that was good before, to fall back on, or None."""
+        before: _Variant[T] | None = None
+        entry = self._entries.get(subject)
+        if entry is not None:
+            for attributes in entry.attributes:
+                variant = entry.variants.get((attributes, asker.values(attributes)))
+                if variant is None:
+                    continue
+                if variant.fresh:
+                    return variant.value
+                before = variant
+        if before is not None and still_holds(before.reads, self._mesh, asker.asker):
+            before.fresh = True
+            return before.value
+        view = view_of(self._mesh, asker.asker)
+        value = build(view, before.value if before is not None else None)
+        if before is not None:
+            self._forget(before)
+        self._keep(subject, asker, view.reads, value)
+        return value
+
+    def _keep(self, subject: Subject, asker: KnownAsker, reads: Mapping[Slot, object], value: T) -> None:
+        attributes = tuple(sorted(str(argument) for question, argument in reads if question == "asker"))
+        variant = _Variant(subject, (attributes, asker.values(attributes)), reads, value)
+        outdated = self._entries[subject].variants.get(variant.key) if subject in self._entries else None
+        if outdated is not None:
+            self._forget(outdated)
+        entry = self._entries.setdefault(subject, _Entry())
+        entry.attributes[attributes] = entry.attributes.get(attributes, 0) + 1
+        entry.variants[variant.key] = variant
+        for slot in reads:
+            if slot[0] != "asker":
+                self._readers.setdefault(slot, set()).add(variant)
+        self._size += 1
+        while self._size > self._limit:
+            self._evict(next(iter(self._entries)))
+
+    def _evict(self, subject: Subject) -> None:
+        for variant in tuple(self._entries[subject].variants.values()):
+            self._forget(variant)
+        self._evicted.add(subject)
+
+    def _forget(self, variant: _Variant[T]) -> None:
+        entry = self._entries[variant.subject]
+        del entry.variants[variant.key]
+        attributes = variant.key[0]
+        entry.attributes[attributes] -= 1
+        if not entry.attributes[attributes]:
+            del entry.attributes[attributes]
+        if not entry.variants:
+            del self._entries[variant.subject]
+        for slot in variant.reads:
+            readers = self._readers.get(slot)
+            if readers is not None:
+                readers.discard(variant)
+                if not readers:
+                    del self._readers[slot]
+        self._size -= 1
+
+
+def _hashable(value: object) -> Hashable:
+    if isinstance(value, Mapping):
+        return tuple(sorted(value.items()))
+    if not isinstance(value, Hashable):
+        raise TypeError(f"an asker's attribute is a {type(value).__name__}, which cannot be looked up by")
+    return value
