@@ -23,6 +23,7 @@ class Asker:
 
     `address` is the workload's own address; `application_address` where the application listens (EXPLICIT only, else '').
     `vhds`: route tables come without their virtual hosts, which are asked for by VHDS (delta streams); else joined.
+    `ipv6`: the sidecar's machine has IPv6, so that listeners can take both families.
     """
 
     namespace: str
@@ -34,3 +35,4 @@ class Asker:
     capture: Capture = Capture.REDIRECT
     application_address: str = ""
     vhds: bool = True
+    ipv6: bool = True

@@ -47,6 +47,15 @@ class Mesh:
     destination_rules: Mapping[str, tuple[DestinationRule, ...]] = field(default_factory=dict)
     peer_authentications: Mapping[str, tuple[PeerAuthentication, ...]] = field(default_factory=dict)
     authorization_policies: Mapping[str, tuple[AuthorizationPolicy, ...]] = field(default_factory=dict)
+    host_at: Mapping[str, str] = field(init=False, default_factory=dict)
+    """Whose virtual address it is. Of services that say they have the same one, the first by host."""
+
+    def __post_init__(self) -> None:
+        owners: dict[str, str] = {}
+        for host, service in self.services.items():
+            for address in service.addresses:
+                owners.setdefault(address, host)
+        object.__setattr__(self, "host_at", owners)
 
     @property
     def hosts(self) -> tuple[str, ...]:

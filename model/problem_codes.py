@@ -53,7 +53,7 @@ class ProblemCode(StrEnum):
     UNKNOWN_HOST = ("UnknownHost", "a destination that no Service has; requests to it are answered with 503")
     UNKNOWN_SUBSET = ("UnknownSubset", "a subset that no DestinationRule for the host defines")
     UNKNOWN_PORT = ("UnknownPort", "a port that the destination's Service does not have")
-    AMBIGUOUS_PORT = ("AmbiguousPort", "a destination without a port, whose Service has several")
+    NO_HTTP_PORT = ("NoHttpPort", "HTTP routes for a Service none of whose ports may speak HTTP")
     CONFLICTING_HOSTS = ("ConflictingHosts", "two VirtualServices route one host; the oldest is in force")
     FOREIGN_HOST = ("ForeignHost", "a VirtualService routes another namespace's host, for its own namespace only")
     EMPTY_SUBSET = ("EmptySubset", "a subset whose labels no pod of the service has")

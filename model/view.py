@@ -75,6 +75,11 @@ class View:
         return cast(bool, self._ask("asker", "vhds"))
 
     @property
+    def ipv6(self) -> bool:
+        """Whether the asker's machine has IPv6."""
+        return cast(bool, self._ask("asker", "ipv6"))
+
+    @property
     def inbound_ports(self) -> tuple[InboundPort, ...]:
         """The ports that the asker's own pod declares, by number."""
         key = (self.namespace, self.pod)
@@ -88,6 +93,10 @@ class View:
 
     def service(self, host: str) -> Service | None:
         return cast(Service | None, self._ask("services", host))
+
+    def host_at(self, address: str) -> str | None:
+        """The service whose virtual address it is; each address is one service's."""
+        return cast(str | None, self._ask("host_at", address))
 
     def endpoints(self, host: str) -> tuple[Endpoint, ...]:
         """All endpoints of a service, the ones that are not ready included; sorted by address."""

@@ -1,4 +1,4 @@
-"""Messages to bytes: what the library's `bytes(message)` gives, over a hundred times faster."""
+"""Messages to bytes: what the library's `bytes(message)` gives, 50 to 300 times faster (`bench/wire.py`)."""
 
 import betterproto2 as bp
 from envoy_data_plane.google.protobuf import Any

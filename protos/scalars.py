@@ -36,7 +36,7 @@ def varint(value: int) -> bytes:
 
 def _integer(name: str, low: int, high: int) -> Callable[[int], bytes]:
     def encode(value: int) -> bytes:
-        if 0 <= value < SMALL and value <= high:
+        if 0 <= value < SMALL:
             return VARINTS[value]
         if not low <= value <= high:
             raise ValueError(f"{value} is out of range for {name}")
@@ -59,7 +59,7 @@ def _zigzag(name: str, bits: int) -> Callable[[int], bytes]:
 
 def _boolean(value: bool) -> bytes:
     if value is not True and value is not False:
-        raise TypeError(f"{value!r} is not a bool")
+        raise TypeError(f"a bool is wanted, not a {type(value).__name__}")
     return b"\x01" if value else b"\x00"
 
 

@@ -124,11 +124,11 @@ def percentage(fields: Fields, name: str, deprecated: str = "") -> float | None:
     return value
 
 
-def deprecate(fields: Fields, name: str, instead: str) -> None:
-    """Says that a field was read and has a newer name."""
+def deprecate(fields: Fields, name: str, instead: str, *, why: str = "") -> None:
+    """Says that a field was read and has a newer name; `why` is put behind it."""
     fields.problem(
         ProblemCode.DEPRECATED_FIELD,
-        f"{name} is deprecated; it is read as {instead}",
+        f"{name} is deprecated; it is read as {instead}{why}",
         f"Write {instead} instead.",
         field=name,
         severity=Severity.INFO,

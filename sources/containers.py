@@ -73,7 +73,9 @@ def _parse_variable(fields: Fields) -> EnvVar | None:
     if source is None:
         return EnvVar(name=name, value=Literal(value=text))
     if text:
-        fields.problem(ProblemCode.INVALID_VALUE, "value and valueFrom exclude each other", "Remove one.", field="value")
+        fields.problem(
+            ProblemCode.INVALID_VALUE, "value and valueFrom exclude each other", "Remove one.", field="value"
+        )
     value: FieldPath | KeyOf | None = None
     reference = source.child("fieldRef")
     if reference is not None:

@@ -54,6 +54,4 @@ def _parse_port(fields: Fields) -> SlicePort | None:
     return SlicePort(name=name, number=number) if number is not None else None
 
 
-KIND = Kind(
-    group="discovery.k8s.io", versions=("v1",), kind="EndpointSlice", parse=parse_endpoint_slice, strict=False
-)
+KIND = Kind(group="discovery.k8s.io", versions=("v1",), kind="EndpointSlice", parse=parse_endpoint_slice, strict=False)

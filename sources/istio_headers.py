@@ -29,9 +29,7 @@ def _changes(outer: Fields, name: str) -> HeaderChanges:
     found = HeaderChanges(
         set=_values(fields, "set"),
         add=_values(fields, "add"),
-        remove=checked_texts(
-            fields, "remove", check_changed_header, fix=NAME_FIX, code=ProblemCode.INVALID_HEADER
-        ),
+        remove=checked_texts(fields, "remove", check_changed_header, fix=NAME_FIX, code=ProblemCode.INVALID_HEADER),
     )
     fields.finish()
     return found

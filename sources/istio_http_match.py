@@ -9,7 +9,7 @@ from model.problems import Severity
 from model.routing import HttpMatch
 from sources.bounded import plain_text, port_number
 from sources.fields import Fields
-from sources.labels import label_map
+from sources.kubernetes_names import parse_labels
 from sources.string_match import header_matches, query_matches, string_match
 
 MAX_MATCHES = 1000
@@ -40,7 +40,9 @@ def _match(fields: Fields) -> HttpMatch:
         _never(fields, "uri", f"a path begins with '/', {uri.value!r} does not", "Put '/' before it.")
     method = string_match(fields, "method")
     if isinstance(method, Exact) and method.value != method.value.upper():
-        _never(fields, "method", f"methods are in upper case, {method.value!r} is not", f"Write {method.value.upper()}.")
+        _never(
+            fields, "method", f"methods are in upper case, {method.value!r} is not", f"Write {method.value.upper()}."
+        )
     found = HttpMatch(
         name=plain_text(fields, "name"),
         uri=uri,
@@ -52,7 +54,7 @@ def _match(fields: Fields) -> HttpMatch:
         without_headers=header_matches(fields, "withoutHeaders"),
         query_params=query_matches(fields, "queryParams"),
         port=port_number(fields, "port"),
-        source_labels=label_map(fields, "sourceLabels"),
+        source_labels=parse_labels(fields, "sourceLabels"),
         source_namespace=plain_text(fields, "sourceNamespace"),
         gateways=fields.texts("gateways") or None,
     )
@@ -63,5 +65,3 @@ def _match(fields: Fields) -> HttpMatch:
 
 def _never(fields: Fields, name: str, message: str, fix: str) -> None:
     fields.problem(ProblemCode.NEVER_MATCHES, message, fix, field=name, severity=Severity.WARNING)
-
-

@@ -21,7 +21,7 @@ from sources.cluster_objects import PodManifest
 from sources.containers import parse_containers
 from sources.fields import Fields
 from sources.kinds import Kind, Metadata
-from sources.kubernetes_names import is_dns_label, parse_address, parse_labels
+from sources.kubernetes_names import is_dns_label, is_dns_name, parse_address, parse_labels
 
 _TEMPLATE_HASH = "pod-template-hash"
 
@@ -60,6 +60,10 @@ def parse_pod_spec(spec: Fields, metadata: Metadata) -> PodTemplate:
     if spec.required("containers") and spec.each("containers") == ():
         spec.problem(ProblemCode.MISSING_FIELD, "containers is empty", "Add a container.", field="containers")
     account = spec.text("serviceAccountName") or spec.text("serviceAccount") or DEFAULT_SERVICE_ACCOUNT
+    if not is_dns_name(account):
+        message = f"{account[:80]!r} is no name for a ServiceAccount"
+        fix = "Use lower-case letters, digits, '-' and '.'."
+        spec.problem(ProblemCode.INVALID_NAME, message, fix, field="serviceAccountName")
     grace = spec.integer("terminationGracePeriodSeconds", default=30, minimum=0, maximum=10**8)
     template = PodTemplate(
         labels=metadata.labels,
@@ -103,7 +107,9 @@ def _parse_status(status: Fields, metadata: Metadata, template: PodTemplate) -> 
         conditions[condition.text("type")] = condition.text("status") == "True"
         condition.finish(ignored_fields.POD_CONDITION)
     status.finish(ignored_fields.POD_STATUS)
-    addresses = sorted({address for address in (first, *listed) if address}, key=lambda address: (":" in address, address))
+    addresses = sorted(
+        {address for address in (first, *listed) if address}, key=lambda address: (":" in address, address)
+    )
     if not addresses:
         return None
     return Pod(

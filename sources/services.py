@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from model.names import to_fqdn
 from model.problem_codes import ProblemCode
 from model.problems import Severity
 from model.services import Protocol, Resolution, Service, ServicePort
@@ -83,7 +82,8 @@ def parse_service(root: Fields, metadata: Metadata) -> Service | None:
         publish_not_ready=spec.boolean("publishNotReadyAddresses"),
     )
     spec.ignore("clusterIP", "clusterIPs", "externalName", "sessionAffinity")
-    spec.later("internalTrafficPolicy") if spec.text("internalTrafficPolicy") == "Local" else None
+    if spec.text("internalTrafficPolicy") == "Local":
+        spec.later("internalTrafficPolicy")
     spec.later("trafficDistribution", "externalIPs")
     spec.finish(ignored_fields.SERVICE_SPEC)
     return service
@@ -100,9 +100,11 @@ def _parse_external_name(spec: Fields) -> str:
     name = spec.required_text("externalName").rstrip(".").lower()
     if name and not is_dns_name(name):
         message = f"externalName is {name[:80]!r}, which is no DNS name"
-        spec.problem(ProblemCode.INVALID_VALUE, message, "Give a DNS name such as db.example.com.", field="externalName")
+        spec.problem(
+            ProblemCode.INVALID_VALUE, message, "Give a DNS name such as db.example.com.", field="externalName"
+        )
         return ""
-    return name and to_fqdn(name, "")if "." in name else name
+    return name
 
 
 def _parse_ports(spec: Fields, *, needed: bool) -> tuple[ServicePort, ...]:

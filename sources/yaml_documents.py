@@ -152,7 +152,7 @@ class _Reader:
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             key = self._node(event, depth + 1)
             node = self._node(self._next(), depth + 1)
-            if key.written == "<<" and event.style is None:
+            if key.written == "<<" and not event.style:
                 merged.append(node)
                 continue
             name = self._key(key)
@@ -199,7 +199,7 @@ class _Reader:
 
     def _scalar(self, event: Any, line: int) -> Scalar:
         text: str = event.value
-        if event.style is not None and event.tag is None:
+        if event.style and event.tag is None:
             return text
         kind = _TAGS.get(event.tag)
         if kind is None:

@@ -100,7 +100,7 @@ def _is_substitutable(text: str) -> bool:
 def _value(value: object) -> Value:
     match value:
         case None:
-            return Value(null_value=NullValue._)
+            return Value(null_value=NullValue.NULL_VALUE)
         case bool():
             return Value(bool_value=value)
         case int() | float():

@@ -21,14 +21,14 @@ UNLIMITED = 2**32 - 1
 
 
 def build_circuit_breakers(pool: ConnectionPool) -> CircuitBreakers:
-    """The limits of a cluster. 0 in the pool's HTTP fields means no limit, as Istio documents them."""
+    """The limits of a cluster; 0 means no limit, as in Istio."""
     return CircuitBreakers(
         thresholds=[
             CircuitBreakersThresholds(
                 max_connections=pool.max_connections or UNLIMITED,
                 max_pending_requests=pool.max_pending_requests or UNLIMITED,
                 max_requests=pool.max_requests or UNLIMITED,
-                max_retries=UNLIMITED if pool.max_retries is None else pool.max_retries,
+                max_retries=pool.max_retries or UNLIMITED,
                 track_remaining=True,
             )
         ]

@@ -21,10 +21,6 @@ from model.settings import MeshSettings
 from translators.config_source import ads
 from translators.filters import transport_socket
 
-ALPN = ("h2", "http/1.1")
-"""Never negotiated with a sidecar, which offers names that start with `istio`; for other clients with a certificate."""
-
-
 def build_downstream_mtls(settings: MeshSettings, alpn: tuple[str, ...]) -> TransportSocket:
     """Mutual TLS: our own certificate, and a peer whose certificate is of the mesh's trust domain or an alias of it.
 

@@ -34,5 +34,5 @@ def build_metadata(namespaces: Mapping[str, Mapping[str, str]]) -> Metadata:
 
 
 def pod_match(address: str) -> Metadata:
-    """The `metadata_match` of a route or TCP proxy that wants exactly the pod with this address of a headless service."""
+    """What a route or TCP proxy matches on if it wants exactly the pod with this address of a headless service."""
     return build_metadata({LOAD_BALANCING: {POD_ADDRESS: address}})

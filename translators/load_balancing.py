@@ -94,9 +94,7 @@ def build_hash_policy(key: HashKey) -> RouteActionHashPolicy:
         case HashHeader():
             return RouteActionHashPolicy(header=RouteActionHashPolicyHeader(header_name=key.name))
         case HashCookie():
-            return RouteActionHashPolicy(
-                cookie=RouteActionHashPolicyCookie(name=key.name, path=key.path, ttl=key.ttl)
-            )
+            return RouteActionHashPolicy(cookie=RouteActionHashPolicyCookie(name=key.name, path=key.path, ttl=key.ttl))
         case HashSourceAddress():
             return RouteActionHashPolicy(
                 connection_properties=RouteActionHashPolicyConnectionProperties(source_ip=True)

@@ -24,13 +24,25 @@ class Removal(Enum):
     NEVER = "never"
 
 
+class Absence(Enum):
+    """How a client that names a resource is told, incrementally, that there is none.
+
+    REMOVED: in `removed_resources`. ALIAS: by the name, itself as alias, without a body (nothing else resumes a request
+    that waits for a virtual host). SILENT: not at all; Envoy would open a port without its secret.
+    """
+
+    REMOVED = "removed"
+    ALIAS = "alias"
+    SILENT = "silent"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """How one type is served.
 
     `scoped`: a subscription may be to everything in scope, without names. `complete`: a state-of-the-world
     response holds all resources, and one left out is gone. `routes`: it may name clusters, so that it waits until
-    the client has them. `absent_by_alias`: a name that does not exist is answered by itself, as its own alias.
+    the client has them.
     """
 
     type_url: str
@@ -38,15 +50,15 @@ class Kind:
     complete: bool = False
     routes: bool = False
     removal: Removal = Removal.AT_ONCE
-    absent_by_alias: bool = False
+    absence: Absence = Absence.REMOVED
 
 
 CLUSTER = Kind(type_url=type_urls.CLUSTER, scoped=True, complete=True, removal=Removal.LAST)
 ENDPOINT = Kind(type_url=type_urls.ENDPOINT, removal=Removal.NEVER)
-SECRET = Kind(type_url=type_urls.SECRET, removal=Removal.NEVER)
+SECRET = Kind(type_url=type_urls.SECRET, removal=Removal.NEVER, absence=Absence.SILENT)
 LISTENER = Kind(type_url=type_urls.LISTENER, scoped=True, complete=True, routes=True)
 ROUTE = Kind(type_url=type_urls.ROUTE, routes=True, removal=Removal.LAST)
-VIRTUAL_HOST = Kind(type_url=type_urls.VIRTUAL_HOST, scoped=True, routes=True, absent_by_alias=True)
+VIRTUAL_HOST = Kind(type_url=type_urls.VIRTUAL_HOST, scoped=True, routes=True, absence=Absence.ALIAS)
 
 PUSH_ORDER = (SECRET, CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST)
 """Make before break: a resource is sent before what names it."""

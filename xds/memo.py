@@ -26,7 +26,7 @@ DEFAULT_LIMIT = 500_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a name leads to. `failed`: it could not be derived; `resource` is then the last good one, if there is one."""
+    """What a name leads to. `failed`: it could not be derived; `resource` is then the last good one, if any."""
 
     resource: Resource | None
     failed: bool = False

@@ -28,6 +28,20 @@ class Resource:
     tail: bytes = field(repr=False)
     aliases: tuple[str, ...] = ()
 
+    @property
+    def foreign(self) -> bool:
+        """Held by the client from an earlier stream; only the version is known."""
+        return not self.packed and not self.aliases
+
+    @property
+    def missing(self) -> bool:
+        """Says that there is no such resource."""
+        return bool(self.aliases) and not self.packed
+
+    def without_body(self) -> Resource:
+        """The same, fit to be shown where the body is a secret."""
+        return build_foreign(self.name, self.version)
+
 
 def content_version(body: bytes) -> str:
     """A short hash: two replicas, or a restarted one, give equal content equal versions."""

@@ -8,7 +8,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, assert_never
+from typing import Final, assert_never, cast
 
 import dns.exception
 import dns.flags
@@ -136,8 +136,8 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._start = start
         self._transport: asyncio.DatagramTransport | None = None
 
-    def connection_made(self, transport: asyncio.DatagramTransport) -> None:
-        self._transport = transport
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)  # asyncio's own is no subclass of it
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self._start(self._answer(data, addr))
@@ -173,12 +173,14 @@ def _aliases(name: dns.name.Name, through: Sequence[str]) -> list[dns.rrset.RRse
     return chain
 
 
-def _addresses(name: dns.name.Name, kind: int, addresses: Sequence[Address]) -> list[dns.rrset.RRset]:
-    version = {dns.rdatatype.A: 4, dns.rdatatype.AAAA: 6}.get(dns.rdatatype.RdataType(kind))
+def _addresses(
+    name: dns.name.Name, kind: dns.rdatatype.RdataType, addresses: Sequence[Address]
+) -> list[dns.rrset.RRset]:
+    version = {dns.rdatatype.A: 4, dns.rdatatype.AAAA: 6}.get(kind)
     texts = [str(address) for address in addresses if address.version == version]
     if not texts:
         return []
-    return [dns.rrset.from_text_list(name, TTL_S, dns.rdataclass.IN, dns.rdatatype.RdataType(kind), texts)]
+    return [dns.rrset.from_text_list(name, TTL_S, dns.rdataclass.IN, kind, texts)]
 
 
 def _rotated(addresses: tuple[Address, ...], number: int) -> tuple[Address, ...]:

@@ -138,11 +138,12 @@ def _become(argv: Sequence[str], environment: Mapping[str, str], user: int | Non
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         os.execvpe(argv[0], list(argv), dict(environment))
-    except FileNotFoundError:
-        status = COMMAND_NOT_FOUND
-        os.write(2, f"heddle: {argv[0]}: command not found\n".encode())
     except OSError as error:
-        os.write(2, f"heddle: {argv[0]}: {error.strerror}\n".encode())
+        # A folder of PATH that may not be read hides that the program is nowhere; a shell would say so as well.
+        folders = [""] if "/" in argv[0] else os.get_exec_path(environment)
+        exists = any(os.path.exists(os.path.join(folder, argv[0])) for folder in folders)
+        status = _CANNOT_EXECUTE if exists else COMMAND_NOT_FOUND
+        os.write(2, f"heddle: {argv[0]}: {error.strerror if exists else 'command not found'}\n".encode())
     finally:
         os._exit(status)
 

@@ -7,10 +7,11 @@ the mesh leaves the host's namespaces, and are handed to the supervisor.
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
 import dns.exception
 import dns.message
+import dns.rdatatype
 
 _TIMEOUT_S: Final = 1.0
 _REST_S: Final = 30.0
@@ -36,7 +37,7 @@ class HostResolvers:
         for server in self._servers:
             server.close()
 
-    async def ask(self, name: str, kind: int) -> dns.message.Message | None:
+    async def ask(self, name: str, kind: dns.rdatatype.RdataType) -> dns.message.Message | None:
         """The answer of the first server that gives one within a second; None if nobody does."""
         query = dns.message.make_query(name, kind, use_edns=True, payload=1232)
         loop = asyncio.get_running_loop()
@@ -60,8 +61,8 @@ class _Server(asyncio.DatagramProtocol):
         self._waiting: dict[int, tuple[dns.message.Message, asyncio.Future[dns.message.Message]]] = {}
         self._transport: asyncio.DatagramTransport | None = None
 
-    def connection_made(self, transport: asyncio.DatagramTransport) -> None:
-        self._transport = transport
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)  # asyncio's own is no subclass of it
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         try:

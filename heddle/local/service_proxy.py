@@ -55,12 +55,7 @@ def build_service_rules(ports: Iterable[ServicePort], *, services: IPv4Network, 
         *(f"-A POSTROUTING -s {address} -d {address} -j MASQUERADE" for address in targets),
         "COMMIT",
         "*filter",
-        *(
-            f"-A {chain} {rule}"
-            for chain in ("FORWARD", "OUTPUT")
-            for to in refused
-            for rule in _refuse(str(to), version)
-        ),
+        *(f"-A {chain} {rule}" for chain in ("FORWARD", "OUTPUT") for rule in refusals),
         "COMMIT",
     )
     return "\n".join(lines) + "\n"

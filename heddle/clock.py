@@ -1,0 +1,16 @@
+"""The only file that reads the clock and throws dice: everybody else is handed the time and the chance."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """The present instant, aware, UTC."""
+    return datetime.now(UTC)
+
+
+def jitter() -> float:
+    """A number from -1 to 1, evenly spread."""
+    return random.uniform(-1, 1)

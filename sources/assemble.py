@@ -1,0 +1,159 @@
+"""Objects and observations to the mesh. Only what a change can have touched is built again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from model.mesh import EMPTY, Mesh
+from model.pods import Pod, Workload
+from model.policies import AuthorizationPolicy, PeerAuthentication
+from model.routing import VirtualService
+from model.services import Protocol, Resolution, Service
+from model.settings import MeshSettings
+from model.traffic import DestinationRule
+from sources.cluster_objects import EndpointSlice
+from sources.inbound import assemble_inbound
+from sources.keeping import keep_equal
+from sources.rules import (
+    SubsetClash,
+    index_authorization_policies,
+    index_destination_rules,
+    index_peer_authentications,
+    index_virtual_services,
+)
+from sources.selection import PodIndex
+from sources.service_endpoints import Backing, Surroundings, back_service
+
+Name = tuple[str, str]
+"""(namespace, name)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Inputs:
+    """Everything a mesh is made of, by (namespace, name). A mapping that did not change is the same object."""
+
+    settings: MeshSettings = field(default_factory=MeshSettings)
+    services: Mapping[Name, Service] = field(default_factory=dict)
+    endpoint_slices: Mapping[Name, EndpointSlice] = field(default_factory=dict)
+    stateful_sets: Mapping[Name, Workload] = field(default_factory=dict)
+    pods: Mapping[Name, Pod] = field(default_factory=dict)
+    service_addresses: Mapping[Name, tuple[str, ...]] = field(default_factory=dict)
+    virtual_services: Mapping[Name, VirtualService] = field(default_factory=dict)
+    destination_rules: Mapping[Name, DestinationRule] = field(default_factory=dict)
+    peer_authentications: Mapping[Name, PeerAuthentication] = field(default_factory=dict)
+    authorization_policies: Mapping[Name, AuthorizationPolicy] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Assembly:
+    """A mesh, and what the next one can take over from it."""
+
+    inputs: Inputs = field(default_factory=Inputs)
+    mesh: Mesh = EMPTY
+    backings: Mapping[str, Backing] = field(default_factory=dict)
+    clashes: tuple[SubsetClash, ...] = ()
+
+
+def assemble(inputs: Inputs, last: Assembly) -> Assembly:
+    """The mesh of `inputs`. Values equal to those of `last` are the same objects; so is the mesh if all are."""
+    was, mesh = last.inputs, last.mesh
+    services = mesh.services
+    if inputs.services is not was.services or inputs.service_addresses is not was.service_addresses:
+        services = keep_equal(mesh.services, _place_services(inputs))
+    pods = mesh.pods
+    if inputs.pods is not was.pods:
+        pods = keep_equal(mesh.pods, {name: inputs.pods[name] for name in sorted(inputs.pods)})
+    settings = mesh.settings if mesh.settings == inputs.settings else inputs.settings
+    backings = last.backings
+    if (
+        services is not mesh.services
+        or pods is not mesh.pods
+        or inputs.endpoint_slices is not was.endpoint_slices
+        or inputs.stateful_sets is not was.stateful_sets
+        or settings.trust_domain != mesh.settings.trust_domain
+    ):
+        fresh = settings.trust_domain != mesh.settings.trust_domain or inputs.stateful_sets is not was.stateful_sets
+        backings = _back_services(services, pods, inputs, settings.trust_domain, {} if fresh else last.backings)
+    rebuilt = _replace_mesh(inputs, last, services, pods, settings, backings)
+    if inputs.destination_rules is was.destination_rules:
+        return Assembly(inputs=inputs, mesh=rebuilt, backings=backings, clashes=last.clashes)
+    rules, clashes = index_destination_rules(inputs.destination_rules.values())
+    kept = keep_equal(mesh.destination_rules, rules)
+    if kept is not mesh.destination_rules:
+        rebuilt = replace(rebuilt, destination_rules=kept)
+    return Assembly(inputs=inputs, mesh=rebuilt, backings=backings, clashes=clashes)
+
+
+def _replace_mesh(
+    inputs: Inputs,
+    last: Assembly,
+    services: Mapping[str, Service],
+    pods: Mapping[Name, Pod],
+    settings: MeshSettings,
+    backings: Mapping[str, Backing],
+) -> Mesh:
+    was, mesh = last.inputs, last.mesh
+    parts: dict[str, object] = {"services": services, "pods": pods, "settings": settings}
+    if services is not mesh.services:
+        parts["hosts_on_port"] = keep_equal(mesh.hosts_on_port, _index_ports(services))
+    if backings is not last.backings:
+        endpoints = {host: backing.endpoints for host, backing in backings.items()}
+        identities = {host: backing.identities for host, backing in backings.items()}
+        parts["endpoints"] = keep_equal(mesh.endpoints, endpoints)
+        parts["identities"] = keep_equal(mesh.identities, identities)
+        parts["inbound_ports"] = assemble_inbound(pods, backings.values(), mesh.inbound_ports)
+    if inputs.virtual_services is not was.virtual_services:
+        routes = index_virtual_services(inputs.virtual_services.values())
+        parts["virtual_services"] = keep_equal(mesh.virtual_services, routes)
+    if inputs.peer_authentications is not was.peer_authentications:
+        authentications = index_peer_authentications(inputs.peer_authentications.values())
+        parts["peer_authentications"] = keep_equal(mesh.peer_authentications, authentications)
+    if inputs.authorization_policies is not was.authorization_policies:
+        policies = index_authorization_policies(inputs.authorization_policies.values())
+        parts["authorization_policies"] = keep_equal(mesh.authorization_policies, policies)
+    changed = {name: value for name, value in parts.items() if value is not getattr(mesh, name)}
+    return replace(mesh, **changed) if changed else mesh  # type: ignore[arg-type]  # names and types are those above
+
+
+def _place_services(inputs: Inputs) -> dict[str, Service]:
+    found = {}
+    for name, service in inputs.services.items():
+        addresses = inputs.service_addresses.get(name, ())
+        if addresses and service.resolution is Resolution.CLUSTER_IP and addresses != service.addresses:
+            service = replace(service, addresses=addresses)
+        found[service.host] = service
+    return {host: found[host] for host in sorted(found)}
+
+
+def _index_ports(services: Mapping[str, Service]) -> dict[int, tuple[str, ...]]:
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    for host, service in services.items():
+        for number in dict.fromkeys(port.number for port in service.ports if port.protocol is not Protocol.UDP):
+            found[number].append(host)
+    return {number: tuple(found[number]) for number in sorted(found)}
+
+
+def _back_services(
+    services: Mapping[str, Service],
+    pods: Mapping[Name, Pod],
+    inputs: Inputs,
+    trust_domain: str,
+    previous: Mapping[str, Backing],
+) -> Mapping[str, Backing]:
+    slices: defaultdict[Name, list[EndpointSlice]] = defaultdict(list)
+    for name in sorted(inputs.endpoint_slices):
+        entry = inputs.endpoint_slices[name]
+        slices[entry.ref.namespace, entry.service].append(entry)
+    around = Surroundings(
+        pods=PodIndex(pods.values()),
+        trust_domain=trust_domain,
+        stateful_sets={name: workload.service_name for name, workload in inputs.stateful_sets.items()},
+    )
+    return {
+        host: back_service(
+            service, tuple(slices.get((service.ref.namespace, service.ref.name), ())), around, previous.get(host)
+        )
+        for host, service in services.items()
+    }

@@ -1,0 +1,58 @@
+"""DestinationRules: hosts and ports that are not there, subsets without pods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from model.problem_codes import ProblemCode
+from model.problems import Problem, Severity
+from model.services import Service
+from model.traffic import DestinationRule, TrafficPolicy
+from sources.check_routes import unknown_host
+from sources.inventory import Inventory
+from sources.kinds import Object
+
+
+def check_destination_rule(entry: Object, inventory: Inventory) -> Iterator[Problem]:
+    """The problems of one DestinationRule."""
+    rule = entry.value
+    if not isinstance(rule, DestinationRule) or rule.host.startswith("*"):
+        return
+    service = inventory.mesh.services.get(rule.host)
+    if service is None:
+        yield unknown_host(rule.host, rule.ref.namespace, "spec.host", inventory, Severity.WARNING)
+        return
+    yield from _check_ports(rule.policy, "spec.trafficPolicy", service, entry)
+    backing = inventory.pods(service.ref.namespace, service.selector) if service.selector else ()
+    for index, subset in enumerate(rule.subsets):
+        yield from _check_ports(subset.policy, f"spec.subsets[{index}].trafficPolicy", service, entry)
+        wanted = subset.labels.items()
+        if backing and not any(wanted <= pod.labels.items() for pod in backing):
+            labels = ", ".join(f"{key}={value}" for key, value in wanted)
+            yield Problem(
+                severity=Severity.WARNING,
+                code=ProblemCode.EMPTY_SUBSET,
+                message=f"no pod of {service.ref} has the labels {labels} of the subset {subset.name}",
+                fix=f"Correct the labels, or label the pods that are to be {subset.name}.",
+                field=f"spec.subsets[{index}].labels",
+            )
+
+
+def _check_ports(policy: TrafficPolicy, path: str, service: Service, entry: Object) -> Iterator[Problem]:
+    known = {port.number for port in service.ports}
+    for number in policy.ports:
+        if number not in known:
+            yield Problem(
+                severity=Severity.WARNING,
+                code=ProblemCode.UNKNOWN_PORT,
+                message=f"{service.ref} has no port {number}; portLevelSettings are by Service port",
+                fix=f"Use one of its ports: {', '.join(map(str, sorted(known)))}.",
+                field=f"{path}.portLevelSettings[{_index_of(number, path, entry)}].port.number",
+            )
+
+
+def _index_of(number: int, path: str, entry: Object) -> int:
+    """Where in the list of settings that port stands; the value keeps them by number."""
+    value = entry.value
+    assert isinstance(value, DestinationRule)
+    return entry.index_where(f"{path}.portLevelSettings", "port.number", number)

@@ -1,0 +1,44 @@
+"""Mistakes that only show when objects are seen together. Each object is right by itself: its parser has said so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TypeAlias
+
+from model.mesh import Mesh
+from model.problems import Problem
+from sources.check_destinations import check_destination_rule
+from sources.check_policies import check_authorization_policy, check_peer_authentication
+from sources.check_routes import check_virtual_service
+from sources.check_workloads import check_service, check_workload
+from sources.inventory import Inventory
+from sources.kinds import Object
+
+Check: TypeAlias = Callable[[Object, Inventory], Iterator[Problem]]
+
+CHECKS: tuple[Check, ...] = (
+    check_virtual_service,
+    check_destination_rule,
+    check_peer_authentication,
+    check_authorization_policy,
+    check_service,
+    check_workload,
+)
+"""Each answers nothing for a value of a kind that is not its own."""
+
+
+def check_mesh(mesh: Mesh, objects: Iterable[Object]) -> tuple[Problem, ...]:
+    """What is wrong between `objects`, of which `mesh` was made; each problem with its object and place.
+
+    In the order of `objects`. Two DestinationRules that define one subset are found where they are merged,
+    in `sources.rules`.
+    """
+    listed = tuple(objects)
+    inventory = Inventory(mesh, listed)
+    found = []
+    for entry in listed:
+        for check in CHECKS:
+            for problem in check(entry, inventory):
+                found.append(replace(problem, object=entry.ref, position=entry.where(problem.field)))
+    return tuple(found)

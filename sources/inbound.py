@@ -1,0 +1,47 @@
+"""What a pod listens on, as its services and its containers declare it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from model.mesh import InboundPort
+from model.pods import Pod
+from model.services import Protocol, Service
+from sources.keeping import keep_equal
+from sources.service_endpoints import Backing, resolve_target
+
+_OPAQUE = frozenset({Protocol.TCP, Protocol.TLS})
+
+
+def assemble_inbound(
+    pods: Mapping[tuple[str, str], Pod],
+    backings: Iterable[Backing],
+    previous: Mapping[tuple[str, str], tuple[InboundPort, ...]],
+) -> Mapping[tuple[str, str], tuple[InboundPort, ...]]:
+    """The declared ports of every pod."""
+    services: defaultdict[tuple[str, str], list[Service]] = defaultdict(list)
+    for backing in backings:
+        for pod in backing.pods:
+            services[pod.ref.namespace, pod.ref.name].append(backing.service)
+    return keep_equal(previous, {key: inbound_ports(pod, services.get(key, ())) for key, pod in pods.items()})
+
+
+def inbound_ports(pod: Pod, services: Iterable[Service]) -> tuple[InboundPort, ...]:
+    """The ports of one pod, by number; UDP is left out. Services that disagree leave it to detection."""
+    said: defaultdict[int, set[Protocol]] = defaultdict(set)
+    for service in services:
+        for port in service.ports:
+            number = resolve_target(port, pod) if port.protocol is not Protocol.UDP else None
+            if number is not None:
+                said[number].add(port.protocol)
+    for own in pod.ports:
+        if own.protocol == "TCP" and own.number not in said:
+            said[own.number].add(Protocol.DETECT)
+    return tuple(InboundPort(number=number, protocol=_agreed(said[number])) for number in sorted(said))
+
+
+def _agreed(protocols: set[Protocol]) -> Protocol:
+    if len(protocols) == 1:
+        return next(iter(protocols))
+    return Protocol.TCP if protocols <= _OPAQUE else Protocol.DETECT

@@ -1,0 +1,147 @@
+"""One file of manifests, parsed: its objects, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from model.problem_codes import ProblemCode
+from model.problems import ObjectRef, Position, Problem, Severity
+from sources.fields import Fields, Report, describe
+from sources.kinds import Kind, Object
+from sources.metadata import parse_metadata, parse_ref
+from sources.other_kinds import remark_on
+from sources.registry import KINDS
+from sources.yaml_documents import Document, Fault, Node, NotYaml, read_documents
+
+_LIST_MEMBERS = frozenset({"apiVersion", "kind", "metadata", "items"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """What a file says. `rejected` are the objects that stand in it and must not come into force.
+
+    `readable` False: the file is no YAML, so that nothing is known about what it holds.
+    """
+
+    objects: tuple[Object, ...] = ()
+    rejected: frozenset[ObjectRef] = frozenset()
+    problems: tuple[Problem, ...] = ()
+    readable: bool = True
+
+
+def parse_documents(file: str, text: bytes) -> Parsed:
+    """All objects of a file. One bad object hides no other; text that is no YAML hides them all."""
+    try:
+        documents = read_documents(text)
+    except NotYaml as error:
+        return Parsed(readable=False, problems=(_malformed(file, error),))
+    objects: list[Object] = []
+    rejected: set[ObjectRef] = set()
+    problems: list[Problem] = []
+    for document in documents:
+        for node, faults in _expanded(document):
+            report = Report(file=file)
+            for fault in faults:
+                report.add(Severity.ERROR, fault.code, fault.message, fault.fix, fault.line)
+            found = _parse_object(node, report)
+            if found is not None and not report.failed:
+                objects.append(found)
+            elif report.ref is not None:
+                rejected.add(report.ref)
+            problems.extend(report.problems)
+    return Parsed(objects=tuple(objects), rejected=frozenset(rejected), problems=tuple(problems))
+
+
+def _malformed(file: str, error: NotYaml) -> Problem:
+    return Problem(
+        severity=Severity.ERROR,
+        code=ProblemCode.MALFORMED_YAML,
+        message=error.reason,
+        fix="Correct the YAML; until then what was read from this file before stays in force.",
+        position=Position(file=file, line=error.line),
+    )
+
+
+def _expanded(document: Document) -> Iterator[tuple[Node, tuple[Fault, ...]]]:
+    """The object of a document, or the items of its List; a fault belongs to the last one that begins before it."""
+    members = document.root.value
+    if not isinstance(members, Mapping) or not _is_list(members):
+        yield document.root, document.faults
+        return
+    items = members["items"].value
+    listed = items if isinstance(items, tuple) else ()
+    lines = [item.line for item in listed[1:]]
+    for index, item in enumerate(listed):
+        end = lines[index] if index < len(lines) else None
+        yield (
+            item,
+            tuple(
+                fault
+                for fault in document.faults
+                if (end is None or fault.line < end) and (index == 0 or fault.line >= item.line)
+            ),
+        )
+
+
+def _is_list(members: Mapping[str, Node]) -> bool:
+    kind = members.get("kind")
+    return (
+        kind is not None
+        and isinstance(kind.value, str)
+        and kind.value.endswith("List")
+        and "items" in members
+        and members.keys() <= _LIST_MEMBERS
+    )
+
+
+def _parse_object(node: Node, report: Report) -> Object | None:
+    if not isinstance(node.value, Mapping):
+        message = f"the document is {describe(node)}, and no object"
+        fix = "An object has apiVersion, kind and metadata."
+        report.add(Severity.ERROR, ProblemCode.NOT_AN_OBJECT, message, fix, node.line)
+        return None
+    root = Fields(node.value, node.line, report)
+    api_version, name = root.text("apiVersion"), root.text("kind")
+    if not api_version or not name:
+        missing = "kind" if api_version else "apiVersion"
+        message = f"{missing} is missing, so this is no Kubernetes object"
+        root.problem(ProblemCode.NOT_AN_OBJECT, message, f"Add {missing}.", field=missing)
+        return None
+    group, _, version = api_version.rpartition("/")
+    kind = KINDS.get((group, name))
+    if kind is None:
+        remark = remark_on(group, name, KINDS)
+        report.ref = parse_ref(name, True, root)
+        root.problem(remark.code, remark.message, remark.fix, field="kind", severity=remark.severity)
+        report.ref = None
+        return None
+    return _parse_known(kind, version, node, root)
+
+
+def _parse_known(kind: Kind, version: str, node: Node, root: Fields) -> Object | None:
+    report = root.report
+    report.unknown = Severity.ERROR if kind.strict else Severity.WARNING
+    ref = report.ref = parse_ref(kind.kind, kind.namespaced, root)
+    if report.problems:
+        # Faults of the document were filed before its object had a name.
+        report.problems[:] = [_named(problem, ref) for problem in report.problems]
+    if ref is None:
+        root.problem(ProblemCode.MISSING_FIELD, "metadata.name is missing", "Give the object a name.", field="metadata")
+        return None
+    if version not in kind.versions:
+        message = f"{kind.kind} has no version {version[:80]!r}"
+        fix = f"Use {'/'.join(part for part in (kind.group, kind.versions[0]) if part)}."
+        root.problem(ProblemCode.UNKNOWN_VERSION, message, fix, field="apiVersion")
+    metadata = parse_metadata(ref, root)
+    root.ignore("status")
+    value = kind.parse(root, metadata)
+    root.finish()
+    if value is None:
+        return None
+    position = Position(file=report.file, line=node.line)
+    return Object(ref=ref, position=position, value=value, root=node, metadata=metadata)
+
+
+def _named(problem: Problem, ref: ObjectRef | None) -> Problem:
+    return replace(problem, object=ref)

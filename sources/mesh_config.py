@@ -1,0 +1,192 @@
+"""The mesh-wide settings: key `mesh` of the ConfigMap `istio` in `istio-system`. Source: Istio's MeshConfig."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+
+from model.identity import DEFAULT_TRUST_DOMAIN, check_trust_domain
+from model.problem_codes import ProblemCode
+from model.problems import ObjectRef, Severity
+from model.settings import MeshSettings, OutboundTraffic, PathNormalization
+from sources.fields import Fields, Report
+from sources.istio_resilience import parse_retries
+from sources.kubernetes_names import is_dns_label
+from sources.yaml_documents import Document, Node, NotYaml, read_documents
+
+MESH_KEY = "mesh"
+MESH_CONFIG = ObjectRef(kind="ConfigMap", namespace="istio-system", name="istio")
+
+_LATER = (
+    "proxyListenPort",
+    "proxyInboundListenPort",
+    "proxyHttpPort",
+    "hboneIdleTimeout",
+    "tcpKeepalive",
+    "ingressClass",
+    "ingressService",
+    "ingressControllerMode",
+    "ingressSelector",
+    "enableTracing",
+    "enableEnvoyAccessLogService",
+    "disableEnvoyListenerLog",
+    "defaultConfig",
+    "inboundTrafficPolicy",
+    "configSources",
+    "caCertificates",
+    "defaultServiceExportTo",
+    "localityLbSetting",
+    "zoneAwareLbSetting",
+    "dnsRefreshRate",
+    "h2UpgradePolicy",
+    "inboundClusterStatName",
+    "outboundClusterStatName",
+    "certificates",
+    "serviceSettings",
+    "serviceScopeConfigs",
+    "enablePrometheusMerge",
+    "verifyCertificateAtClient",
+    "ca",
+    "extensionProviders",
+    "defaultProviders",
+    "discoverySelectors",
+    "meshMTLS",
+    "tlsDefaults",
+    "defaultTrafficPolicy",
+    "serviceEntryVisibility",
+)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class _Normalization(StrEnum):
+    DEFAULT = "DEFAULT"
+    NONE = "NONE"
+    BASE = "BASE"
+    MERGE_SLASHES = "MERGE_SLASHES"
+    DECODE_AND_MERGE_SLASHES = "DECODE_AND_MERGE_SLASHES"
+
+
+def parse_mesh_config(node: Node, report: Report) -> MeshSettings | None:
+    """The settings in the text of `node`, None if it is none. Lines are those of the file the text stands in."""
+    if not isinstance(node.value, str):
+        return None
+    offset = node.line - (0 if node.block else 1)
+    place = f"data.{MESH_KEY}"
+    try:
+        documents = read_documents(node.value.encode())
+    except NotYaml as error:
+        fix = "Correct the YAML inside."
+        report.add(Severity.ERROR, ProblemCode.MALFORMED_YAML, error.reason, fix, offset + error.line, place)
+        return None
+    for fault in (fault for document in documents for fault in document.faults):
+        report.add(Severity.ERROR, fault.code, fault.message, fault.fix, offset + fault.line, place)
+    root = _only(documents)
+    if root is None or not isinstance(root.value, Mapping):
+        message = "the mesh configuration must be one YAML mapping"
+        report.add(Severity.ERROR, ProblemCode.WRONG_TYPE, message, "Write one mapping.", node.line, place)
+        return None
+    members = {name: _shifted(member, offset) for name, member in root.value.items()}
+    return _parse(Fields(members, node.line, report, None, place))
+
+
+def is_mesh_config(ref: ObjectRef) -> bool:
+    """Whether a ConfigMap is the one that holds the settings."""
+    return ref == MESH_CONFIG
+
+
+def _only(documents: tuple[Document, ...]) -> Node | None:
+    return Node({}, 1) if not documents else documents[0].root if len(documents) == 1 else None
+
+
+def _shifted(node: Node, offset: int) -> Node:
+    value = node.value
+    if isinstance(value, tuple):
+        value = tuple(_shifted(item, offset) for item in value)
+    elif isinstance(value, Mapping):
+        value = {name: _shifted(member, offset) for name, member in value.items()}
+    return Node(value, node.line + offset, node.written, node.block)
+
+
+def _parse(fields: Fields) -> MeshSettings:
+    defaults = MeshSettings()
+    detection = fields.duration("protocolDetectionTimeout", default=defaults.protocol_detection_timeout)
+    settings = MeshSettings(
+        root_namespace=_parse_namespace(fields, "rootNamespace") or defaults.root_namespace,
+        trust_domain=_parse_trust_domain(fields) or DEFAULT_TRUST_DOMAIN,
+        trust_domain_aliases=_parse_aliases(fields),
+        outbound_traffic=_parse_outbound(fields, defaults.outbound_traffic),
+        enable_auto_mtls=fields.boolean("enableAutoMtls", defaults.enable_auto_mtls),
+        path_normalization=_parse_normalization(fields, defaults.path_normalization),
+        default_retries=parse_retries(fields, "defaultHttpRetryPolicy") or defaults.default_retries,
+        connect_timeout=fields.duration("connectTimeout", default=defaults.connect_timeout, minimum=_MILLISECOND),
+        protocol_detection_timeout=detection,
+        access_log_file=fields.text("accessLogFile"),
+        access_log_format=fields.text("accessLogFormat"),
+        access_log_json=fields.choice("accessLogEncoding", ("TEXT", "JSON"), "TEXT") == "JSON",
+        default_export_to=_parse_export(fields) or defaults.default_export_to,
+    )
+    fields.later(*_LATER)
+    fields.finish()
+    return settings
+
+
+def _parse_namespace(fields: Fields, name: str) -> str:
+    text = fields.text(name)
+    if text and not is_dns_label(text):
+        message = f"{name} is {text[:80]!r}, which is no namespace"
+        fields.problem(ProblemCode.INVALID_NAME, message, "Name a namespace.", field=name)
+        return ""
+    return text
+
+
+def _parse_trust_domain(fields: Fields) -> str:
+    text = fields.text("trustDomain")
+    return text if not text or _is_trust_domain(fields, "trustDomain", text) else ""
+
+
+def _parse_aliases(fields: Fields) -> tuple[str, ...]:
+    listed = enumerate(fields.texts("trustDomainAliases"))
+    return tuple(text for index, text in listed if _is_trust_domain(fields, f"trustDomainAliases[{index}]", text))
+
+
+def _is_trust_domain(fields: Fields, name: str, text: str) -> bool:
+    try:
+        check_trust_domain(text)
+    except ValueError as error:
+        fields.problem(ProblemCode.INVALID_VALUE, str(error)[:400], "Use lower-case letters and dots.", field=name)
+        return False
+    return True
+
+
+def _parse_outbound(fields: Fields, default: OutboundTraffic) -> OutboundTraffic:
+    policy = fields.child("outboundTrafficPolicy")
+    if policy is None:
+        return default
+    # To Istio a policy that is there without a mode is REGISTRY_ONLY, the enumeration's zero.
+    mode = policy.choice("mode", OutboundTraffic, OutboundTraffic.REGISTRY_ONLY)
+    policy.finish()
+    return mode
+
+
+def _parse_normalization(fields: Fields, default: PathNormalization) -> PathNormalization:
+    inner = fields.child("pathNormalization")
+    if inner is None:
+        return default
+    said = inner.choice("normalization", _Normalization, _Normalization.DEFAULT)
+    inner.finish()
+    return default if said is _Normalization.DEFAULT else PathNormalization(said.value)
+
+
+def _parse_export(fields: Fields) -> tuple[str, ...]:
+    of_routes, of_rules = (fields.texts(f"default{kind}ExportTo") for kind in ("VirtualService", "DestinationRule"))
+    if of_rules and of_routes and of_rules != of_routes:
+        message = "defaultDestinationRuleExportTo other than defaultVirtualServiceExportTo is not implemented yet"
+        fields.problem(
+            ProblemCode.NOT_IMPLEMENTED,
+            message,
+            "Give both the same list.",
+            field="defaultDestinationRuleExportTo",
+            severity=Severity.WARNING,
+        )
+    return of_routes or of_rules

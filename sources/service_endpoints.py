@@ -1,0 +1,149 @@
+"""What stands behind a service: EndpointSlices if it has any, else the pods that its selector selects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from model.identity import SpiffeId
+from model.pods import Pod
+from model.services import Endpoint, Protocol, Resolution, Service, ServicePort
+from sources.cluster_objects import EndpointSlice
+from sources.selection import PodIndex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Backing:
+    """The endpoints of one service, with what they were derived from: `pods` and `slices` it read, in order."""
+
+    service: Service
+    slices: tuple[EndpointSlice, ...]
+    pods: tuple[Pod, ...]
+    endpoints: tuple[Endpoint, ...]
+    identities: frozenset[SpiffeId]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Surroundings:
+    """What all services share. `stateful_sets` maps (namespace, name) to the name of the headless service."""
+
+    pods: PodIndex
+    trust_domain: str
+    stateful_sets: Mapping[tuple[str, str], str]
+
+
+def back_service(
+    service: Service, slices: tuple[EndpointSlice, ...], around: Surroundings, previous: Backing | None
+) -> Backing:
+    """The backing of `service`; `previous` itself if it was derived from the very same values."""
+    namespace = service.ref.namespace
+    pods: tuple[Pod, ...] = ()
+    if service.resolution is not Resolution.EXTERNAL_NAME:
+        pods = _pods_of_slices(slices, namespace, around) if slices else around.pods.select(namespace, service.selector)
+    read: tuple[object, ...] = (service, *slices, *pods)
+    if previous is not None and _same((previous.service, *previous.slices, *previous.pods), read):
+        return previous
+    found = _from_slices(service, slices, around) if slices else _from_pods(service, pods, around)
+    endpoints = tuple(sorted(found, key=lambda endpoint: (":" in endpoint.address, endpoint.address)))
+    identities = frozenset(endpoint.identity for endpoint in endpoints if endpoint.identity is not None)
+    if previous is not None:
+        endpoints = previous.endpoints if previous.endpoints == endpoints else endpoints
+        identities = previous.identities if previous.identities == identities else identities
+    return Backing(service=service, slices=slices, pods=pods, endpoints=endpoints, identities=identities)
+
+
+def resolve_target(port: ServicePort, pod: Pod) -> int | None:
+    """The number of the pod's port that a Service port leads to; None if the pod has no port of that name."""
+    if isinstance(port.target, int):
+        return port.target
+    transport = "UDP" if port.protocol is Protocol.UDP else "TCP"
+    named = (own.number for own in pod.ports if own.name == port.target and own.protocol == transport)
+    return next(named, None)
+
+
+def _from_pods(service: Service, pods: tuple[Pod, ...], around: Surroundings) -> list[Endpoint]:
+    found = []
+    for pod in pods:
+        if not pod.addresses:
+            continue
+        ports: dict[int, int] = {}
+        for port in service.ports:
+            number = resolve_target(port, pod)
+            if number is not None:
+                # TCP stands before UDP of the same number, and it is what a sidecar handles.
+                ports.setdefault(port.number, number)
+        if ports or not service.ports:
+            ready = pod.ready or service.publish_not_ready
+            found.append(_endpoint(service, pod.addresses[0], ports, pod, ready, "", around))
+    return found
+
+
+def _from_slices(service: Service, slices: tuple[EndpointSlice, ...], around: Surroundings) -> list[Endpoint]:
+    found: dict[object, Endpoint] = {}
+    numbers = {port.name: port.number for port in reversed(service.ports)}
+    for entry in slices:
+        ports = {numbers[port.name]: port.number for port in entry.ports if port.name in numbers}
+        if service.ports and not ports:
+            continue
+        for listed in entry.endpoints:
+            for address in listed.addresses:
+                pod = around.pods.find(entry.ref.namespace, listed.pod, address)
+                ready = listed.ready or service.publish_not_ready
+                endpoint = _endpoint(service, address, ports, pod, ready, listed.hostname, around)
+                # A pod with two families stands in two slices; one endpoint is enough, the v4 one.
+                key = address if pod is None else (pod.ref, tuple(ports))
+                other = found.get(key)
+                if other is None or (":" in other.address and ":" not in address):
+                    found[key] = endpoint
+    return list(found.values())
+
+
+def _endpoint(
+    service: Service,
+    address: str,
+    ports: Mapping[int, int],
+    pod: Pod | None,
+    ready: bool,
+    hostname: str,
+    around: Surroundings,
+) -> Endpoint:
+    if pod is None:
+        return Endpoint(address=address, ports=ports, hostname=hostname, ready=ready)
+    return Endpoint(
+        address=address,
+        ports=ports,
+        labels=pod.labels,
+        identity=_identity(pod, around.trust_domain) if pod.meshed else None,
+        meshed=pod.meshed,
+        locality=pod.locality,
+        hostname=hostname or _hostname(service, pod, around),
+        ready=ready,
+    )
+
+
+def _hostname(service: Service, pod: Pod, around: Surroundings) -> str:
+    if service.resolution is not Resolution.HEADLESS:
+        return ""
+    if pod.subdomain == service.ref.name and pod.hostname:
+        return pod.hostname
+    if around.stateful_sets.get((pod.ref.namespace, pod.workload)) == service.ref.name:
+        return pod.ref.name
+    return ""
+
+
+def _identity(pod: Pod, trust_domain: str) -> SpiffeId:
+    return SpiffeId(trust_domain=trust_domain, namespace=pod.ref.namespace, service_account=pod.service_account)
+
+
+def _pods_of_slices(slices: tuple[EndpointSlice, ...], namespace: str, around: Surroundings) -> tuple[Pod, ...]:
+    found = (
+        around.pods.find(namespace, endpoint.pod, address)
+        for entry in slices
+        for endpoint in entry.endpoints
+        for address in endpoint.addresses
+    )
+    return tuple(pod for pod in found if pod is not None)
+
+
+def _same(old: tuple[object, ...], new: tuple[object, ...]) -> bool:
+    return len(old) == len(new) and all(a is b for a, b in zip(old, new, strict=True))

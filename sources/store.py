@@ -1,0 +1,243 @@
+"""The one place that holds what is in force: files and observations in, an immutable mesh out.
+
+One writer: all methods are called from one thread. Nothing is announced unless something differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import cast
+
+from model.mesh import Mesh
+from model.pods import Pod, Workload
+from model.policies import AuthorizationPolicy, PeerAuthentication
+from model.problems import ObjectRef, Problem
+from model.routing import VirtualService
+from model.services import Service
+from model.settings import MeshSettings
+from model.traffic import DestinationRule
+from sources.assemble import Assembly, Inputs, Name, assemble
+from sources.checks import check_mesh
+from sources.cluster_objects import ConfigMap, EndpointSlice, Namespace, PodManifest, Secret, ServiceAccount
+from sources.file_state import FileState, duplicate, next_state
+from sources.keeping import keep_equal
+from sources.kinds import Object
+from sources.manifests import parse_documents
+from sources.mesh_config import MESH_CONFIG
+from sources.rules import clash_problem
+
+_WORKLOADS = frozenset({"Deployment", "StatefulSet", "Pod"})
+
+
+class Store:
+    """Files of manifests and what was observed, as one mesh.
+
+    `mesh` and every value in it keep their identity as long as they are equal. `generation` counts the changes of
+    anything that can be read here, problems excepted.
+    """
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.workloads: tuple[Workload, ...] = ()
+        self._files: dict[str, FileState] = {}
+        self._claims: dict[ObjectRef, set[str]] = {}
+        self._objects: dict[ObjectRef, Object] = {}
+        self._values: dict[str, Mapping[Name, object]] = {}
+        self._observed: Mapping[Name, Pod] = {}
+        self._addresses: Mapping[Name, tuple[str, ...]] = {}
+        self._assembly = Assembly()
+        self._callbacks: list[Callable[[], None]] = []
+        self._source_problems: tuple[Problem, ...] = ()
+        self._problems: tuple[Problem, ...] | None = ()
+
+    # What is in force
+
+    @property
+    def mesh(self) -> Mesh:
+        """The present snapshot."""
+        return self._assembly.mesh
+
+    @property
+    def objects(self) -> Mapping[ObjectRef, Object]:
+        """Every object in force, with its place."""
+        return self._objects
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that are known, sorted."""
+        return tuple(sorted(self._files))
+
+    @property
+    def namespaces(self) -> Mapping[Name, Namespace]:
+        """By ('', name)."""
+        return cast(Mapping[Name, Namespace], self._of("Namespace"))
+
+    @property
+    def service_accounts(self) -> Mapping[Name, ServiceAccount]:
+        return cast(Mapping[Name, ServiceAccount], self._of("ServiceAccount"))
+
+    @property
+    def config_maps(self) -> Mapping[Name, Mapping[str, bytes]]:
+        """The data of each ConfigMap."""
+        found = cast(Mapping[Name, ConfigMap], self._of("ConfigMap"))
+        return {name: value.data for name, value in found.items()}
+
+    @property
+    def secrets(self) -> Mapping[Name, Mapping[str, bytes]]:
+        """The decoded data of each Secret."""
+        found = cast(Mapping[Name, Secret], self._of("Secret"))
+        return {name: value.data for name, value in found.items()}
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """All that is wrong at present, by file and line. Worked out when read, after a change."""
+        if self._problems is None:
+            found = [problem for state in self._files.values() for problem in state.problems]
+            found += self._duplicates()
+            found += [self._placed(clash_problem(clash)) for clash in self._assembly.clashes]
+            found += check_mesh(self.mesh, self._objects)
+            self._problems = tuple(sorted((*self._source_problems, *found), key=_place))
+        return self._problems
+
+    def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Calls back after every change of `generation`; the answer ends that."""
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback)
+
+    # The writer's part
+
+    def replace_file(self, file: str, text: bytes | None) -> bool:
+        """The file now has this content; None: it is gone. Whether anything differs for a reader."""
+        return self.replace_files({file: text})
+
+    def replace_files(self, changes: Mapping[str, bytes | None]) -> bool:
+        """Several files at once: an object that moves from one to another is never away in between."""
+        touched: set[ObjectRef] = set()
+        states: dict[str, FileState | None] = {}
+        for file, text in changes.items():
+            before = self._files.get(file)
+            if before is not None:
+                touched.update(before.objects)
+            state = None if text is None else next_state(parse_documents(file, text), before, self._objects)
+            if state is not None:
+                touched.update(state.objects)
+            states[file] = state
+        for file, state in states.items():
+            self._put_file(file, state)
+        self._problems = None
+        return self._announce(self._settle(touched))
+
+    def observe(self, pods: Iterable[Pod], service_addresses: Mapping[Name, tuple[str, ...]]) -> bool:
+        """What runs at present, all of it: pods, and the virtual addresses of services. Whether anything differs."""
+        listed = sorted(pods, key=lambda pod: (pod.ref.namespace, pod.ref.name))
+        observed = keep_equal(self._observed, {(pod.ref.namespace, pod.ref.name): pod for pod in listed})
+        addresses = keep_equal(self._addresses, {name: service_addresses[name] for name in sorted(service_addresses)})
+        if observed is self._observed and addresses is self._addresses:
+            return False
+        self._observed, self._addresses = observed, addresses
+        self._problems = None
+        return self._announce(set())
+
+    def report(self, problems: Iterable[Problem]) -> None:
+        """What the source itself has to say (a directory that is gone, a file that cannot be read)."""
+        found = tuple(problems)
+        if found != self._source_problems:
+            self._source_problems = found
+            self._problems = None
+
+    # Within
+
+    def _of(self, kind: str) -> Mapping[Name, object]:
+        return self._values.get(kind, {})
+
+    def _put_file(self, file: str, state: FileState | None) -> None:
+        before = self._files.pop(file, None)
+        for ref in before.objects if before is not None else ():
+            self._claims[ref].discard(file)
+        if state is not None:
+            self._files[file] = state
+            for ref in state.objects:
+                self._claims.setdefault(ref, set()).add(file)
+
+    def _settle(self, touched: set[ObjectRef]) -> set[str]:
+        """Decides which file's object is in force for each of `touched`; the kinds of which a value changed."""
+        fresh: dict[str, dict[Name, object]] = {}
+        for ref in sorted(touched):
+            claims = self._claims.get(ref)
+            before = self._objects.get(ref)
+            now = self._files[min(claims)].objects[ref] if claims else None
+            if now is None:
+                self._claims.pop(ref, None)
+                self._objects.pop(ref, None)
+            else:
+                self._objects[ref] = now
+            if (now.value if now else None) is not (before.value if before else None):
+                values = fresh.setdefault(ref.kind, dict(self._of(ref.kind)))
+                values.pop((ref.namespace, ref.name), None)
+                if now is not None:
+                    values[ref.namespace, ref.name] = now.value
+        self._values.update(fresh)
+        return set(fresh)
+
+    def _announce(self, kinds: set[str]) -> bool:
+        before = self._assembly.mesh
+        self._assembly = assemble(self._inputs(kinds), self._assembly)
+        if kinds & _WORKLOADS:
+            self.workloads = self._sorted_workloads()
+        if self._assembly.mesh is before and not kinds:
+            return False
+        self.generation += 1
+        for callback in tuple(self._callbacks):
+            callback()
+        return True
+
+    def _inputs(self, kinds: set[str]) -> Inputs:
+        last = self._assembly.inputs
+        return Inputs(
+            settings=self._settings(),
+            services=cast(Mapping[Name, Service], self._of("Service")),
+            endpoint_slices=cast(Mapping[Name, EndpointSlice], self._of("EndpointSlice")),
+            stateful_sets=cast(Mapping[Name, Workload], self._of("StatefulSet")),
+            pods=keep_equal(last.pods, self._pods()),
+            service_addresses=self._addresses,
+            virtual_services=cast(Mapping[Name, VirtualService], self._of("VirtualService")),
+            destination_rules=cast(Mapping[Name, DestinationRule], self._of("DestinationRule")),
+            peer_authentications=cast(Mapping[Name, PeerAuthentication], self._of("PeerAuthentication")),
+            authorization_policies=cast(Mapping[Name, AuthorizationPolicy], self._of("AuthorizationPolicy")),
+        )
+
+    def _settings(self) -> MeshSettings:
+        found = self._of("ConfigMap").get((MESH_CONFIG.namespace, MESH_CONFIG.name))
+        settings = found.settings if isinstance(found, ConfigMap) else None
+        return settings or MeshSettings()
+
+    def _pods(self) -> dict[Name, Pod]:
+        manifests = cast(Mapping[Name, PodManifest], self._of("Pod"))
+        written = {name: manifest.pod for name, manifest in manifests.items() if manifest.pod is not None}
+        return {**written, **self._observed}
+
+    def _sorted_workloads(self) -> tuple[Workload, ...]:
+        found = [value for kind in ("Deployment", "StatefulSet") for value in self._of(kind).values()]
+        found += [manifest.workload for manifest in cast(Mapping[Name, PodManifest], self._of("Pod")).values()]
+        return tuple(sorted(cast(list[Workload], found), key=lambda workload: workload.ref))
+
+    def _duplicates(self) -> list[Problem]:
+        found = []
+        for ref, files in self._claims.items():
+            if len(files) > 1:
+                first, *others = sorted(files)
+                winner = self._files[first].objects[ref]
+                candidates = (self._files[file].objects[ref] for file in others)
+                # A rejected object's last good may stand for it in two files; that is no second object.
+                found += [duplicate(other, winner) for other in candidates if other is not winner]
+        return found
+
+    def _placed(self, problem: Problem) -> Problem:
+        owner = self._objects.get(problem.object) if problem.object is not None else None
+        return replace(problem, position=owner.where(problem.field)) if owner is not None else problem
+
+
+def _place(problem: Problem) -> tuple[str, int, str, str]:
+    position = problem.position
+    return (position.file if position else "", position.line if position else 0, problem.field, problem.code)

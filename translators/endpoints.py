@@ -1,0 +1,105 @@
+"""Cluster load assignments: the ready endpoints behind an outbound cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from envoy_data_plane.envoy.config.cluster.v3 import ClusterDiscoveryType
+from envoy_data_plane.envoy.config.core.v3 import Address, Metadata, SocketAddress
+from envoy_data_plane.envoy.config.core.v3 import Locality as LocalityMessage
+from envoy_data_plane.envoy.config.endpoint.v3 import (
+    ClusterLoadAssignment,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+from envoy_data_plane.envoy.config.endpoint.v3 import Endpoint as EndpointMessage
+
+from model.names import OutboundCluster
+from model.policies import MtlsMode
+from model.services import Endpoint, Locality, Protocol, Resolution, Service
+from model.traffic import policy_for
+from model.view import View
+from protos.templates import new
+from translators.aliases import aliased
+from translators.clusters import discovery_of
+from translators.filter_metadata import (
+    LOAD_BALANCING,
+    POD_ADDRESS,
+    TLS_MODE,
+    TLS_MODE_ISTIO,
+    TRANSPORT_SOCKET,
+    build_metadata,
+)
+from translators.peer_authentication import mtls_mode
+
+_MUTUAL_TLS = {TRANSPORT_SOCKET: {TLS_MODE: TLS_MODE_ISTIO}}
+
+
+def build_load_assignment(name: OutboundCluster, view: View) -> ClusterLoadAssignment | None:
+    """The endpoints of the cluster of that name, grouped by locality; empty if there are none (never silence, for a
+    cluster waits for its endpoints). None if there is no such cluster, or it finds its endpoints otherwise."""
+    service = view.service(name.host)
+    port = service.port(name.port) if service else None
+    if service is None or port is None or port.protocol is Protocol.UDP:
+        return None
+    rule = view.destination_rule(name.host)
+    subset = rule.subset(name.subset) if rule and name.subset else None
+    if name.subset and subset is None:
+        return None
+    policy = policy_for(rule, name.subset, name.port)
+    if discovery_of(service, policy, view) is not ClusterDiscoveryType.EDS:
+        return None
+    chosen = usable_endpoints(service, name.port, view, subset.labels if subset else {})
+    return new(ClusterLoadAssignment, cluster_name=str(name), endpoints=_grouped(service, name.port, chosen, view))
+
+
+def usable_endpoints(
+    service: Service, port: int, view: View, labels: Mapping[str, str] | None = None
+) -> tuple[Endpoint, ...]:
+    """The endpoints that may be called at a Service port: ready (unless the service publishes all), with that port,
+    with these labels; each address once, sorted."""
+    target = aliased(service, view)
+    wanted = (labels or {}).items()
+    by_address = {
+        endpoint.address: endpoint
+        for endpoint in view.endpoints(target.host)
+        if (endpoint.ready or target.publish_not_ready)
+        and port in endpoint.ports
+        and all(endpoint.labels.get(key) == value for key, value in wanted)
+    }
+    return tuple(by_address[address] for address in sorted(by_address))
+
+
+def _grouped(service: Service, port: int, endpoints: tuple[Endpoint, ...], view: View) -> list[LocalityLbEndpoints]:
+    namespace = aliased(service, view).ref.namespace
+    headless = service.resolution is Resolution.HEADLESS
+    selective = any(policy.selector for policy in view.peer_authentications(namespace))
+    everywhere = None if selective else mtls_mode(view, namespace, {}, None)
+    shared = {True: build_metadata(_MUTUAL_TLS), False: None}
+    groups: dict[Locality, list[LbEndpoint]] = {}
+    for endpoint in endpoints:
+        number = endpoint.ports[port]
+        mode = everywhere or mtls_mode(view, namespace, endpoint.labels, number)
+        mutual = endpoint.meshed and endpoint.identity is not None and mode is not MtlsMode.DISABLE
+        metadata = _pod_metadata(endpoint, mutual) if headless else shared[mutual]
+        groups.setdefault(endpoint.locality, []).append(_build_endpoint(endpoint.address, number, metadata))
+    return [
+        new(LocalityLbEndpoints, locality=_build_locality(locality), lb_endpoints=groups[locality])
+        for locality in sorted(groups)
+    ]
+
+
+def _pod_metadata(endpoint: Endpoint, mutual: bool) -> Metadata:
+    address = {LOAD_BALANCING: {POD_ADDRESS: endpoint.address}}
+    return build_metadata({**address, **_MUTUAL_TLS} if mutual else address)
+
+
+def _build_endpoint(address: str, port: int, metadata: Metadata | None) -> LbEndpoint:
+    socket = new(Address, socket_address=new(SocketAddress, address=address, port_value=port))
+    return new(LbEndpoint, endpoint=new(EndpointMessage, address=socket), metadata=metadata)
+
+
+def _build_locality(locality: Locality) -> LocalityMessage | None:
+    if locality == Locality():
+        return None
+    return LocalityMessage(region=locality.region, zone=locality.zone, sub_zone=locality.subzone)

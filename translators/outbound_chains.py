@@ -1,0 +1,109 @@
+"""The filter chains for one destination port.
+
+Envoy looks for a chain by port, then by address, then by application protocol, and does not turn back: an address that
+has a chain for HTTP needs one for everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from envoy_data_plane.envoy.config.core.v3 import (
+    DataSource,
+    SubstitutionFormatString,
+)
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, FilterChainMatch
+from envoy_data_plane.envoy.extensions.filters.common.set_filter_state.v3 import (
+    FilterStateValue,
+    FilterStateValueSharedWithUpstream,
+)
+from envoy_data_plane.envoy.extensions.filters.network.set_filter_state.v3 import Config as SetFilterState
+
+from model.names import BLACK_HOLE_CLUSTER, PASSTHROUGH_CLUSTER, RouteTable
+from model.services import Protocol
+from model.settings import MeshSettings, OutboundTraffic
+from model.view import View
+from translators.addresses import build_host_range
+from translators.alpn import ALPN_FILTER_STATE
+from translators.filter_metadata import pod_match
+from translators.filters import network_filter
+from translators.http_connection import build_outbound_http
+from translators.inbound_chains import PLAIN_HTTP
+from translators.outbound_claims import Claim, PortClaims
+from translators.tcp_connection import build_tcp_proxy
+from translators.upstream_tls import tcp_alpn_override
+
+
+def build_outbound_chains(claims: PortClaims, view: View) -> list[FilterChain]:
+    """All chains of one port."""
+    settings = view.settings
+    port = claims.port
+    http = [build_outbound_http(settings, RouteTable(port=port))]
+    chains = []
+    if claims.http_anywhere:
+        chains.append(_chain(f"{port}.http", port, http))
+    elif claims.tcp_anywhere is not None and settings.outbound_traffic is OutboundTraffic.REGISTRY_ONLY:
+        # With ALLOW_ANY the connection goes where it was going anyway, and others on this port are left alone.
+        chains.append(_chain(f"{port}.tcp", port, [build_tcp_proxy(settings, str(claims.tcp_anywhere))]))
+    elif claims.detect_anywhere:
+        chains.append(_chain(f"{port}.http", port, http, applications=PLAIN_HTTP))
+        chains.append(_chain(f"{port}.tcp", port, build_elsewhere(settings)))
+    detected = [address for claim in claims.exact if claim.protocol is Protocol.DETECT for address in claim.addresses]
+    if detected:
+        chains.append(_chain(f"{port}.detected.http", port, http, detected, PLAIN_HTTP))
+    for claim in claims.exact:
+        chains.extend(_tcp_chains(claim, view))
+    return chains
+
+
+def build_elsewhere(settings: MeshSettings) -> list[Filter]:
+    """What becomes of a destination that nobody declared."""
+    match settings.outbound_traffic:
+        case OutboundTraffic.ALLOW_ANY:
+            return [build_tcp_proxy(settings, PASSTHROUGH_CLUSTER)]
+        case OutboundTraffic.REGISTRY_ONLY:
+            return [build_tcp_proxy(settings, BLACK_HOLE_CLUSTER)]
+
+
+def _tcp_chains(claim: Claim, view: View) -> Iterable[FilterChain]:
+    name, port = str(claim.cluster), claim.cluster.port
+    offer = _offer(tcp_alpn_override(claim.cluster, view))
+    if not claim.per_pod:
+        filters = [*offer, build_tcp_proxy(view.settings, name)]
+        return [_chain(f"{claim.cluster.host}:{port}", port, filters, claim.addresses)]
+    return [
+        _chain(
+            f"{claim.cluster.host}:{port}.{address}",
+            port,
+            [*offer, build_tcp_proxy(view.settings, name, pod_match(address))],
+            [address],
+        )
+        for address in claim.addresses
+    ]
+
+
+def _offer(alpn: Sequence[str]) -> list[Filter]:
+    """Tells the upstream's TLS what to offer instead of what its cluster says; nothing where `alpn` is empty."""
+    if not alpn:
+        return []
+    value = FilterStateValue(
+        object_key=ALPN_FILTER_STATE,
+        format_string=SubstitutionFormatString(text_format_source=DataSource(inline_string=",".join(alpn))),
+        shared_with_upstream=FilterStateValueSharedWithUpstream.ONCE,
+        read_only=True,
+    )
+    return [network_filter("envoy.filters.network.set_filter_state", SetFilterState(on_new_connection=[value]))]
+
+
+def _chain(
+    name: str, port: int, filters: Sequence[Filter], addresses: Sequence[str] = (), applications: Sequence[str] = ()
+) -> FilterChain:
+    return FilterChain(
+        name=name,
+        filter_chain_match=FilterChainMatch(
+            destination_port=port,
+            prefix_ranges=[build_host_range(address) for address in addresses],
+            application_protocols=list(applications),
+        ),
+        filters=list(filters),
+    )

@@ -1,0 +1,89 @@
+"""Who owns which destination of a port, so that no two filter chains can match the same connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from model.names import OutboundCluster
+from model.services import Protocol, Resolution, Service, ServicePort
+from model.view import View
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Addresses at one port that are one service's. `per_pod`: they are its pods', and each is called as itself."""
+
+    cluster: OutboundCluster
+    protocol: Protocol
+    addresses: tuple[str, ...]
+    per_pod: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortClaims:
+    """One destination port. `http_anywhere`: some service speaks HTTP there, so every address that is nobody else's is
+    taken for HTTP. `detect_anywhere`: a service of unknown protocol has no address that we know of.
+    `tcp_anywhere`: the cluster of a service of bytes of which we know no address, if it alone has the port."""
+
+    port: int
+    http_anywhere: bool
+    detect_anywhere: bool
+    tcp_anywhere: OutboundCluster | None
+    exact: tuple[Claim, ...]
+
+
+_ORDER: Mapping[Protocol, int] = {Protocol.HTTP: 0, Protocol.HTTP2: 0, Protocol.DETECT: 1}
+"""Whose word counts where two services have the same address (headless ones with the same pods): who knows most."""
+
+
+def claims_on(port: int, view: View) -> PortClaims:
+    """Everything that is known of a port. An address belongs to one service: to the one that knows most of its
+    protocol, then to the first by host."""
+    found = [*_services(port, view)]
+    found.sort(key=lambda pair: (_ORDER.get(pair[1].protocol, 2), pair[0].host))
+    http_anywhere = any(declared.protocol.is_http for _, declared in found)
+    wants_exact = any(not declared.protocol.is_http for _, declared in found)
+    taken: set[str] = set()
+    exact = []
+    for service, declared in found if wants_exact else ():
+        addresses = tuple(address for address in _addresses(service, port, view) if address not in taken)
+        taken.update(addresses)
+        if addresses and not declared.protocol.is_http:
+            exact.append(
+                Claim(
+                    cluster=OutboundCluster(port=port, host=service.host),
+                    protocol=declared.protocol,
+                    addresses=addresses,
+                    per_pod=service.resolution is Resolution.HEADLESS,
+                )
+            )
+    unplaced = [pair for pair in found if pair[0].resolution is Resolution.EXTERNAL_NAME]
+    bytes_only = [service for service, declared in unplaced if declared.protocol in (Protocol.TCP, Protocol.TLS)]
+    return PortClaims(
+        port=port,
+        http_anywhere=http_anywhere,
+        detect_anywhere=not http_anywhere and any(declared.protocol is Protocol.DETECT for _, declared in unplaced),
+        tcp_anywhere=OutboundCluster(port=port, host=bytes_only[0].host) if bytes_only and not http_anywhere else None,
+        exact=tuple(exact),
+    )
+
+
+def _services(port: int, view: View) -> Iterator[tuple[Service, ServicePort]]:
+    for host in view.hosts_on_port(port):
+        service = view.service(host)
+        declared = service.port(port) if service else None
+        if service is not None and declared is not None and declared.protocol is not Protocol.UDP:
+            yield service, declared
+
+
+def _addresses(service: Service, port: int, view: View) -> tuple[str, ...]:
+    """The addresses a client connects to, each once."""
+    match service.resolution:
+        case Resolution.CLUSTER_IP:
+            return tuple(dict.fromkeys(service.addresses))
+        case Resolution.HEADLESS:
+            pods = (endpoint.address for endpoint in view.endpoints(service.host) if port in endpoint.ports)
+            return tuple(sorted(dict.fromkeys(pods)))
+        case Resolution.EXTERNAL_NAME:
+            return ()

@@ -1,0 +1,153 @@
+"""Every resource can be derived from its type, its name and who asks. This is that function, and the names there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias, TypeVar
+
+import betterproto2
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+
+from model.asker import Capture
+from model.names import (
+    BLACK_HOLE_CLUSTER,
+    INBOUND_LISTENER,
+    INBOUND_PASSTHROUGH_CLUSTER,
+    OUTBOUND_LISTENER,
+    PASSTHROUGH_CLUSTER,
+    InboundCluster,
+    OutboundCluster,
+    parse_cluster_name,
+    parse_route_table,
+    parse_virtual_host_name,
+)
+from model.view import View
+from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
+from translators.clusters import build_black_hole_cluster, build_outbound_cluster, build_passthrough_cluster
+from translators.endpoints import build_load_assignment
+from translators.explicit_listeners import (
+    build_explicit_inbound_listener,
+    build_explicit_outbound_listener,
+    explicit_inbound_ports,
+    inbound_listener_name,
+    parse_inbound_listener,
+)
+from translators.inbound_clusters import build_inbound_cluster, build_inbound_passthrough_cluster
+from translators.inbound_listener import build_inbound_listener
+from translators.outbound_listener import build_outbound_listener
+from translators.route_tables import build_route_table
+from translators.scope import http_ports, load_assignments, outbound_clusters
+from translators.virtual_hosts import build_virtual_host, virtual_host_names
+
+Message: TypeAlias = betterproto2.Message
+T = TypeVar("T")
+
+
+def derive(type_url: str, name: str, view: View) -> Message | None:
+    """The resource of that type and name as the asker gets it; None if there is none, or if the name or the type
+    means nothing. Depends on nothing but its arguments; what was read of the mesh is in `view.reads`."""
+    build = _BUILDERS.get(type_url)
+    if build is None:
+        return None
+    try:
+        return build(name, view)
+    except _NoSuchName:
+        return None
+
+
+def names_in_scope(type_url: str, view: View) -> tuple[str, ...]:
+    """The names of all resources of a type that exist for the asker, sorted: what a wildcard subscription means."""
+    names = _NAMES.get(type_url)
+    return () if names is None else tuple(sorted(names(view)))
+
+
+class _NoSuchName(Exception):
+    """The name is not of its type's grammar. Apart from ValueError, which would be a mistake of ours."""
+
+
+def _parsed(parse: Callable[[str], T], name: str) -> T:
+    try:
+        return parse(name)
+    except ValueError as wrong:
+        raise _NoSuchName(name) from wrong
+
+
+def _cluster(name: str, view: View) -> Cluster | None:
+    match name:
+        case "PassthroughCluster":
+            return build_passthrough_cluster() if _redirected(view) else None
+        case "BlackHoleCluster":
+            return build_black_hole_cluster()
+        case "InboundPassthroughCluster":
+            return build_inbound_passthrough_cluster(view)
+    parsed = _parsed(parse_cluster_name, name)
+    match parsed:
+        case OutboundCluster():
+            return build_outbound_cluster(parsed, view)
+        case InboundCluster():
+            return build_inbound_cluster(parsed, view)
+
+
+def _load_assignment(name: str, view: View) -> Message | None:
+    parsed = _parsed(parse_cluster_name, name)
+    return build_load_assignment(parsed, view) if isinstance(parsed, OutboundCluster) else None
+
+
+def _listener(name: str, view: View) -> Message | None:
+    if _redirected(view):
+        match name:
+            case "virtualOutbound":
+                return build_outbound_listener(view)
+            case "virtualInbound":
+                return build_inbound_listener(view)
+            case _:
+                return None
+    if name == OUTBOUND_LISTENER:
+        return build_explicit_outbound_listener(view)
+    return build_explicit_inbound_listener(_parsed(parse_inbound_listener, name), view)
+
+
+def _route_table(name: str, view: View) -> Message | None:
+    return build_route_table(_parsed(parse_route_table, name), view)
+
+
+def _virtual_host(name: str, view: View) -> Message | None:
+    return build_virtual_host(_parsed(parse_virtual_host_name, name), view)
+
+
+def _cluster_names(view: View) -> list[str]:
+    always = [BLACK_HOLE_CLUSTER]
+    captured = [PASSTHROUGH_CLUSTER, INBOUND_PASSTHROUGH_CLUSTER] if _redirected(view) else []
+    inbound = [str(InboundCluster(port=port.number)) for port in view.inbound_ports]
+    return [*always, *captured, *inbound, *map(str, outbound_clusters(view))]
+
+
+def _listener_names(view: View) -> list[str]:
+    if _redirected(view):
+        return [INBOUND_LISTENER, OUTBOUND_LISTENER]
+    return [OUTBOUND_LISTENER, *map(inbound_listener_name, explicit_inbound_ports(view))]
+
+
+def _virtual_host_names(view: View) -> list[str]:
+    return [str(name) for port in http_ports(view) for name in virtual_host_names(port, view)]
+
+
+def _redirected(view: View) -> bool:
+    return view.capture is Capture.REDIRECT
+
+
+_BUILDERS: Mapping[str, Callable[[str, View], Message | None]] = {
+    CLUSTER: _cluster,
+    ENDPOINT: _load_assignment,
+    LISTENER: _listener,
+    ROUTE: _route_table,
+    VIRTUAL_HOST: _virtual_host,
+}
+
+_NAMES: Mapping[str, Callable[[View], list[str]]] = {
+    CLUSTER: _cluster_names,
+    ENDPOINT: lambda view: [str(name) for name in load_assignments(view)],
+    LISTENER: _listener_names,
+    ROUTE: lambda view: [str(port) for port in http_ports(view)],
+    VIRTUAL_HOST: _virtual_host_names,
+}

@@ -1,0 +1,230 @@
+"""One type on one stream: what the client holds, what is on its way, what is still to be sent.
+
+The two variants of the protocol share all of it; they differ in how a request is read and a response composed.
+Versions, nonces, subscriptions and rejections of one type never touch another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from xds.isolation import split
+from xds.kinds import Absence, Kind, Removal
+from xds.memo import Found, Scope
+from xds.resource import Resource, build_foreign, build_missing
+from xds.subscription import Change, Subscription
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """What one response tells: resources that differ from what the client holds, and names that are gone."""
+
+    changed: tuple[Resource, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flight:
+    """A response that was sent and not answered yet. `version` is the response's own (state of the world)."""
+
+    nonce: str
+    version: str
+    push: Push
+    sent_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """The client refused this version of a resource, in these words; it keeps what it had."""
+
+    version: str
+    message: str
+
+
+@dataclass(slots=True, eq=False)
+class Channel:
+    """The state of one type. `held` is what the client acknowledged, `refused` what it will not be sent again.
+
+    `marked`: names to compare with what is held. `forced`: names to answer even if nothing differs. `groups`: parts of
+    a refused response, sent apart to find the culprit. `doomed`: to be removed once nothing names it any more.
+    `owed`: the client waits for an answer even if that is empty. `claimed`: the version of everything the client
+    says to hold, in its first request (state of the world).
+    """
+
+    kind: Kind
+    subscription: Subscription = field(default_factory=Subscription)
+    scope: Scope = field(default_factory=Scope)
+    held: dict[str, Resource] = field(default_factory=dict)
+    refused: dict[str, Refusal] = field(default_factory=dict)
+    marked: set[str] = field(default_factory=set)
+    forced: set[str] = field(default_factory=set)
+    groups: list[tuple[Resource, ...]] = field(default_factory=list)
+    doomed: set[str] = field(default_factory=set)
+    doomed_since: datetime | None = None
+    flight: Flight | None = None
+    owed: bool = False
+    claimed: str = ""
+    nonce: str = ""
+    words: str = ""
+    """The client's last words on a rejection."""
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something may be left to send, removals that have to wait apart."""
+        return bool(self.marked or self.forced or self.groups or self.owed)
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything that was to be sent was also answered, removals that have to wait apart."""
+        return self.flight is None and not self.unsent
+
+    def wants(self, name: str) -> bool:
+        """Whether the client is subscribed to this name."""
+        subscription = self.subscription
+        return name in subscription.names or (subscription.wildcard and name in self.scope.members)
+
+    def subscribe(self, change: Change, scope: Callable[[], Scope]) -> None:
+        """Takes over a changed subscription. `scope` gives all that is in scope, where that matters."""
+        self.subscription = change.after
+        if change.opened and self.kind.scoped:
+            self.scope = scope()
+            self.marked |= self.scope.members
+            self.owed = not self.scope.failed  # an empty answer would take everything away
+        self.forced |= change.asked
+        if change.dropped:
+            self._forget_unwanted()
+
+    def adopt(self, initial: dict[str, str]) -> None:
+        """Takes over what the client says it holds from an earlier stream, by version."""
+        self.held.update((name, build_foreign(name, version)) for name, version in initial.items())
+        self.marked.update(initial)
+        self.forced.difference_update(initial)
+        self.owed = self.owed and not initial
+
+    def rescope(self, scope: Scope) -> None:
+        """Marks what comes into scope and what leaves it. If the scope could not be derived, the last one stays."""
+        if scope is self.scope or scope.failed or not (self.subscription.wildcard and self.kind.scoped):
+            return
+        self.marked |= scope.members ^ self.scope.members
+        self.scope = scope
+
+    def take(self, find: Callable[[str], Found]) -> Push | None:
+        """The next thing to send, None if there is nothing. What is taken no longer counts as unsent."""
+        while self.groups:
+            group = self._current(self.groups.pop(), find)
+            if group:
+                return Push(changed=group)
+        push = self._gather(find)
+        if not (push.changed or push.removed or self.owed):
+            return None
+        self.owed = False
+        return push
+
+    def take_removals(self) -> Push | None:
+        """The removals that had to wait."""
+        removed = tuple(sorted(name for name in self.doomed if name in self.held))
+        self.doomed.clear()
+        self.doomed_since = None
+        return Push(removed=removed) if removed else None
+
+    def accept(self, push: Push) -> None:
+        """The client has all of this now. What it has unsubscribed from meanwhile is not kept track of."""
+        for resource in push.changed:
+            self.refused.pop(resource.name, None)
+            if self.wants(resource.name):
+                self.held[resource.name] = resource
+        for name in push.removed:
+            self.held.pop(name, None)
+
+    def refuse(self, push: Push, message: str) -> bool:
+        """The client took nothing of this, or not all. True if the culprit is known: it was alone.
+
+        Otherwise the parts are sent again, apart. Nothing else of the type is sent before that has ended.
+        """
+        self.words = message
+        if push.changed:
+            self.marked.update(push.removed)
+        if len(push.changed) > 1:
+            self.groups.extend(reversed(split(push.changed, message)))
+            return False
+        for resource in push.changed:
+            self.refused[resource.name] = Refusal(version=resource.version, message=message)
+        return True
+
+    def give_up_waiting(self) -> None:
+        """No answer came: what was sent counts as not held, and is sent again with whatever is new."""
+        if self.flight is not None:
+            self.marked.update(resource.name for resource in self.flight.push.changed)
+            self.marked.update(self.flight.push.removed)
+            self.flight = None
+
+    def _current(self, group: tuple[Resource, ...], find: Callable[[str], Found]) -> tuple[Resource, ...]:
+        kept: list[Resource] = []
+        for resource in group:
+            now = find(resource.name).resource if self.wants(resource.name) else None
+            if now is not None and now.version == resource.version:
+                kept.append(resource)
+                self.marked.discard(resource.name)
+                self.forced.discard(resource.name)
+            else:
+                self.marked.add(resource.name)
+        return tuple(kept)
+
+    def _gather(self, find: Callable[[str], Found]) -> Push:
+        changed: list[Resource] = []
+        removed: list[str] = []
+        names = sorted(self.marked | self.forced)
+        for name in names:
+            found = find(name) if self.wants(name) else Found(resource=None)
+            if found.resource is not None:
+                self.doomed.discard(name)
+                if (resource := self._due(name, found.resource)) is not None:
+                    changed.append(resource)
+            elif not found.failed:
+                self._miss(name, changed, removed)
+        self.marked.clear()
+        self.forced.clear()
+        return Push(changed=tuple(changed), removed=tuple(removed))
+
+    def _due(self, name: str, resource: Resource) -> Resource | None:
+        held = self.held.get(name)
+        refusal = self.refused.get(name)
+        forced = name in self.forced
+        if refusal is not None and refusal.version == resource.version:
+            return held if forced and held is not None and held.packed else None
+        self.refused.pop(name, None)
+        if held is None or held.version != resource.version:
+            return resource
+        if held.foreign:
+            self.held[name] = resource
+        return resource if forced else None
+
+    def _miss(self, name: str, changed: list[Resource], removed: list[str]) -> None:
+        held = self.held.get(name)
+        self.refused.pop(name, None)
+        asked = name in self.forced
+        if asked and self.kind.absence is Absence.ALIAS and name in self.subscription.names:
+            changed.append(build_missing(name))
+        elif (asked or (held is not None and held.foreign)) and self.kind.removal is not Removal.LAST:
+            if self.kind.absence is not Absence.SILENT:
+                removed.append(name)
+        elif asked and held is None:
+            removed.append(name)
+        elif held is not None and not held.missing:
+            match self.kind.removal:
+                case Removal.AT_ONCE:
+                    removed.append(name)
+                case Removal.LAST:
+                    self.doomed.add(name)
+                case Removal.NEVER:
+                    pass
+
+    def _forget_unwanted(self) -> None:
+        for name in [name for name in self.held if not self.wants(name)]:
+            del self.held[name]
+        for name in [name for name in self.refused if not self.wants(name)]:
+            del self.refused[name]
+        for marks in (self.marked, self.doomed):
+            marks.intersection_update([name for name in marks if self.wants(name)])

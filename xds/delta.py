@@ -1,0 +1,32 @@
+"""The incremental variant: how a request is read, how a response is composed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from xds.channel import Channel, Push
+from xds.memo import Scope
+from xds.subscription import change_names
+from xds.wire import DeltaRequest, join_delta
+
+
+def subscribe(channel: Channel, request: DeltaRequest, *, first: bool, scope: Callable[[], Scope]) -> None:
+    """Applies the subscription part of a request, which counts whatever its nonce."""
+    before = None if first else channel.subscription
+    channel.subscribe(change_names(before, request.subscribe, request.unsubscribe), scope)
+    if first:
+        channel.adopt(dict(request.initial))
+
+
+def compose(channel: Channel, push: Push, nonce: str) -> bytes:
+    """The encoded response."""
+    return join_delta(
+        type_url=channel.kind.type_url, nonce=nonce, entries=_entries(push), removed=sorted(set(push.removed))
+    )
+
+
+def _entries(push: Push) -> Iterator[bytes]:
+    for resource in push.changed:
+        yield resource.head
+        yield resource.packed
+        yield resource.tail

@@ -1,0 +1,75 @@
+"""What has to wait for what on one stream (make before break), and for how long at most.
+
+Source: the xDS protocol, "Eventual consistency considerations"; Envoy acknowledges clusters once they are warm, which
+takes their endpoints and secrets: those never wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from xds.channel import Channel
+from xds.kinds import CLUSTER, ROUTE, Kind
+
+PATIENCE = timedelta(seconds=5)
+"""A route waits for its cluster this long at most: one that cannot warm must not stop all others."""
+
+
+class Gates:
+    """The waiting of one stream."""
+
+    __slots__ = ("_arriving_since", "_channels")
+
+    def __init__(self, channels: Mapping[str, Channel]) -> None:
+        self._channels = channels
+        self._arriving_since: datetime | None = None
+
+    def observe(self, now: datetime) -> None:
+        """To be called before the others, whenever something may have changed."""
+        clusters = self._channels.get(CLUSTER.type_url)
+        if clusters is None or not _arriving(clusters):
+            self._arriving_since = None
+        elif self._arriving_since is None:
+            self._arriving_since = now
+
+    def may_send(self, kind: Kind, now: datetime) -> bool:
+        """Whether a type that names clusters may be sent: no new cluster is on its way, or for too long."""
+        return not kind.routes or self._arriving_since is None or now - self._arriving_since >= PATIENCE
+
+    def may_remove(self, kind: Kind, now: datetime) -> bool:
+        """Whether what is no longer wanted may be removed: everything that could name it has been acknowledged, or was
+        not for too long. While a client refuses something, it stays on an older one that may need it."""
+        doomed = self._channels[kind.type_url]
+        if doomed.flight is not None or doomed.unsent:
+            return False
+        if doomed.doomed_since is None:
+            doomed.doomed_since = now
+        namers = self._namers(kind)
+        if any(channel.refused for channel in namers):
+            return False
+        if all(channel.settled and not (channel.kind == ROUTE and channel.doomed) for channel in namers):
+            return True
+        return now - doomed.doomed_since >= PATIENCE
+
+    def opens_at(self) -> datetime | None:
+        """When the next wait ends for want of patience; None if nothing waits."""
+        waiting: list[datetime] = []
+        if self._arriving_since and any(one.kind.routes and one.unsent for one in self._channels.values()):
+            waiting.append(self._arriving_since)
+        waiting.extend(
+            one.doomed_since
+            for one in self._channels.values()
+            if one.doomed and one.doomed_since and not any(namer.refused for namer in self._namers(one.kind))
+        )
+        return min(waiting) + PATIENCE if waiting else None
+
+    def _namers(self, kind: Kind) -> list[Channel]:
+        return [channel for channel in self._channels.values() if channel.kind.routes and channel.kind != kind]
+
+
+def _arriving(clusters: Channel) -> bool:
+    flight = clusters.flight
+    if flight is None:
+        return False
+    return clusters.unsent or any(resource.name not in clusters.held for resource in flight.push.changed)

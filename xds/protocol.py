@@ -1,0 +1,342 @@
+"""The state machine of one stream: requests, snapshots and the time go in, encoded responses come out.
+
+It does no I/O. One response of a type is on its way at a time; whatever changes meanwhile is looked up when the next
+is made, so that nothing queues and the newest snapshot is what is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from enum import Enum
+
+from model.asker import Asker
+from xds import delta, sotw
+from xds.channel import Channel, Flight, Push
+from xds.events import Rejected, SecretFailed
+from xds.gates import Gates
+from xds.kinds import CLUSTER, ENDPOINT, KINDS, PUSH_ORDER, REMOVAL_ORDER, ROUTE, SECRET, VIRTUAL_HOST, Kind
+from xds.memo import ABSENT, Found, Marks, Memo, Scope
+from xds.read_memo import KnownAsker
+from xds.state import RejectedResource, StreamState, TypeState
+from xds.stream_secrets import SecretShelf, StreamSecrets
+from xds.wire import DeltaRequest, Node, SotwRequest
+
+MAX_NAMES = 100_000
+"""Names one type of a stream may be subscribed to, or claim to hold."""
+MAX_SECRETS = 100
+ANSWER_WITHIN = timedelta(seconds=30)
+"""After this long without an answer a response counts as lost. Envoy holds answers while clusters warm, 15 s."""
+_UNKNOWN_SCHEMES = ("xdstp://", "col/")
+
+
+class Fault(Enum):
+    """Why a stream is ended by its client's fault, in gRPC's words."""
+
+    INVALID_ARGUMENT = "invalid argument"
+    RESOURCE_EXHAUSTED = "resource exhausted"
+
+
+class Violation(Exception):
+    """The client broke the protocol; its stream has to end."""
+
+    def __init__(self, fault: Fault, message: str) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
+def first_node(request: DeltaRequest | SotwRequest) -> Node:
+    """The node of a stream's first request. Raises Violation if there is none, or it has no id."""
+    if request.node is None or not request.node.id:
+        raise Violation(Fault.INVALID_ARGUMENT, "the first request of a stream has no node id")
+    return request.node
+
+
+class Stream:
+    """One stream, from its first request on. Every method that takes `now` wants an aware UTC time."""
+
+    __slots__ = (
+        "_acknowledged",
+        "_asker",
+        "_channels",
+        "_delta",
+        "_gates",
+        "_generation",
+        "_id",
+        "_memo",
+        "_node",
+        "_nonces",
+        "_opened_at",
+        "_report",
+        "_shelf",
+    )
+
+    def __init__(
+        self,
+        *,
+        stream_id: str,
+        delta: bool,
+        node: Node,
+        asker: Asker,
+        memo: Memo,
+        secrets: StreamSecrets,
+        report: Callable[[Rejected | SecretFailed], None],
+        generation: int,
+        now: datetime,
+    ) -> None:
+        self._id = stream_id
+        self._delta = delta
+        self._node = node
+        self._asker = KnownAsker(asker)
+        self._memo = memo
+        self._report = report
+        self._generation = generation
+        self._acknowledged = -1
+        self._opened_at = now
+        self._nonces = 0
+        self._channels: dict[str, Channel] = {}
+        self._gates = Gates(self._channels)
+        self._shelf = SecretShelf(secrets)
+
+    @property
+    def asker(self) -> Asker:
+        """Whom the stream is answered as."""
+        return self._asker.asker
+
+    # What happens
+
+    def receive(self, request: DeltaRequest | SotwRequest, now: datetime) -> None:
+        """A request. Raises Violation if it breaks the protocol."""
+        if request.node is not None and request.node.id and request.node.id != self._node.id:
+            raise Violation(Fault.INVALID_ARGUMENT, "the node id changed within the stream")
+        if not request.type_url:
+            raise Violation(Fault.INVALID_ARGUMENT, "a request on an aggregated stream has no type_url")
+        kind = KINDS.get(request.type_url)
+        if kind is None:
+            return
+        channel = self._channels.get(kind.type_url)
+        first = channel is None
+        if channel is None:
+            channel = self._channels[kind.type_url] = Channel(kind=kind)
+        else:
+            self._answered(channel, request)
+        match request:
+            case DeltaRequest():
+                _check_count(kind, len(request.initial))
+                delta.subscribe(
+                    channel, request, first=first, scope=lambda: self._memo.scope(kind.type_url, self._asker)
+                )
+            case SotwRequest():
+                sotw.subscribe(
+                    channel, request, first=first, scope=lambda: self._memo.scope(kind.type_url, self._asker)
+                )
+        _check_count(kind, len(channel.subscription.names))
+
+    def snapshot(self, marks: Marks, generation: int) -> bool:
+        """A new snapshot, already the memo's present one. False if it leaves this stream nothing to do."""
+        self._generation = generation
+        for type_url in marks.scopes:
+            if channel := self._channels.get(type_url):
+                channel.rescope(self._scope(channel.kind))
+        for type_url, names in marks.names.items():
+            if channel := self._channels.get(type_url):
+                channel.marked.update(name for name in names if channel.wants(name) or name in channel.held)
+        return not self._settle()
+
+    def reassign(self, asker: Asker) -> None:
+        """The workload is another now: its pod was relabelled, say. Everything is looked up again."""
+        self._asker = KnownAsker(asker)
+        for channel in self._channels.values():
+            channel.rescope(self._scope(channel.kind))
+            channel.marked |= channel.held.keys() | channel.subscription.names
+            if channel.subscription.wildcard:
+                channel.marked |= channel.scope.members
+
+    def secrets_changed(self) -> None:
+        """Secrets may be others now without being due: a trust bundle was replaced."""
+        if channel := self._channels.get(SECRET.type_url):
+            channel.marked |= channel.subscription.names
+
+    def tick(self, now: datetime) -> None:
+        """Time has passed: renews what is due, gives up waiting for answers that do not come."""
+        secrets = self._channels.get(SECRET.type_url)
+        for name in [name for name, at in self._shelf.due.items() if at <= now]:
+            if secrets is None or not secrets.wants(name):
+                self._shelf.forget(name)
+                continue
+            try:
+                self._shelf.renew(name, now)
+            except Exception as error:  # reported; the client keeps a certificate that is good for as long again
+                self._report(SecretFailed(stream=self._id, node=self._node.id, name=name, error=error))
+            else:
+                secrets.marked.add(name)
+        for channel in self._channels.values():
+            if channel.flight and channel.unsent and now - channel.flight.sent_at >= ANSWER_WITHIN:
+                channel.give_up_waiting()
+
+    # What is to be done
+
+    def next(self, now: datetime) -> bytes | None:
+        """The next response, None if there is nothing to send before something happens."""
+        self._gates.observe(now)
+        for kind in PUSH_ORDER:
+            channel = self._channels.get(kind.type_url)
+            if channel is None or channel.flight is not None or not channel.unsent:
+                continue
+            if self._gates.may_send(kind, now):
+                response = self._send(channel, channel.take(self._finder(kind, now)), now)
+                if response is not None:
+                    return response
+        for kind in REMOVAL_ORDER:
+            channel = self._channels.get(kind.type_url)
+            if channel is not None and channel.doomed and self._gates.may_remove(kind, now):
+                response = self._send(channel, channel.take_removals(), now)
+                if response is not None:
+                    return response
+        self._settle()
+        return None
+
+    def wake_at(self) -> datetime | None:
+        """When `tick` and `next` are to be called even if nothing happens before; None if never."""
+        times = list(self._shelf.due.values())
+        if (opens := self._gates.opens_at()) is not None:
+            times.append(opens)
+        times += [
+            channel.flight.sent_at + ANSWER_WITHIN
+            for channel in self._channels.values()
+            if channel.flight is not None and channel.unsent
+        ]
+        return min(times, default=None)
+
+    def state(self) -> StreamState:
+        """Everything about the stream that may be shown."""
+        return StreamState(
+            id=self._id,
+            node=self._node,
+            asker=self.asker,
+            delta=self._delta,
+            opened_at=self._opened_at,
+            generation=self._generation,
+            acknowledged_generation=self._acknowledged,
+            types=tuple(_type_state(self._channels[url]) for url in KINDS if url in self._channels),
+        )
+
+    def acknowledged(self, generation: int) -> bool:
+        """Whether the client needs nothing more of this snapshot, or a newer one."""
+        return self._acknowledged >= generation
+
+    # Inside
+
+    def _answered(self, channel: Channel, request: DeltaRequest | SotwRequest) -> None:
+        flight = channel.flight
+        if flight is None or request.nonce != flight.nonce:
+            if request.error is not None:
+                self._rejected(channel, Push(), request.error, final=False)
+            return
+        channel.flight = None
+        # Envoy may send the text of an old rejection with a newer response that it accepted: the version tells.
+        took = request.error is None or (isinstance(request, SotwRequest) and request.version == flight.version)
+        if took:
+            channel.accept(flight.push)
+        if request.error is not None:
+            final = False if took else channel.refuse(flight.push, request.error)
+            self._rejected(channel, flight.push, request.error, final=final)
+
+    def _rejected(self, channel: Channel, push: Push, message: str, *, final: bool) -> None:
+        channel.words = message
+        names = tuple(resource.name for resource in push.changed) + push.removed
+        self._report(
+            Rejected(
+                stream=self._id,
+                node=self._node.id,
+                type_url=channel.kind.type_url,
+                names=names,
+                message=message,
+                final=final,
+            )
+        )
+
+    def _scope(self, kind: Kind) -> Scope:
+        return self._memo.scope(kind.type_url, self._asker) if kind.scoped else Scope()
+
+    def _finder(self, kind: Kind, now: datetime) -> Callable[[str], Found]:
+        def find(name: str) -> Found:
+            if name.startswith(_UNKNOWN_SCHEMES):
+                return ABSENT
+            if kind != SECRET:
+                return self._memo.find(kind.type_url, name, self._asker)
+            try:
+                return self._shelf.find(name, now)
+            except Exception as error:  # as in tick
+                self._report(SecretFailed(stream=self._id, node=self._node.id, name=name, error=error))
+                return Found(resource=None, failed=True)
+
+        return find
+
+    def _send(self, channel: Channel, push: Push | None, now: datetime) -> bytes | None:
+        if push is None:
+            return None
+        nonce = str(self._nonces + 1)
+        version = ""
+        if self._delta:
+            response = delta.compose(channel, push, nonce)
+        else:
+            resources = sotw.contents(channel, push)
+            version = sotw.version_of(resources)
+            claimed, channel.claimed = channel.claimed, ""
+            known = channel.kind.complete and claimed == version
+            if known or not (channel.kind.complete or push.changed):
+                channel.accept(push)
+                return None
+            response = sotw.compose(channel, resources, version, nonce)
+        self._nonces += 1
+        channel.nonce = nonce
+        channel.flight = Flight(nonce=nonce, version=version, push=push, sent_at=now)
+        self._follow(channel.kind, push)
+        return response
+
+    def _follow(self, kind: Kind, push: Push) -> None:
+        """What has to be sent right after, changed or not."""
+        if kind == CLUSTER and (endpoints := self._channels.get(ENDPOINT.type_url)):
+            # A changed cluster warms anew, and waits for its endpoints without asking for them again.
+            endpoints.forced.update(
+                resource.name for resource in push.changed if resource.name in endpoints.subscription.names
+            )
+        if kind == ROUTE and (hosts := self._channels.get(VIRTUAL_HOST.type_url)):
+            tables = self._channels[ROUTE.type_url].held
+            for table in push.changed:
+                # The listener of a new table waits for a virtual host; Envoy asks for one on the first table only.
+                prefix = f"{table.name}/"
+                members = [name for name in hosts.scope.members | hosts.subscription.names if name.startswith(prefix)]
+                hosts.forced.update(members if table.name not in tables else sorted(members)[:1])
+
+    def _settle(self) -> bool:
+        settled = all(channel.settled and not channel.doomed for channel in self._channels.values())
+        if settled and self._channels:
+            self._acknowledged = self._generation
+        return settled
+
+
+def _check_count(kind: Kind, count: int) -> None:
+    if count > (MAX_SECRETS if kind == SECRET else MAX_NAMES):
+        raise Violation(Fault.RESOURCE_EXHAUSTED, f"too many names of {kind.type_url}")
+
+
+def _type_state(channel: Channel) -> TypeState:
+    held = channel.held.values()
+    flight = channel.flight
+    pending = () if flight is None else [(one.name, one.version) for one in flight.push.changed]
+    gone = () if flight is None else [(name, "") for name in flight.push.removed]
+    return TypeState(
+        type_url=channel.kind.type_url,
+        wildcard=channel.subscription.wildcard and channel.kind.scoped,
+        names=tuple(sorted(channel.subscription.names)),
+        acknowledged=tuple(one.without_body() if channel.kind == SECRET else one for one in held),
+        pending=(*pending, *gone),
+        pending_nonce="" if flight is None else flight.nonce,
+        rejected=tuple(
+            RejectedResource(name=name, version=refusal.version, message=refusal.message)
+            for name, refusal in sorted(channel.refused.items())
+        ),
+        rejection=channel.words,
+    )

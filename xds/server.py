@@ -1,0 +1,238 @@
+"""The ADS server: the one file that touches grpc.
+
+Requests and responses pass as raw bytes. Every RPC is admitted in the same way; what happens on a stream after that
+is `xds.protocol`'s, without I/O.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, NoReturn
+
+import grpc
+
+from model.asker import Asker
+from model.mesh import Mesh
+from xds.admission import Admission, C, PermissionDenied, Unauthenticated
+from xds.events import Event, StreamClosed, StreamFailed, StreamOpened
+from xds.memo import Memo
+from xds.protocol import Fault, Stream, Violation, first_node
+from xds.pump import Pump
+from xds.state import StreamState
+from xds.wire import DeltaRequest, Node, SotwRequest, parse_delta_request, parse_sotw_request
+
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+FIRST_REQUEST_WITHIN = timedelta(seconds=10)
+MAX_STREAMS = 20_000
+
+OPTIONS = (
+    # grpc core cancels streams of a reconnect burst before any handler runs unless both are raised.
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 200_000),
+    # A reconnect may list 50,000 names with versions.
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_metadata_size", 32 * 1024),
+    # Clients may ping twice as often as we do; without this they are sent away for too many pings.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 15_000),
+    # Two servers on one port would share its connections in silence.
+    ("grpc.so_reuseport", 0),
+)
+
+_STATUS = {
+    Fault.INVALID_ARGUMENT: grpc.StatusCode.INVALID_ARGUMENT,
+    Fault.RESOURCE_EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
+
+class AdsServer(Generic[C]):
+    """Serves what `memo` derives to every stream that `admission` lets in.
+
+    Nobody is let in before the first `publish`. `max_age` ends streams at that age, so that a client shows a fresh
+    credential and replicas share the load; `jitter` gives a number from 0 to 1, which makes it up to a tenth shorter.
+    """
+
+    def __init__(
+        self,
+        *,
+        memo: Memo,
+        admission: Admission[C],
+        report: Callable[[Event], None],
+        max_age: timedelta | None = None,
+        jitter: Callable[[], float] = lambda: 0.0,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._memo = memo
+        self._admission = admission
+        self._report = report
+        self._max_age = max_age
+        self._jitter = jitter
+        self._now = now
+        self._generation: int | None = None
+        self._numbers = itertools.count(1)
+        self._open: dict[str, tuple[Pump, C, Node]] = {}
+        self._stopping = False
+        self._server = grpc.aio.server(options=OPTIONS)
+        handlers = {
+            "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._sotw),
+            "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta),
+        }
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+    def listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
+        """Binds `host:port` and returns the port. Raises OSError if that fails, ValueError for plaintext anywhere but
+        on loopback. Before `start`; may be called several times."""
+        if credentials is None and not address.startswith(("127.", "[::1]", "unix:")):
+            raise ValueError(f"{address} is not loopback, and there is no plaintext discovery elsewhere")
+        try:
+            if credentials is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}") from error
+        if port == 0 and not address.startswith("unix:"):
+            raise OSError(f"cannot listen on {address}")
+        return int(port)
+
+    async def start(self) -> None:
+        """Accepts connections from now on."""
+        await self._server.start()
+
+    async def stop(self, grace: timedelta = timedelta(seconds=2)) -> None:
+        """Ends every stream and closes. Clients keep what they have and reconnect."""
+        self._stopping = True
+        for pump, _, _ in self._open.values():
+            pump.end("shutdown")
+        await self._server.stop(grace.total_seconds())
+
+    def publish(self, mesh: Mesh, generation: int) -> None:
+        """Makes `mesh` what is served, and wakes the streams it changes something for. `generation` grows."""
+        marks = self._memo.advance(mesh)
+        self._generation = generation
+        for pump, caller, node in self._open.values():
+            asker = self._admission.asker_of(caller, node)
+            if asker is not None:
+                self._reassign(pump.stream, asker)
+            if pump.stream.snapshot(marks, generation):
+                pump.wake()
+
+    def secrets_changed(self) -> None:
+        """Has every stream look its secrets up again: a trust bundle was replaced, say."""
+        for pump, _, _ in self._open.values():
+            pump.stream.secrets_changed()
+            pump.wake()
+
+    def state(self) -> tuple[StreamState, ...]:
+        """Every open stream, oldest first."""
+        return tuple(pump.stream.state() for pump, _, _ in self._open.values())
+
+    @property
+    def ready(self) -> bool:
+        """Whether streams are let in."""
+        return self._generation is not None and not self._stopping
+
+    def _reassign(self, stream: Stream, asker: Asker) -> None:
+        asker = replace(asker, vhds=stream.asker.vhds)
+        if asker != stream.asker:
+            stream.reassign(asker)
+
+    async def _sotw(self, _requests: object, context: Any) -> None:
+        await self._serve(context, parse_sotw_request, delta=False)
+
+    async def _delta(self, _requests: object, context: Any) -> None:
+        await self._serve(context, parse_delta_request, delta=True)
+
+    async def _serve(self, context: Any, parse: Callable[[bytes], DeltaRequest | SotwRequest], *, delta: bool) -> None:
+        name = f"{context.peer()}#{next(self._numbers)}"
+        if self._generation is None or self._stopping:
+            await self._refuse(context, name, "", grpc.StatusCode.UNAVAILABLE, "not ready")
+        if len(self._open) >= MAX_STREAMS:
+            await self._refuse(context, name, "", grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams")
+        node = ""
+        try:
+            metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+            caller = await self._admission.authenticate(metadata, context.peer())
+            wire = _GrpcWire(context)
+            async with asyncio.timeout(FIRST_REQUEST_WITHIN.total_seconds()):
+                raw = await wire.read()
+            if raw is None:
+                return
+            request = parse(raw)
+            declared = first_node(request)
+            node = declared.id
+            asker = self._admission.admit(caller, declared)
+            stream = Stream(
+                stream_id=name,
+                delta=delta,
+                node=declared,
+                asker=replace(asker, vhds=asker.vhds and delta),
+                memo=self._memo,
+                secrets=self._admission.secrets_for(caller),
+                report=self._report,
+                generation=self._generation,
+                now=self._now(),
+            )
+            stream.receive(request, self._now())
+            pump = Pump(wire=wire, stream=stream, parse=parse, now=self._now)
+            reason = await self._run(pump, caller, declared)
+        except Unauthenticated as error:
+            await self._refuse(context, name, node, grpc.StatusCode.UNAUTHENTICATED, str(error))
+        except PermissionDenied as error:
+            await self._refuse(context, name, node, grpc.StatusCode.PERMISSION_DENIED, str(error))
+        except Violation as error:
+            await self._refuse(context, name, node, _STATUS[error.fault], str(error))
+        except ValueError as error:
+            await self._refuse(context, name, node, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except TimeoutError:
+            await self._refuse(context, name, node, grpc.StatusCode.DEADLINE_EXCEEDED, "too slow")
+        except asyncio.CancelledError:
+            self._report(StreamClosed(stream=name, node=node, reason="client"))
+            raise
+        except Exception as error:
+            self._report(StreamFailed(stream=name, node=node, error=error))
+            raise
+        self._report(StreamClosed(stream=name, node=node, reason=reason))
+
+    async def _run(self, pump: Pump, caller: C, node: Node) -> str:
+        state = pump.stream.state()
+        self._report(StreamOpened(stream=state.id, node=node.id))
+        self._open[state.id] = (pump, caller, node)
+        retirement = None
+        if self._max_age is not None:
+            age = self._max_age * (1 - 0.1 * self._jitter())
+            retirement = asyncio.get_running_loop().call_later(age.total_seconds(), pump.end, "age")
+        try:
+            return await pump.run()
+        finally:
+            del self._open[state.id]
+            if retirement is not None:
+                retirement.cancel()
+
+    async def _refuse(self, context: Any, name: str, node: str, code: grpc.StatusCode, text: str) -> NoReturn:
+        self._report(StreamClosed(stream=name, node=node, reason=text))
+        await context.abort(code, text)
+        raise AssertionError("abort always raises")
+
+
+class _GrpcWire:
+    """A grpc.aio servicer context as a `Wire`."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    async def read(self) -> bytes | None:
+        raw = await self._context.read()
+        return None if raw is grpc.aio.EOF else raw
+
+    async def write(self, message: bytes) -> None:
+        await self._context.write(message)
