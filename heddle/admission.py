@@ -40,7 +40,7 @@ class PodAdmission:
         now: Callable[[], datetime],
         jitter: Callable[[], float],
     ) -> None:
-        """`capture` says how a pod's traffic reaches its sidecar, and where the application listens ('' if the same)."""
+        """`capture` says how a pod's traffic reaches its sidecar, and where its application listens ('': there)."""
         self._mesh = mesh
         self._keys = keys
         self._authority = authority

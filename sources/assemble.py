@@ -14,7 +14,7 @@ from model.services import Protocol, Resolution, Service
 from model.settings import MeshSettings
 from model.traffic import DestinationRule
 from sources.cluster_objects import EndpointSlice
-from sources.inbound import assemble_inbound
+from sources.inbound import Declared, declare_ports
 from sources.keeping import keep_equal
 from sources.rules import (
     SubsetClash,
@@ -53,6 +53,7 @@ class Assembly:
     inputs: Inputs = field(default_factory=Inputs)
     mesh: Mesh = EMPTY
     backings: Mapping[str, Backing] = field(default_factory=dict)
+    declared: Mapping[Name, Declared] = field(default_factory=dict)
     clashes: tuple[SubsetClash, ...] = ()
 
 
@@ -76,34 +77,31 @@ def assemble(inputs: Inputs, last: Assembly) -> Assembly:
     ):
         fresh = settings.trust_domain != mesh.settings.trust_domain or inputs.stateful_sets is not was.stateful_sets
         backings = _back_services(services, pods, inputs, settings.trust_domain, {} if fresh else last.backings)
-    rebuilt = _replace_mesh(inputs, last, services, pods, settings, backings)
-    if inputs.destination_rules is was.destination_rules:
-        return Assembly(inputs=inputs, mesh=rebuilt, backings=backings, clashes=last.clashes)
-    rules, clashes = index_destination_rules(inputs.destination_rules.values())
-    kept = keep_equal(mesh.destination_rules, rules)
-    if kept is not mesh.destination_rules:
-        rebuilt = replace(rebuilt, destination_rules=kept)
-    return Assembly(inputs=inputs, mesh=rebuilt, backings=backings, clashes=clashes)
-
-
-def _replace_mesh(
-    inputs: Inputs,
-    last: Assembly,
-    services: Mapping[str, Service],
-    pods: Mapping[Name, Pod],
-    settings: MeshSettings,
-    backings: Mapping[str, Backing],
-) -> Mesh:
-    was, mesh = last.inputs, last.mesh
+    declared = last.declared
+    if backings is not last.backings:
+        declared = declare_ports(pods, backings.values(), last.declared)
     parts: dict[str, object] = {"services": services, "pods": pods, "settings": settings}
     if services is not mesh.services:
         parts["hosts_on_port"] = keep_equal(mesh.hosts_on_port, _index_ports(services))
     if backings is not last.backings:
         endpoints = {host: backing.endpoints for host, backing in backings.items()}
         identities = {host: backing.identities for host, backing in backings.items()}
+        inbound = {name: entry.ports for name, entry in declared.items()}
         parts["endpoints"] = keep_equal(mesh.endpoints, endpoints)
         parts["identities"] = keep_equal(mesh.identities, identities)
-        parts["inbound_ports"] = assemble_inbound(pods, backings.values(), mesh.inbound_ports)
+        parts["inbound_ports"] = keep_equal(mesh.inbound_ports, inbound)
+    clashes = last.clashes
+    if inputs.destination_rules is not was.destination_rules:
+        rules, clashes = index_destination_rules(inputs.destination_rules.values())
+        parts["destination_rules"] = keep_equal(mesh.destination_rules, rules)
+    parts |= _index_rules(inputs, was, mesh)
+    changed = {name: value for name, value in parts.items() if value is not getattr(mesh, name)}
+    rebuilt = replace(mesh, **changed) if changed else mesh  # type: ignore[arg-type]  # names and types as above
+    return Assembly(inputs=inputs, mesh=rebuilt, backings=backings, declared=declared, clashes=clashes)
+
+
+def _index_rules(inputs: Inputs, was: Inputs, mesh: Mesh) -> dict[str, object]:
+    parts: dict[str, object] = {}
     if inputs.virtual_services is not was.virtual_services:
         routes = index_virtual_services(inputs.virtual_services.values())
         parts["virtual_services"] = keep_equal(mesh.virtual_services, routes)
@@ -113,8 +111,7 @@ def _replace_mesh(
     if inputs.authorization_policies is not was.authorization_policies:
         policies = index_authorization_policies(inputs.authorization_policies.values())
         parts["authorization_policies"] = keep_equal(mesh.authorization_policies, policies)
-    changed = {name: value for name, value in parts.items() if value is not getattr(mesh, name)}
-    return replace(mesh, **changed) if changed else mesh  # type: ignore[arg-type]  # names and types are those above
+    return parts
 
 
 def _place_services(inputs: Inputs) -> dict[str, Service]:

@@ -47,12 +47,16 @@ def _check_ports(policy: TrafficPolicy, path: str, service: Service, entry: Obje
                 code=ProblemCode.UNKNOWN_PORT,
                 message=f"{service.ref} has no port {number}; portLevelSettings are by Service port",
                 fix=f"Use one of its ports: {', '.join(map(str, sorted(known)))}.",
-                field=f"{path}.portLevelSettings[{_index_of(number, path, entry)}].port.number",
+                field=_place_of(number, path, entry),
             )
 
 
-def _index_of(number: int, path: str, entry: Object) -> int:
-    """Where in the list of settings that port stands; the value keeps them by number."""
-    value = entry.value
-    assert isinstance(value, DestinationRule)
-    return entry.index_where(f"{path}.portLevelSettings", "port.number", number)
+def _place_of(number: int, path: str, entry: Object) -> str:
+    """The path of that port's settings; the value keeps them by number, the manifest in a list."""
+    listed = entry.find(f"{path}.portLevelSettings")
+    for index in range(len(listed.value) if listed is not None and isinstance(listed.value, tuple) else 0):
+        field = f"{path}.portLevelSettings[{index}].port.number"
+        node = entry.find(field)
+        if node is not None and node.value == number:
+            return field
+    return path

@@ -26,8 +26,8 @@ def check_virtual_service(entry: Object, inventory: Inventory) -> Iterator[Probl
                 field = f"{path}.route[{position}].destination"
                 yield from _check_destination(weighted.destination, field, value, inventory)
         for position, mirror in enumerate(route.mirrors):
-            single = entry.where(f"{path}.mirror") != entry.where(path)
-            field = f"{path}.mirror" if single else f"{path}.mirrors[{position}].destination"
+            single = entry.find(f"{path}.mirror")
+            field = f"{path}.mirror" if single is not None else f"{path}.mirrors[{position}].destination"
             yield from _check_destination(mirror.destination, field, value, inventory)
     if MESH_GATEWAY in value.gateways:
         for index, host in enumerate(value.hosts):
@@ -39,7 +39,11 @@ def unknown_host(host: str, namespace: str, field: str, inventory: Inventory, se
     meant = inventory.suggest_host(host, namespace)
     fix = f"Did you mean {meant}?" if meant else f"Add a Service for {host}, or correct the name."
     return Problem(
-        severity=severity, code=ProblemCode.UNKNOWN_HOST, message=f"no Service has the host {host}", fix=fix, field=field
+        severity=severity,
+        code=ProblemCode.UNKNOWN_HOST,
+        message=f"no Service has the host {host}",
+        fix=fix,
+        field=field,
     )
 
 
@@ -123,15 +127,15 @@ def _check_host(host: str, field: str, value: VirtualService, inventory: Invento
             fix=f"Move the object into {service.ref.namespace}, or say so with exportTo: ['.'].",
             field=field,
         )
-    if value.http and service.ports and service.resolution is not Resolution.EXTERNAL_NAME:
-        if not any(port.protocol.is_http or port.protocol is Protocol.DETECT for port in service.ports):
-            yield Problem(
-                severity=Severity.WARNING,
-                code=ProblemCode.NO_HTTP_PORT,
-                message=f"no port of {service.ref} speaks HTTP, so these routes have no effect on it",
-                fix=f"Name the port of {service.ref} http, or http-..., or give it appProtocol: http.",
-                field=field,
-            )
+    may_be_http = any(port.protocol.is_http or port.protocol is Protocol.DETECT for port in service.ports)
+    if value.http and service.ports and not may_be_http and service.resolution is not Resolution.EXTERNAL_NAME:
+        yield Problem(
+            severity=Severity.WARNING,
+            code=ProblemCode.NO_HTTP_PORT,
+            message=f"no port of {service.ref} speaks HTTP, so these routes have no effect on it",
+            fix=f"Name the port of {service.ref} http, or http-..., or give it appProtocol: http.",
+            field=field,
+        )
 
 
 def _seen_by_the_same(older: VirtualService, newer: VirtualService, inventory: Inventory) -> bool:

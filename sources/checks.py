@@ -36,9 +36,9 @@ def check_mesh(mesh: Mesh, objects: Iterable[Object]) -> tuple[Problem, ...]:
     """
     listed = tuple(objects)
     inventory = Inventory(mesh, listed)
-    found = []
-    for entry in listed:
-        for check in CHECKS:
-            for problem in check(entry, inventory):
-                found.append(replace(problem, object=entry.ref, position=entry.where(problem.field)))
-    return tuple(found)
+    return tuple(
+        replace(problem, object=entry.ref, position=entry.where(problem.field))
+        for entry in listed
+        for check in CHECKS
+        for problem in check(entry, inventory)
+    )

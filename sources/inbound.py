@@ -4,27 +4,43 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from model.mesh import InboundPort
 from model.pods import Pod
 from model.services import Protocol, Service
-from sources.keeping import keep_equal
+from sources.keeping import same_objects
 from sources.service_endpoints import Backing, resolve_target
 
 _OPAQUE = frozenset({Protocol.TCP, Protocol.TLS})
 
 
-def assemble_inbound(
-    pods: Mapping[tuple[str, str], Pod],
-    backings: Iterable[Backing],
-    previous: Mapping[tuple[str, str], tuple[InboundPort, ...]],
-) -> Mapping[tuple[str, str], tuple[InboundPort, ...]]:
-    """The declared ports of every pod."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Declared:
+    """The declared ports of one pod, with what they were derived from."""
+
+    pod: Pod
+    services: tuple[Service, ...]
+    ports: tuple[InboundPort, ...]
+
+
+def declare_ports(
+    pods: Mapping[tuple[str, str], Pod], backings: Iterable[Backing], previous: Mapping[tuple[str, str], Declared]
+) -> Mapping[tuple[str, str], Declared]:
+    """What every pod declares; worked out again only where the pod or its services changed."""
     services: defaultdict[tuple[str, str], list[Service]] = defaultdict(list)
     for backing in backings:
         for pod in backing.pods:
             services[pod.ref.namespace, pod.ref.name].append(backing.service)
-    return keep_equal(previous, {key: inbound_ports(pod, services.get(key, ())) for key, pod in pods.items()})
+    found = {}
+    for key, pod in pods.items():
+        own = tuple(services.get(key, ()))
+        before = previous.get(key)
+        if before is not None and before.pod is pod and same_objects(before.services, own):
+            found[key] = before
+        else:
+            found[key] = Declared(pod=pod, services=own, ports=inbound_ports(pod, own))
+    return found
 
 
 def inbound_ports(pod: Pod, services: Iterable[Service]) -> tuple[InboundPort, ...]:

@@ -67,7 +67,11 @@ def _source(fields: Fields, namespace: str) -> Source:
     for name in _UNDONE_SOURCES:
         if fields.node(name) is not None:
             half_applied(fields, name, name)
-    accounts = _either(fields, "serviceAccounts", "notServiceAccounts", lambda text: Exact(value=to_account(text, namespace)))
+
+    def account(text: str) -> StringMatch:
+        return Exact(value=to_account(text, namespace))
+
+    accounts = _either(fields, "serviceAccounts", "notServiceAccounts", account)
     for name in ("principals", "namespaces"):
         if fields.has("serviceAccounts") and fields.has(name):
             message = f"serviceAccounts and {name} exclude each other"

@@ -22,3 +22,8 @@ def keep_equal(old: Mapping[Key, Value], new: dict[Key, Value]) -> Mapping[Key, 
         return new
     pairs = zip(old.items(), new.items(), strict=True)
     return old if all(a is b and left == right for (left, a), (right, b) in pairs) else new
+
+
+def same_objects(old: tuple[object, ...], new: tuple[object, ...]) -> bool:
+    """Whether both hold the very same objects in the same order."""
+    return len(old) == len(new) and all(a is b for a, b in zip(old, new, strict=True))

@@ -69,5 +69,16 @@ class Object:
             node, line = found, found.line
         return Position(file=self.position.file, line=line)
 
+    def find(self, field: str) -> Node | None:
+        """The node of a field, None if it is not there."""
+        node: Node | None = self.root
+        for name, index, quoted in _STEPS.findall(field):
+            held = node.value if node is not None else None
+            if index and isinstance(held, tuple):
+                node = held[int(index)] if int(index) < len(held) else None
+            else:
+                node = held.get(name or quoted) if isinstance(held, Mapping) else None
+        return node
+
 
 _STEPS = re.compile(r"([^.\[\]]+)|\[(?:([0-9]+)|'([^']*)')\]")

@@ -9,6 +9,7 @@ from model.identity import SpiffeId
 from model.pods import Pod
 from model.services import Endpoint, Protocol, Resolution, Service, ServicePort
 from sources.cluster_objects import EndpointSlice
+from sources.keeping import same_objects
 from sources.selection import PodIndex
 
 
@@ -41,7 +42,7 @@ def back_service(
     if service.resolution is not Resolution.EXTERNAL_NAME:
         pods = _pods_of_slices(slices, namespace, around) if slices else around.pods.select(namespace, service.selector)
     read: tuple[object, ...] = (service, *slices, *pods)
-    if previous is not None and _same((previous.service, *previous.slices, *previous.pods), read):
+    if previous is not None and same_objects((previous.service, *previous.slices, *previous.pods), read):
         return previous
     found = _from_slices(service, slices, around) if slices else _from_pods(service, pods, around)
     endpoints = tuple(sorted(found, key=lambda endpoint: (":" in endpoint.address, endpoint.address)))
@@ -143,7 +144,3 @@ def _pods_of_slices(slices: tuple[EndpointSlice, ...], namespace: str, around: S
         for address in endpoint.addresses
     )
     return tuple(pod for pod in found if pod is not None)
-
-
-def _same(old: tuple[object, ...], new: tuple[object, ...]) -> bool:
-    return len(old) == len(new) and all(a is b for a, b in zip(old, new, strict=True))

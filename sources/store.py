@@ -27,6 +27,8 @@ from sources.manifests import parse_documents
 from sources.mesh_config import MESH_CONFIG
 from sources.rules import clash_problem
 
+_NOTHING: Mapping[Name, object] = {}
+"""One object, so that a kind that is not there does not look changed."""
 _WORKLOADS = frozenset({"Deployment", "StatefulSet", "Pod"})
 
 
@@ -149,7 +151,7 @@ class Store:
     # Within
 
     def _of(self, kind: str) -> Mapping[Name, object]:
-        return self._values.get(kind, {})
+        return self._values.get(kind, _NOTHING)
 
     def _put_file(self, file: str, state: FileState | None) -> None:
         before = self._files.pop(file, None)
@@ -228,9 +230,9 @@ class Store:
             if len(files) > 1:
                 first, *others = sorted(files)
                 winner = self._files[first].objects[ref]
-                candidates = (self._files[file].objects[ref] for file in others)
-                # A rejected object's last good may stand for it in two files; that is no second object.
-                found += [duplicate(other, winner) for other in candidates if other is not winner]
+                claims = ((file, self._files[file].objects[ref]) for file in others)
+                # The last good of a rejected object may come from another file; that is no second object.
+                found += [duplicate(other, winner) for file, other in claims if other.position.file == file]
         return found
 
     def _placed(self, problem: Problem) -> Problem:

@@ -41,7 +41,7 @@ from model.services import Locality
 from protos.encoder import to_any
 from translators.bootstrap_listeners import build_admin_cluster, build_own_listeners
 from translators.config_source import ads
-from translators.control_plane_cluster import ControlPlane, build_control_plane_cluster, build_token_secret
+from translators.control_plane_cluster import ControlPlane, build_control_plane_cluster
 
 MAX_PROGRAM_SIZE = 32768
 """How large a compiled regular expression may be; Envoy's own limit of 100 refuses even a long literal. As Istio."""
@@ -100,7 +100,6 @@ def build_bootstrap(parameters: BootstrapParameters) -> Bootstrap:
                 build_admin_cluster(parameters.admin_socket),
             ],
             listeners=build_own_listeners(parameters.own_address),
-            secrets=[build_token_secret(parameters.control_plane.token_file)],
         ),
         cluster_manager=ClusterManager(upstream_bind_config=_exempt() if parameters.mark else None),
         layered_runtime=_runtime(),

@@ -95,7 +95,5 @@ def _build_listener(name: str, address: str, port: int, path: str, admin_path: s
     return Listener(
         name=name,
         address=build_address(address, port, ipv4_compat=address == ALL_ADDRESSES),
-        filter_chains=[
-            FilterChain(filters=[network_filter("envoy.filters.network.http_connection_manager", manager)])
-        ],
+        filter_chains=[FilterChain(filters=[network_filter("envoy.filters.network.http_connection_manager", manager)])],
     )

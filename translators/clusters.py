@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from envoy_data_plane.envoy.config.cluster.v3 import (
     Cluster,
     ClusterCommonLbConfig,
+    ClusterCustomClusterType,
     ClusterDiscoveryType,
-    ClusterDnsLookupFamily,
     ClusterEdsClusterConfig,
     ClusterLbPolicy,
 )
@@ -19,12 +20,14 @@ from envoy_data_plane.envoy.config.endpoint.v3 import (
     LbEndpoint,
     LocalityLbEndpoints,
 )
+from envoy_data_plane.envoy.extensions.clusters.common.dns.v3 import DnsLookupFamily
+from envoy_data_plane.envoy.extensions.clusters.dns.v3 import DnsCluster
 from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
 from model.names import BLACK_HOLE_CLUSTER, PASSTHROUGH_CLUSTER, OutboundCluster
 from model.services import Protocol, Resolution, Service
-from model.traffic import ConnectionPool, OutlierDetection, SimpleBalancer, TrafficPolicy, policy_for
+from model.traffic import ConnectionPool, OutlierDetection, TrafficPolicy, policy_for
 from model.view import View
 from protos.encoder import to_any
 from translators.addresses import build_address
@@ -36,9 +39,15 @@ from translators.circuit_breaking import (
     panic_threshold,
 )
 from translators.config_source import ads
+from translators.discovery import Discovery, discovery_of
 from translators.load_balancing import build_balancing, build_pod_subsets
 from translators.upstream_http import HTTP_PROTOCOL_OPTIONS, UpstreamHttp, build_protocol_options, upstream_http
 from translators.upstream_tls import build_automatic_tls, build_client_tls, mesh_names
+
+_TYPES: Mapping[Discovery, ClusterDiscoveryType] = {
+    Discovery.EDS: ClusterDiscoveryType.EDS,
+    Discovery.DESTINATION: ClusterDiscoveryType.ORIGINAL_DST,
+}
 
 DNS_REFRESH = timedelta(seconds=60)
 """How often an external name is looked up where its records give no time of their own; Istio's."""
@@ -57,19 +66,14 @@ def build_outbound_cluster(name: OutboundCluster, view: View) -> Cluster | None:
     pool = policy.connection_pool or ConnectionPool()
     speaks = upstream_http(port.protocol, pool)
     discovery = discovery_of(service, policy, view)
-    by_dns = discovery is ClusterDiscoveryType.STRICT_DNS
     balancing = build_balancing(policy.load_balancer)
     outliers = policy.outlier_detection
     return Cluster(
         name=str(name),
-        type=discovery,
-        eds_cluster_config=(
-            ClusterEdsClusterConfig(eds_config=ads()) if discovery is ClusterDiscoveryType.EDS else None
-        ),
-        load_assignment=_by_dns_name(name, service.external_name) if by_dns else None,
-        dns_refresh_rate=DNS_REFRESH if by_dns else None,
-        respect_dns_ttl=by_dns,
-        dns_lookup_family=ClusterDnsLookupFamily.ALL if by_dns else ClusterDnsLookupFamily.AUTO,
+        type=_TYPES.get(discovery),
+        cluster_type=_dns() if discovery is Discovery.DNS else None,
+        eds_cluster_config=ClusterEdsClusterConfig(eds_config=ads()) if discovery is Discovery.EDS else None,
+        load_assignment=_by_dns_name(name, service.external_name) if discovery is Discovery.DNS else None,
         connect_timeout=pool.connect_timeout or view.settings.connect_timeout,
         upstream_connection_options=build_connection_options(pool.tcp_keepalive),
         typed_extension_protocol_options=_protocol_options(speaks, pool),
@@ -80,26 +84,15 @@ def build_outbound_cluster(name: OutboundCluster, view: View) -> Cluster | None:
         ring_hash_lb_config=balancing.ring_hash,
         maglev_lb_config=balancing.maglev,
         lb_subset_config=(
-            build_pod_subsets()
-            if service.resolution is Resolution.HEADLESS and discovery is ClusterDiscoveryType.EDS
-            else None
+            build_pod_subsets() if service.resolution is Resolution.HEADLESS and discovery is Discovery.EDS else None
         ),
         transport_socket=_declared_tls(name, service, policy, speaks, view),
         transport_socket_matches=(
             build_automatic_tls(name, mesh_names(aliased(service, view).host, view), speaks)
-            if policy.tls is None and view.settings.enable_auto_mtls and discovery is ClusterDiscoveryType.EDS
+            if policy.tls is None and view.settings.enable_auto_mtls and discovery is Discovery.EDS
             else []
         ),
     )
-
-
-def discovery_of(service: Service, policy: TrafficPolicy, view: View) -> ClusterDiscoveryType:
-    """Where a cluster's endpoints come from: the control plane, DNS, or the connection's own destination."""
-    if policy.load_balancer is SimpleBalancer.PASSTHROUGH:
-        return ClusterDiscoveryType.ORIGINAL_DST
-    if aliased(service, view).resolution is Resolution.EXTERNAL_NAME:
-        return ClusterDiscoveryType.STRICT_DNS
-    return ClusterDiscoveryType.EDS
 
 
 def build_passthrough_cluster() -> Cluster:
@@ -126,6 +119,12 @@ def build_black_hole_cluster() -> Cluster:
 def _protocol_options(speaks: UpstreamHttp, pool: ConnectionPool) -> dict[str, Any]:
     options = build_protocol_options(speaks, pool)
     return {} if options is None else {HTTP_PROTOCOL_OPTIONS: to_any(options)}
+
+
+def _dns() -> ClusterCustomClusterType:
+    """All of the name's addresses, of both families, each an endpoint."""
+    dns = DnsCluster(dns_refresh_rate=DNS_REFRESH, respect_dns_ttl=True, dns_lookup_family=DnsLookupFamily.ALL)
+    return ClusterCustomClusterType(name="envoy.cluster.dns", typed_config=to_any(dns))
 
 
 def _by_dns_name(name: OutboundCluster, host: str) -> ClusterLoadAssignment:

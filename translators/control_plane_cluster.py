@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
@@ -13,9 +14,12 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     UpstreamConnectionOptions,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    ConfigSource,
     DataSource,
     Http2ProtocolOptions,
     KeepaliveSettings,
+    PathConfigSource,
     TcpKeepalive,
     TransportSocket,
     WatchedDirectory,
@@ -48,6 +52,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from model.names import XDS_CLUSTER
+from protos import type_urls
 from protos.encoder import to_any
 from translators.addresses import build_address
 from translators.filters import extension, http_filter, transport_socket
@@ -62,7 +67,8 @@ class ControlPlane:
 
     `host` is an address or a DNS name. `server_name` is what its certificate must be for (a DNS SAN), `root_file` the
     PEM file of the roots that may have signed it, `token_file` holds the token that we send. Both files may be
-    replaced by a rename at any time.
+    replaced by a rename at any time. `token_secret_file` must hold `token_secret_document(token_file)` before Envoy
+    starts: of a secret in the bootstrap itself Envoy 1.40 would never read the token again (tried).
     """
 
     host: str
@@ -70,6 +76,7 @@ class ControlPlane:
     server_name: str
     root_file: str
     token_file: str
+    token_secret_file: str
 
 
 def build_control_plane_cluster(control_plane: ControlPlane) -> Cluster:
@@ -88,7 +95,7 @@ def build_control_plane_cluster(control_plane: ControlPlane) -> Cluster:
                     credential=extension(
                         "envoy.http.injected_credentials.generic",
                         Generic(
-                            credential=SdsSecretConfig(name=TOKEN_SECRET),
+                            credential=_token(control_plane),
                             header="authorization",
                             header_value_prefix="Bearer ",
                         ),
@@ -112,11 +119,22 @@ def build_control_plane_cluster(control_plane: ControlPlane) -> Cluster:
     )
 
 
-def build_token_secret(token_file: str) -> Secret:
-    """The token as a secret of the bootstrap, read again when something in its directory is renamed."""
-    return Secret(
+def token_secret_document(token_file: str) -> str:
+    """What `ControlPlane.token_secret_file` must hold: where the token is, as a response of xDS in JSON."""
+    secret = Secret(name=TOKEN_SECRET, generic_secret=GenericSecret(secret=DataSource(filename=token_file)))
+    return json.dumps({"resources": [{"@type": type_urls.SECRET, **secret.to_dict()}]}, indent=2) + "\n"
+
+
+def _token(control_plane: ControlPlane) -> SdsSecretConfig:
+    """The token, read again when something in its directory is renamed."""
+    return SdsSecretConfig(
         name=TOKEN_SECRET,
-        generic_secret=GenericSecret(secret=DataSource(filename=token_file, watched_directory=_directory(token_file))),
+        sds_config=ConfigSource(
+            resource_api_version=ApiVersion.V3,
+            path_config_source=PathConfigSource(
+                path=control_plane.token_secret_file, watched_directory=_directory(control_plane.token_file)
+            ),
+        ),
     )
 
 

@@ -21,6 +21,7 @@ from model.settings import MeshSettings
 from translators.config_source import ads
 from translators.filters import transport_socket
 
+
 def build_downstream_mtls(settings: MeshSettings, alpn: tuple[str, ...]) -> TransportSocket:
     """Mutual TLS: our own certificate, and a peer whose certificate is of the mesh's trust domain or an alias of it.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from envoy_data_plane.envoy.config.cluster.v3 import ClusterDiscoveryType
 from envoy_data_plane.envoy.config.core.v3 import Address, Metadata, SocketAddress
 from envoy_data_plane.envoy.config.core.v3 import Locality as LocalityMessage
 from envoy_data_plane.envoy.config.endpoint.v3 import (
@@ -21,7 +20,7 @@ from model.traffic import policy_for
 from model.view import View
 from protos.templates import new
 from translators.aliases import aliased
-from translators.clusters import discovery_of
+from translators.discovery import Discovery, discovery_of
 from translators.filter_metadata import (
     LOAD_BALANCING,
     POD_ADDRESS,
@@ -47,7 +46,7 @@ def build_load_assignment(name: OutboundCluster, view: View) -> ClusterLoadAssig
     if name.subset and subset is None:
         return None
     policy = policy_for(rule, name.subset, name.port)
-    if discovery_of(service, policy, view) is not ClusterDiscoveryType.EDS:
+    if discovery_of(service, policy, view) is not Discovery.EDS:
         return None
     chosen = usable_endpoints(service, name.port, view, subset.labels if subset else {})
     return new(ClusterLoadAssignment, cluster_name=str(name), endpoints=_grouped(service, name.port, chosen, view))

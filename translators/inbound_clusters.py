@@ -56,13 +56,14 @@ def _at_original_destination(name: str, protocol: Protocol, view: View) -> Clust
     """Where the connection was going, from an address by which the capture rules know it as the sidecar's."""
     cluster = _cluster(name, ClusterDiscoveryType.ORIGINAL_DST, protocol, view)
     cluster.lb_policy = ClusterLbPolicy.CLUSTER_PROVIDED
-    cluster.upstream_bind_config = BindConfig(
-        source_address=SocketAddress(address=INBOUND_SOURCE_V4),
-        extra_source_addresses=(
-            [ExtraSourceAddress(address=SocketAddress(address=INBOUND_SOURCE_V6))] if view.ipv6 else []
-        ),
-    )
+    extra = [ExtraSourceAddress(address=_source(INBOUND_SOURCE_V6))] if view.ipv6 else []
+    cluster.upstream_bind_config = BindConfig(source_address=_source(INBOUND_SOURCE_V4), extra_source_addresses=extra)
     return cluster
+
+
+def _source(address: str) -> SocketAddress:
+    """An address to call from, at whatever port is free. Socket options stay those of the bootstrap."""
+    return SocketAddress(address=address, port_value=0)
 
 
 def _cluster(name: str, type_: ClusterDiscoveryType, protocol: Protocol, view: View) -> Cluster:

@@ -42,12 +42,11 @@ def build_outbound_chains(claims: PortClaims, view: View) -> list[FilterChain]:
     chains = []
     if claims.http_anywhere:
         chains.append(_chain(f"{port}.http", port, http))
-    elif claims.tcp_anywhere is not None and settings.outbound_traffic is OutboundTraffic.REGISTRY_ONLY:
-        # With ALLOW_ANY the connection goes where it was going anyway, and others on this port are left alone.
-        chains.append(_chain(f"{port}.tcp", port, [build_tcp_proxy(settings, str(claims.tcp_anywhere))]))
     elif claims.detect_anywhere:
         chains.append(_chain(f"{port}.http", port, http, applications=PLAIN_HTTP))
-        chains.append(_chain(f"{port}.tcp", port, build_elsewhere(settings)))
+        chains.append(_chain(f"{port}.tcp", port, _elsewhere_on(claims, settings)))
+    elif claims.tcp_anywhere is not None:
+        chains.append(_chain(f"{port}.tcp", port, _elsewhere_on(claims, settings)))
     detected = [address for claim in claims.exact if claim.protocol is Protocol.DETECT for address in claim.addresses]
     if detected:
         chains.append(_chain(f"{port}.detected.http", port, http, detected, PLAIN_HTTP))
@@ -63,6 +62,14 @@ def build_elsewhere(settings: MeshSettings) -> list[Filter]:
             return [build_tcp_proxy(settings, PASSTHROUGH_CLUSTER)]
         case OutboundTraffic.REGISTRY_ONLY:
             return [build_tcp_proxy(settings, BLACK_HOLE_CLUSTER)]
+
+
+def _elsewhere_on(claims: PortClaims, settings: MeshSettings) -> list[Filter]:
+    """Bytes to an address that nobody claims. If all may pass, a service without addresses needs no help: the
+    connection is going to its address anyway, and others on the port are left alone."""
+    if claims.tcp_anywhere is not None and settings.outbound_traffic is OutboundTraffic.REGISTRY_ONLY:
+        return [build_tcp_proxy(settings, str(claims.tcp_anywhere))]
+    return build_elsewhere(settings)
 
 
 def _tcp_chains(claim: Claim, view: View) -> Iterable[FilterChain]:

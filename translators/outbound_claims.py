@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from model.names import OutboundCluster
 from model.services import Protocol, Resolution, Service, ServicePort
 from model.view import View
+from translators.virtual_hosts import foreign_hosts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +23,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortClaims:
-    """One destination port. `http_anywhere`: some service speaks HTTP there, so every address that is nobody else's is
-    taken for HTTP. `detect_anywhere`: a service of unknown protocol has no address that we know of.
-    `tcp_anywhere`: the cluster of a service of bytes of which we know no address, if it alone has the port."""
+    """One destination port, and who has it.
+
+    `http_anywhere`: some service speaks HTTP there, so every address that is nobody else's is taken for HTTP.
+    `detect_anywhere`: requests may be routed whose address we do not know, those of a service of unknown protocol or of
+    a host that only a VirtualService names. `tcp_anywhere`: the cluster of a service of bytes without known address.
+    """
 
     port: int
     http_anywhere: bool
@@ -59,11 +63,12 @@ def claims_on(port: int, view: View) -> PortClaims:
                 )
             )
     unplaced = [pair for pair in found if pair[0].resolution is Resolution.EXTERNAL_NAME]
+    detects = any(declared.protocol is Protocol.DETECT for _, declared in unplaced)
     bytes_only = [service for service, declared in unplaced if declared.protocol in (Protocol.TCP, Protocol.TLS)]
     return PortClaims(
         port=port,
         http_anywhere=http_anywhere,
-        detect_anywhere=not http_anywhere and any(declared.protocol is Protocol.DETECT for _, declared in unplaced),
+        detect_anywhere=not http_anywhere and (detects or bool(foreign_hosts(port, view))),
         tcp_anywhere=OutboundCluster(port=port, host=bytes_only[0].host) if bytes_only and not http_anywhere else None,
         exact=tuple(exact),
     )

@@ -15,13 +15,15 @@ from translators.addresses import build_wildcard
 from translators.listener_filters import Ports, http_inspector, original_destination
 from translators.outbound_chains import build_elsewhere, build_outbound_chains
 from translators.outbound_claims import PortClaims, claims_on
+from translators.scope import http_ports
 from translators.traps import build_traps
 from translators.well_known_ports import LISTENERS, OUTBOUND
 
 
 def build_outbound_listener(view: View) -> Listener:
     """Filter chains by destination: by port where it is HTTP, by address and port for the rest."""
-    claims = [claims_on(port, view) for port in view.ports if port not in LISTENERS]
+    ports = sorted({*view.ports, *http_ports(view)} - {*LISTENERS})
+    claims = [claims_on(port, view) for port in ports]
     detecting = Ports(numbers=frozenset(claim.port for claim in claims if _detects(claim)))
     return Listener(
         name=OUTBOUND_LISTENER,

@@ -1,4 +1,4 @@
-"""Every resource can be derived from its type, its name and who asks. This is that function, and the names there are."""
+"""Every resource can be derived from its type, its name and who asks: that function, and the names there are."""
 
 from __future__ import annotations
 
@@ -73,13 +73,12 @@ def _parsed(parse: Callable[[str], T], name: str) -> T:
 
 
 def _cluster(name: str, view: View) -> Cluster | None:
-    match name:
-        case "PassthroughCluster":
-            return build_passthrough_cluster() if _redirected(view) else None
-        case "BlackHoleCluster":
-            return build_black_hole_cluster()
-        case "InboundPassthroughCluster":
-            return build_inbound_passthrough_cluster(view)
+    if name == BLACK_HOLE_CLUSTER:
+        return build_black_hole_cluster()
+    if name == PASSTHROUGH_CLUSTER:
+        return build_passthrough_cluster() if _redirected(view) else None
+    if name == INBOUND_PASSTHROUGH_CLUSTER:
+        return build_inbound_passthrough_cluster(view)
     parsed = _parsed(parse_cluster_name, name)
     match parsed:
         case OutboundCluster():
@@ -95,13 +94,9 @@ def _load_assignment(name: str, view: View) -> Message | None:
 
 def _listener(name: str, view: View) -> Message | None:
     if _redirected(view):
-        match name:
-            case "virtualOutbound":
-                return build_outbound_listener(view)
-            case "virtualInbound":
-                return build_inbound_listener(view)
-            case _:
-                return None
+        if name == OUTBOUND_LISTENER:
+            return build_outbound_listener(view)
+        return build_inbound_listener(view) if name == INBOUND_LISTENER else None
     if name == OUTBOUND_LISTENER:
         return build_explicit_outbound_listener(view)
     return build_explicit_inbound_listener(_parsed(parse_inbound_listener, name), view)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from envoy_data_plane.envoy.config.cluster.v3 import ClusterDiscoveryType
-
 from model.names import OutboundCluster
 from model.services import Protocol, Service
 from model.traffic import policy_for
 from model.view import View
-from translators.clusters import discovery_of
+from translators.discovery import Discovery, discovery_of
 from translators.domains import is_routed
 from translators.virtual_hosts import FOREIGN_PORT, foreign_hosts
 
@@ -62,4 +60,4 @@ def _clusters(service: Service, view: View) -> Iterator[OutboundCluster]:
 
 def _discovers(name: OutboundCluster, service: Service, view: View) -> bool:
     policy = policy_for(view.destination_rule(name.host), name.subset, name.port)
-    return discovery_of(service, policy, view) is ClusterDiscoveryType.EDS
+    return discovery_of(service, policy, view) is Discovery.EDS

@@ -11,7 +11,6 @@ from envoy_data_plane.envoy.config.core.v3 import DataSource, TransportSocket
 from envoy_data_plane.envoy.extensions.transport_sockets.raw_buffer.v3 import RawBuffer
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
-    CertificateValidationContextSystemRootCerts,
     CommonTlsContext,
     CommonTlsContextCombinedCertificateValidationContext,
     SdsSecretConfig,
@@ -38,6 +37,10 @@ from translators.upstream_http import UpstreamHttp, upstream_http
 NOBODY = "spiffe://nobody.invalid/"
 """A name that no certificate has: `.invalid` is reserved (RFC 6761). Without any name to compare with, Envoy would
 take every certificate of the mesh."""
+
+SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
+"""The public authorities, where Debian, Ubuntu, Alpine and Envoy's own image have them. Envoy's `system_root_certs` would
+find them anywhere, but it does not let names be checked then."""
 
 TLS_PARAMETERS = TlsParameters(
     tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_2,
@@ -165,8 +168,7 @@ def _server_tls(tls: ClientTls, server_name: str) -> TransportSocket:
         certificate_chain=DataSource(filename=tls.client_certificate), private_key=DataSource(filename=tls.private_key)
     )
     validation = CertificateValidationContext(
-        trusted_ca=DataSource(filename=tls.ca_certificates) if tls.ca_certificates else None,
-        system_root_certs=None if tls.ca_certificates else CertificateValidationContextSystemRootCerts(),
+        trusted_ca=DataSource(filename=tls.ca_certificates or SYSTEM_ROOTS),
         match_typed_subject_alt_names=_matchers(tls.subject_alt_names or (server_name,)),
     )
     context = CommonTlsContext(

@@ -109,10 +109,17 @@ def build_capture(settings: CaptureSettings, version: IpVersion) -> str:
 
 
 def build_block() -> str:
-    """Rules that let no TCP in or out but over loopback: for an IP version that cannot be captured."""
-    return (
-        "*filter\n-A INPUT ! -i lo -p tcp -j DROP\n-A OUTPUT ! -o lo -p tcp -j REJECT --reject-with tcp-reset\nCOMMIT\n"
+    """Rules that let no TCP over IPv6 in or out but over loopback, for `ip6tables-restore`.
+
+    For kernels that cannot capture it. What comes in is refused by ICMP, as a reset would itself be TCP going out.
+    """
+    lines = (
+        "*filter",
+        "-A INPUT ! -i lo -p tcp -j REJECT --reject-with icmp6-adm-prohibited",
+        "-A OUTPUT ! -o lo -p tcp -j REJECT --reject-with tcp-reset",
+        "COMMIT",
     )
+    return "\n".join(lines) + "\n"
 
 
 def _inbound(settings: CaptureSettings) -> Iterator[str]:

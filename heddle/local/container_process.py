@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -71,7 +71,7 @@ class ContainerProcess:
         """The process that runs now."""
         return self._process
 
-    async def run(self, while_running: Callable[[], Awaitable[None]] | None = None) -> None:
+    async def run(self, while_running: Callable[[], Coroutine[None, None, None]] | None = None) -> None:
         """Starts it, and again as the policy says; returns when it will not be started again.
 
         `while_running` (probes, say) runs beside each process and is cancelled when that ends.
@@ -112,7 +112,7 @@ class ContainerProcess:
         if self._process is not None:
             await self._process.stop(grace_seconds=grace_seconds)
 
-    async def _run_once(self, while_running: Callable[[], Awaitable[None]] | None) -> int:
+    async def _run_once(self, while_running: Callable[[], Coroutine[None, None, None]] | None) -> int:
         output = open_log(self._command.log)
         try:
             process = ChildProcess(
@@ -125,14 +125,15 @@ class ContainerProcess:
             os.close(output)
         self._process = process
         self._become(Phase.RUNNING, "")
-        beside = asyncio.ensure_future(while_running()) if while_running else None
         try:
-            return await process.wait()
+            async with asyncio.TaskGroup() as tasks:
+                beside = tasks.create_task(while_running()) if while_running else None
+                status = await process.wait()
+                if beside is not None:
+                    beside.cancel()
+            return status
         finally:
             self._process = None
-            if beside is not None:
-                beside.cancel()
-                await asyncio.gather(beside, return_exceptions=True)
             if process.status is None:  # cancelled: nothing of it stays
                 await process.stop(grace_seconds=0)
 

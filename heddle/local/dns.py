@@ -69,7 +69,7 @@ class NameServer:
         match found:
             case Found(addresses=addresses):
                 reply.flags |= dns.flags.AA
-                reply.answer.extend(_addresses(last, asked.rdtype, _rotated(addresses, query.id)))
+                reply.answer.extend(_addresses(last, asked.rdtype, addresses))
             case Missing():
                 reply.flags |= dns.flags.AA
                 reply.set_rcode(dns.rcode.NXDOMAIN)
@@ -177,16 +177,11 @@ def _addresses(
     name: dns.name.Name, kind: dns.rdatatype.RdataType, addresses: Sequence[Address]
 ) -> list[dns.rrset.RRset]:
     version = {dns.rdatatype.A: 4, dns.rdatatype.AAAA: 6}.get(kind)
+    # dnspython writes them in random order, so that programs that take the first spread over all.
     texts = [str(address) for address in addresses if address.version == version]
     if not texts:
         return []
     return [dns.rrset.from_text_list(name, TTL_S, dns.rdataclass.IN, kind, texts)]
-
-
-def _rotated(addresses: tuple[Address, ...], number: int) -> tuple[Address, ...]:
-    """Start with a different address for each question: many programs take the first."""
-    start = number % len(addresses) if addresses else 0
-    return addresses[start:] + addresses[:start]
 
 
 def _name(text: str) -> dns.name.Name:

@@ -33,6 +33,7 @@ _Result = TypeVar("_Result")
 
 _POD: Final = Namespace.NETWORK | Namespace.MOUNT | Namespace.UTS
 _AT_ONCE: Final = 4
+_LEAVING: Final = 1
 _REQUIRED_FILES: Final = ("/etc/resolv.conf", "/etc/hosts")
 _GATEWAY_LINK: Final = "fe80::1"
 _NAME_CACHE: Final = Path("/run/nscd")
@@ -123,7 +124,10 @@ class MeshNetwork:
     def remove_pods(self, pods: Iterable[PodNetwork]) -> None:
         """Take the pods off the network. Their processes must have ended: the namespaces live as long as they do."""
         gone = tuple(pods)
-        _ip([f"link delete {_interface(pod.address)}" for pod in gone], force=True)
+        if gone:
+            # As a group, because each deletion by itself waits 30 ms for the kernel's readers.
+            marked = [f"link set {_interface(pod.address)} group {_LEAVING}" for pod in gone]
+            _ip([*marked, f"link delete group {_LEAVING}"], force=True)
         for pod in gone:
             for descriptor in pod.descriptors:
                 os.close(descriptor)

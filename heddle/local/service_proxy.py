@@ -41,7 +41,7 @@ def build_service_rules(ports: Iterable[ServicePort], *, services: IPv4Network, 
     connection into it that found no endpoint, known Service or not, is refused at once.
     """
     mine = sorted((port for port in ports if port.address.version == version), key=_order)
-    targets = sorted({endpoint.address for port in mine for endpoint in port.endpoints}, key=int)
+    targets = sorted({endpoint.address for port in mine for endpoint in _reachable(port)}, key=int)
     outside = sorted({port.address for port in mine if port.address not in services}, key=int)
     refused = (*((services,) if version == 4 else ()), *outside)
     refusals = tuple(rule for destination in refused for rule in _refuse(str(destination), version))
@@ -65,9 +65,14 @@ def _order(service: ServicePort) -> tuple[int, str, int]:
     return int(service.address), service.protocol, service.port
 
 
+def _reachable(service: ServicePort) -> tuple[Endpoint, ...]:
+    """Its endpoints of its own IP version; no rule leads from one version to the other."""
+    return tuple(e for e in service.endpoints if e.address.version == service.address.version)
+
+
 def _balance(service: ServicePort) -> Iterator[str]:
     match = f"-d {service.address} -p {service.protocol} --dport {service.port}"
-    endpoints = sorted(e for e in service.endpoints if e.address.version == service.address.version)
+    endpoints = sorted(_reachable(service))
     left = len(endpoints)
     for endpoint in endpoints:
         # Each rule takes its share of what the rules before it left over.

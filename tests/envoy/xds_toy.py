@@ -37,6 +37,8 @@ from xds.stream_secrets import NoSecrets, StreamSecrets
 from xds.wire import Node
 
 LOOPBACK = "127.0.0.1"
+BAD_ROUTE = "its virtual host has no domains, which Envoy refuses"
+BAD_CLUSTER = "its cluster has no time to connect, which Envoy refuses"
 ASKER = Asker(namespace="toy", pod="toy-0", service_account="toy")
 ADS = core.ConfigSource(ads=core.AggregatedConfigSource(), resource_api_version=core.ApiVersion.V3)
 
@@ -84,13 +86,14 @@ def toy_names(type_url: str, view: View) -> tuple[str, ...]:
 def toy_derive(type_url: str, name: str, view: View) -> betterproto2.Message | None:
     match type_url:
         case type_urls.CLUSTER:
-            if view.service(name.split("|")[3]) is None:
+            service = view.service(name.split("|")[3])
+            if service is None:
                 return None
             return cluster.Cluster(
                 name=name,
                 type=cluster.ClusterDiscoveryType.EDS,
                 eds_cluster_config=cluster.ClusterEdsClusterConfig(eds_config=ADS),
-                connect_timeout=timedelta(seconds=1),
+                connect_timeout=timedelta(0) if service.external_name == BAD_CLUSTER else timedelta(seconds=1),
             )
         case type_urls.ENDPOINT:
             return _assignment(name, view)
@@ -144,9 +147,7 @@ def _listener(port: int, view: View) -> betterproto2.Message | None:
         filter_chains=[
             listener.FilterChain(
                 filters=[
-                    listener.Filter(
-                        name="envoy.filters.network.http_connection_manager", typed_config=to_any(manager)
-                    )
+                    listener.Filter(name="envoy.filters.network.http_connection_manager", typed_config=to_any(manager))
                 ]
             )
         ],
@@ -158,6 +159,9 @@ def _virtual_host(name: str, view: View) -> route.VirtualHost | None:
     service = view.service(parsed.host)
     if service is None or service.port(parsed.port) is None:
         return None
+    domains = [] if service.external_name == BAD_ROUTE else [parsed.host, service.ref.name]
+    if service.ref.name.startswith("move-"):
+        domains = ["moving"]
     answer = route.Route(
         match=route.RouteMatch(prefix="/"),
         direct_response=route.DirectResponseAction(
@@ -167,7 +171,7 @@ def _virtual_host(name: str, view: View) -> route.VirtualHost | None:
     up = route.Route(
         match=route.RouteMatch(prefix="/up"), route=route.RouteAction(cluster=f"outbound|{parsed.port}||{parsed.host}")
     )
-    return route.VirtualHost(name=name, domains=[parsed.host, service.ref.name], routes=[up, answer])
+    return route.VirtualHost(name=name, domains=domains, routes=[up, answer])
 
 
 @dataclass(slots=True)
@@ -191,7 +195,9 @@ class Anyone:
 
 
 @asynccontextmanager
-async def toy_server(events: list[Event], *, port: int = 0, admission: Anyone | None = None) -> AsyncIterator[ToyServer]:
+async def toy_server(
+    events: list[Event], *, port: int = 0, admission: Anyone | None = None
+) -> AsyncIterator[ToyServer]:
     """A server on loopback, without any snapshot yet."""
     memo = Memo(derive=toy_derive, names=toy_names, report=events.append)
     server = AdsServer(memo=memo, admission=admission or Anyone(), report=events.append)
@@ -289,13 +295,15 @@ async def get(port: int, path: str = "/", host: str = "localhost") -> tuple[int,
         return 0, ""
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-        raw = await reader.read()
-    except OSError:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = next((line[15:] for line in head.split("\r\n") if line.startswith("content-length:")), None)
+        # To read to the end would take another second wherever the length is known: Envoy lingers before it closes.
+        body = await reader.read() if length is None else await reader.readexactly(int(length))
+    except (OSError, EOFError):
         return 0, ""
     finally:
         writer.close()
-    head, _, body = raw.partition(b"\r\n\r\n")
-    return int(head.split()[1]) if head.startswith(b"HTTP/") else 0, body.decode()
+    return int(head.split()[1]), body.decode()
 
 
 async def until_answers(port: int, host: str, answer: str, *, within: float = 15.0) -> float:
@@ -308,8 +316,15 @@ async def until_answers(port: int, host: str, answer: str, *, within: float = 15
     return loop.time() - begun
 
 
+async def until_acknowledged(toy: ToyServer, generation: int, *, within: float = 15.0) -> None:
+    """Waits until the one stream needs nothing more of that snapshot. Raises TimeoutError."""
+    async with asyncio.timeout(within):
+        while not [state for state in toy.server.state() if state.acknowledged(generation)]:
+            await asyncio.sleep(0.01)
+
+
 async def stats(admin_port: int, pattern: str) -> dict[str, int]:
     """Envoy's counters and gauges whose names match."""
     _, body = await get(admin_port, f"/stats?format=json&filter={pattern}")
-    text = body if body.startswith("{") else body[body.index("{") : body.rindex("}") + 1]
+    text = body[body.index("{") : body.rindex("}") + 1]  # around it there may be the sizes of chunks
     return {one["name"]: one["value"] for one in json.loads(text)["stats"] if isinstance(one.get("value"), int)}

@@ -7,6 +7,7 @@ again as the supervisor, which calls the function `SCENARIO` of `scenarios.py`.
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import sys
 from functools import cache
@@ -15,6 +16,9 @@ from pathlib import Path
 import pytest
 
 from heddle.local.isolation import Isolation, IsolationRefused, probe, run_isolated
+
+WORLD = "HEDDLE_TEST_WORLD"
+"""The environment variable with the port of a name server that the test runs."""
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,11 +77,21 @@ def ordinary_user() -> tuple[str, ...]:
     return (sys.executable,)
 
 
+def resolvers() -> tuple[int, ...]:
+    """A socket to the test's own name server, which is on the host's loopback: no pod could reach that."""
+    port = os.environ.get(WORLD)
+    if port is None:
+        return ()
+    connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    connection.connect(("127.0.0.1", int(port)))
+    return (connection.detach(),)
+
+
 def main() -> int:
     isolation, scenario, folder = Isolation(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     if len(sys.argv) == 4:
         again = (sys.executable, "-m", "tests.network.mesh_under_test", *sys.argv[1:], "inside")
-        return run_isolated(isolation, again)
+        return run_isolated(isolation, again, resolvers=resolvers())
     from tests.network import scenarios
 
     getattr(scenarios, scenario)(folder)

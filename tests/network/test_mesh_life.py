@@ -5,6 +5,7 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -165,8 +166,6 @@ def test_a_killed_mesh_leaves_nothing(mesh: Running, victim: str) -> None:
 def test_the_host_reaches_pods_and_has_no_rules(mesh: Running) -> None:
     if mesh.isolation is not Isolation.ROOT:
         pytest.skip("an ordinary user's mesh cannot reach into the host's network")
-    import socket
-
     with socket.create_connection((mesh.said["pods"][0]["address"], 8080), 10) as connection:
         assert connection.makefile().readline().startswith("p0 from=10.199.0.3 ")
 

@@ -1,13 +1,18 @@
 """The laptop network as it is: real namespaces, real rules, as root and as an ordinary user."""
 
+import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import dns.message
+import dns.rdatatype
+import dns.rrset
 import pytest
 
 from heddle.local.isolation import Isolation
-from tests.network.mesh_under_test import run_scenario
+from tests.network.mesh_under_test import WORLD, run_scenario
 
 pytestmark = pytest.mark.network
 
@@ -25,7 +30,8 @@ def folder() -> Iterator[Path]:
     "scenario",
     [
         "pods_reach_each_other",
-        "names_resolve",
+        "orphans_are_reaped",
+        "the_hosts_routes_are_seen",
         "capture_redirects",
         "services_are_balanced",
         "all_or_none",
@@ -33,6 +39,33 @@ def folder() -> Iterator[Path]:
 )
 def test_network(isolation: Isolation, scenario: str, folder: Path) -> None:
     run_scenario(isolation, scenario, folder)
+
+
+@BOTH
+def test_names_resolve(isolation: Isolation, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as world:
+        world.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=answer_for_the_world, args=(world,))
+        thread.start()
+        monkeypatch.setenv(WORLD, str(world.getsockname()[1]))
+        try:
+            run_scenario(isolation, "names_resolve", folder)
+        finally:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as me:
+                me.sendto(b"", world.getsockname())
+            thread.join()
+
+
+def answer_for_the_world(world: socket.socket) -> None:
+    while True:
+        data, asker = world.recvfrom(2048)
+        if not data:
+            return
+        query = dns.message.from_wire(data)
+        reply = dns.message.make_response(query)
+        if query.question[0].rdtype == dns.rdatatype.A:
+            reply.answer.append(dns.rrset.from_text(query.question[0].name, 60, "IN", "A", "192.0.2.80"))
+        world.sendto(reply.to_wire(), asker)
 
 
 @BOTH

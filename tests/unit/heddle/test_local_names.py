@@ -83,7 +83,7 @@ async def server() -> AsyncIterator[NameServer]:
 
 async def test_answers_by_type(server: NameServer) -> None:
     reply = await answer(server, full("db"))
-    assert [str(item) for item in reply.answer[0]] == ["10.213.1.1", "10.213.1.2"]
+    assert {str(item) for item in reply.answer[0]} == {"10.213.1.1", "10.213.1.2"}
     assert reply.answer[0].ttl == TTL_S
     assert [str(item) for item in (await answer(server, full("db"), "AAAA")).answer[0]] == ["fd00::1"]
 
@@ -106,14 +106,9 @@ async def test_an_alias_brings_its_target_along(server: NameServer) -> None:
 
 
 async def test_the_first_address_differs_between_questions(server: NameServer) -> None:
-    seen = set()
-    for number in range(3):
-        query = dns.message.make_query(full("db"), "A")
-        query.id = number
-        reply = await server.answer(query.to_wire(), limit=None)
-        assert reply is not None
-        seen.add(str(dns.message.from_wire(reply).answer[0][0]))
-    assert seen == {"10.213.1.1", "10.213.1.2"}
+    # Of two addresses, 64 times the same one comes first with a chance of 1e-19.
+    first = {str((await answer(server, full("db"))).answer[0][0]) for _ in range(64)}
+    assert first == {"10.213.1.1", "10.213.1.2"}
 
 
 async def test_what_is_too_long_for_udp_is_cut(server: NameServer) -> None:

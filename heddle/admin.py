@@ -1,0 +1,144 @@
+"""The admin socket of a running control plane: JSON over HTTP on a unix socket that only its user can open."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from heddle.analyze import to_json
+from heddle.control_plane import ControlPlane
+from heddle.delivery import describe_rejections, describe_sidecar, describe_types, is_late
+from model.problems import Severity
+from xds.state import StreamState
+
+_LOOK_EVERY_SECONDS = 0.01
+"""An acknowledgement is no event outside its stream; looking costs microseconds a stream."""
+
+
+@asynccontextmanager
+async def admin_api(plane: ControlPlane, mesh: str, socket: Path) -> AsyncIterator[None]:
+    """Answers on `socket` as long as the block lasts."""
+    questions = _Questions(plane, mesh)
+    app = web.Application(middlewares=[_errors])
+    app.router.add_get("/status", questions.status)
+    app.router.add_get("/wait", questions.wait)
+    app.router.add_get("/pods", questions.pods)
+    app.router.add_get("/config/{namespace}/{pod}/{kind}", questions.config)
+    app.router.add_get("/bootstrap/{namespace}/{pod}", questions.bootstrap)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            socket.unlink()
+        await web.UnixSite(runner, str(socket)).start()
+        socket.chmod(0o600)
+        yield
+    finally:
+        await runner.cleanup()
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
+    """A refusal is JSON as every answer is."""
+    try:
+        answer: web.StreamResponse = await handler(request)
+    except web.HTTPException as error:
+        return web.json_response({"error": error.text or error.reason}, status=error.status)
+    return answer
+
+
+class _Questions:
+    def __init__(self, plane: ControlPlane, mesh: str) -> None:
+        self._plane = plane
+        self._mesh = mesh
+
+    async def status(self, request: web.Request) -> web.Response:
+        return web.json_response(self._status())
+
+    async def wait(self, request: web.Request) -> web.Response:
+        """Applies what is in the directory now, then waits until it is everywhere, or the time is up."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + float(request.query.get("timeout", "60"))
+        self._plane.directory.scan()
+        while (late := self._late()) and loop.time() < deadline:  # noqa: ASYNC110 - acknowledgements are no events
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+        status = self._status()
+        failed = any(finding["severity"] == Severity.ERROR for finding in status["findings"])
+        outcome = "late" if late else "rejected" if status["rejections"] or failed else "applied"
+        return web.json_response({**status, "outcome": outcome, "late": late})
+
+    async def pods(self, request: web.Request) -> web.Response:
+        pods = self._plane.store.mesh.pods.values()
+        listed = [
+            {"namespace": pod.ref.namespace, "name": pod.ref.name, "workload": pod.workload, "ready": pod.ready}
+            for pod in pods
+        ]
+        return web.json_response({"pods": listed})
+
+    async def config(self, request: web.Request) -> web.Response:
+        namespace, pod, kind = (request.match_info[part] for part in ("namespace", "pod", "kind"))
+        stream = self._stream_of(namespace, pod)
+        secrets = self._plane.admission.describe(namespace, pod)
+        described = describe_types(stream, kind, secrets)
+        return web.json_response({**described, "rejections": describe_rejections(stream)})
+
+    async def bootstrap(self, request: web.Request) -> web.Response:
+        """What one workload's Envoy needs to begin: where to connect, whom to trust, a token."""
+        name = (request.match_info["namespace"], request.match_info["pod"])
+        pod = self._plane.store.mesh.pods.get(name)
+        if pod is None:
+            raise web.HTTPNotFound(text=f"there is no pod {name[1]} in namespace {name[0]}, or it has no address yet")
+        host, port = self._plane.xds_address
+        return web.json_response(
+            {
+                "host": host,
+                "port": port,
+                "server_name": self._plane.server_name,
+                "trust_bundle": self._plane.trust_bundle.decode(),
+                "token": self._plane.mint_token(pod),
+                "namespace": pod.ref.namespace,
+                "pod": pod.ref.name,
+                "address": pod.addresses[0] if pod.addresses else "",
+                "service_account": pod.service_account,
+                "workload": pod.workload or pod.ref.name,
+                "labels": dict(pod.labels),
+                "locality": [pod.locality.region, pod.locality.zone, pod.locality.subzone],
+            }
+        )
+
+    def _status(self) -> dict[str, Any]:
+        plane = self._plane
+        generation = plane.store.generation
+        streams = plane.streams.state()
+        return {
+            "mesh": self._mesh,
+            "directory": str(plane.manifests),
+            "generation": generation,
+            "sidecars": [describe_sidecar(stream, generation) for stream in streams],
+            "rejections": [rejection for stream in streams for rejection in describe_rejections(stream)],
+            "pending": list(plane.pending()),
+            "findings": [to_json(problem) for problem in plane.store.problems],
+        }
+
+    def _late(self) -> list[str]:
+        generation = self._plane.store.generation
+        late = [
+            f"sidecar {stream.asker.pod}.{stream.asker.namespace}"
+            for stream in self._plane.streams.state()
+            if is_late(stream, generation)
+        ]
+        return [*self._plane.pending(), *late]
+
+    def _stream_of(self, namespace: str, pod: str) -> StreamState:
+        found = [s for s in self._plane.streams.state() if (s.asker.namespace, s.asker.pod) == (namespace, pod)]
+        if not found:
+            known = self._plane.store.mesh.pods.get((namespace, pod))
+            why = "has no sidecar" if known is not None and not known.meshed else "is not connected"
+            raise web.HTTPNotFound(text=f"pod {pod} in namespace {namespace} {why}")
+        return found[-1]

@@ -1,0 +1,171 @@
+"""The control plane, put together: manifests in, xDS out, an admin socket beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import grpc
+import structlog
+
+from heddle import clock
+from heddle.admission import PodAdmission
+from heddle.stream_log import log_event
+from model.asker import Capture
+from model.pods import Pod
+from sds.authority_store import load_or_create_authority
+from sds.certificate_policy import CertificatePolicy
+from sds.signing import issue_server
+from sds.token_signer import load_or_create_token_signer
+from sds.tokens import Caller
+from sources.directory import Directory
+from sources.store import Store
+from translators.resources import derive, names_in_scope
+from xds.memo import Memo
+from xds.server import AdsServer
+
+SERVER_NAME = "heddle.heddle-system.svc"
+"""The name in the control plane's own certificate, which every sidecar insists on."""
+
+_SERVER_CERTIFICATE_LIFE = timedelta(days=1)
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneSettings:
+    """What a control plane is started with.
+
+    `directory` holds the manifests, `keys` the certificate authority and the token key (made if they are missing),
+    `host` and `port` are where sidecars connect (port 0: any). `capture` says of a pod how its traffic reaches its
+    sidecar, and where its application listens ('' for the pod's address).
+    """
+
+    directory: Path
+    keys: Path
+    host: str
+    port: int = 0
+    certificates: CertificatePolicy = field(default_factory=CertificatePolicy)
+    capture: Callable[[Pod], tuple[Capture, str]] = lambda pod: (Capture.REDIRECT, "")
+
+
+class ControlPlane:
+    """One control plane. What `running` raises at its start (a port in use, unreadable keys) ends the process."""
+
+    def __init__(self, settings: PlaneSettings) -> None:
+        self._settings = settings
+        self.store = Store()
+        self.directory = Directory(settings.directory, self.store)
+        self.directory.scan()
+        trust_domain = self.store.mesh.settings.trust_domain
+        settings.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._authority = load_or_create_authority(
+            settings.keys / "authority", trust_domain=trust_domain, now=clock.now()
+        )
+        self._signer = load_or_create_token_signer(settings.keys, issuer=f"https://{SERVER_NAME}")
+        self.admission = PodAdmission(
+            mesh=lambda: self.store.mesh,
+            keys=self._signer.keys,
+            authority=lambda: self._authority,
+            policy=settings.certificates,
+            capture=settings.capture,
+            now=clock.now,
+            jitter=clock.jitter,
+        )
+        self._memo = Memo(derive=derive, names=names_in_scope, report=log_event)
+        self.streams = AdsServer(memo=self._memo, admission=self.admission, report=log_event)
+        self.xds_address: tuple[str, int] = (settings.host, settings.port)
+        self._changed = asyncio.Condition()
+        self._pending: Callable[[], tuple[str, ...]] = tuple
+
+    @property
+    def server_name(self) -> str:
+        """The DNS name that sidecars must find in the server's certificate."""
+        return SERVER_NAME
+
+    @property
+    def trust_bundle(self) -> bytes:
+        """The roots in PEM: what a sidecar must have before it can ask for anything."""
+        return self._authority.trust_bundle
+
+    @property
+    def manifests(self) -> Path:
+        return self._settings.directory
+
+    def mint_token(self, pod: Pod) -> str:
+        """A token for one pod, good for an hour. Whoever runs the pod writes it to a file and renews it in time."""
+        caller = Caller(
+            namespace=pod.ref.namespace,
+            service_account=pod.service_account,
+            pod_name=pod.ref.name,
+            pod_uid=pod.uid,
+        )
+        account_uid = f"{pod.ref.namespace}-{pod.service_account}"
+        return self._signer.mint(caller, service_account_uid=account_uid, now=clock.now())
+
+    def set_pending(self, pending: Callable[[], tuple[str, ...]]) -> None:
+        """`pending` names what whoever runs the pods has not got to yet."""
+        self._pending = pending
+
+    def pending(self) -> tuple[str, ...]:
+        """What is not applied yet outside the sidecars: pods that start or end."""
+        return self._pending()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serves as long as the block lasts. Raises OSError if the port cannot be bound."""
+        port = self.streams.listen(f"{_bracketed(self._settings.host)}:{self._settings.port}", self._credentials())
+        self.xds_address = (self._settings.host, port)
+        self.store.on_change(self._publish)
+        self._publish()
+        await self.streams.start()
+        _log.info("plane.serving", address=f"{self._settings.host}:{port}", directory=str(self._settings.directory))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(self.directory.watch())
+                try:
+                    yield
+                finally:
+                    watching.cancel()
+        finally:
+            await self.streams.stop()
+
+    def _publish(self) -> None:
+        self.streams.publish(self.store.mesh, self.store.generation)
+        self.admission.forget_gone()
+
+    def _credentials(self) -> grpc.ServerCredentials:
+        """TLS with a certificate of our own authority, a fresh one for every handshake that finds it half used."""
+        held = issue_server(
+            self._authority,
+            dns_names=(SERVER_NAME,),
+            ip_addresses=(ip_address(self._settings.host),),
+            now=clock.now(),
+            life=_SERVER_CERTIFICATE_LIFE,
+        )
+        configuration = grpc.ssl_server_certificate_configuration(((held.private_key, held.certificate_chain),))
+        expires = held.issued_at + _SERVER_CERTIFICATE_LIFE / 2
+
+        def renewed() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal expires
+            if clock.now() < expires:
+                return None
+            fresh = issue_server(
+                self._authority,
+                dns_names=(SERVER_NAME,),
+                ip_addresses=(ip_address(self._settings.host),),
+                now=clock.now(),
+                life=_SERVER_CERTIFICATE_LIFE,
+            )
+            expires = fresh.issued_at + _SERVER_CERTIFICATE_LIFE / 2
+            return grpc.ssl_server_certificate_configuration(((fresh.private_key, fresh.certificate_chain),))
+
+        return grpc.dynamic_ssl_server_credentials(configuration, renewed)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,98 @@
+"""Which files a source consists of, and which of them may have changed since they were last looked at."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SUFFIXES = (".yaml", ".yml", ".json")
+MAX_FILE_BYTES = 64 << 20
+YOUNG_NS = 2_000_000_000
+"""Under this age a file may be written again without its times moving: two writes within a clock tick."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """A file as its metadata tells it apart."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+    def is_young(self, now_ns: int) -> bool:
+        """Whether it was written so lately that an equal stamp proves nothing."""
+        return now_ns - max(self.modified_ns, self.changed_ns) < YOUNG_NS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A file as it was read. `settled`: an equal stamp means an equal file."""
+
+    stamp: Stamp
+    digest: bytes
+    settled: bool
+
+
+def digest(text: bytes) -> bytes:
+    """What tells two contents apart."""
+    return hashlib.blake2b(text, digest_size=16).digest()
+
+
+def list_files(path: Path) -> Iterator[tuple[str, Stamp]]:
+    """(path, stamp) of every manifest at or under `path`; a path that is a file is taken whatever it is called.
+
+    Hidden files and directories and what editors leave behind (`x~`, `#x#`, `.x.swp`, `4913`) are no manifests.
+    Symbolic links are followed, as a mounted ConfigMap needs; a directory is entered once. Raises OSError if
+    `path` itself cannot be read.
+    """
+    status = path.stat()
+    if not path.is_dir():
+        yield str(path), _stamp(status)
+        return
+    yield from _walk(str(path), {(status.st_dev, status.st_ino)}, top=True)
+
+
+def is_manifest(name: str) -> bool:
+    """Whether a file of that name is read."""
+    return name.endswith(SUFFIXES) and not name.startswith((".", "#"))
+
+
+def _walk(folder: str, entered: set[tuple[int, int]], *, top: bool = False) -> Iterator[tuple[str, Stamp]]:
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError:
+        # A folder that went away between being listed and entered holds nothing any more.
+        if top:
+            raise
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        try:
+            status = entry.stat()
+            is_folder = entry.is_dir()
+        except OSError:
+            continue
+        if is_folder:
+            key = (status.st_dev, status.st_ino)
+            if key not in entered:
+                entered.add(key)
+                yield from _walk(entry.path, entered)
+        elif is_manifest(entry.name) and entry.is_file():
+            yield entry.path, _stamp(status)
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return Stamp(
+        device=status.st_dev,
+        inode=status.st_ino,
+        size=status.st_size,
+        modified_ns=status.st_mtime_ns,
+        changed_ns=status.st_ctime_ns,
+    )
