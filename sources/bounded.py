@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TypeVar
 
@@ -56,13 +56,21 @@ def checked_texts(
 ) -> tuple[Read, ...]:
     """The texts of a list, each after `check`; the ones it refuses are reported and left out."""
     found = []
-    for index, text in enumerate(fields.texts(name)):
+    for index, text in listed_texts(fields, name):
         try:
             found.append(check(text))
         except ValueError as error:
             field = f"{name}[{index}]"
             fields.problem(code, f"{field}: {error}", fix, field=field)
     return tuple(found)
+
+
+def listed_texts(fields: Fields, name: str) -> Iterator[tuple[int, str]]:
+    """(index, text) of the texts in a list; items of another type are reported and left out."""
+    node = fields.node(name)
+    items = node.value if node is not None and isinstance(node.value, tuple) else ()
+    texts = fields.texts(name)
+    return ((index, texts[index]) for index, item in enumerate(items) if isinstance(item.value, str))
 
 
 def plain_text(fields: Fields, name: str) -> str:

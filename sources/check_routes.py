@@ -110,7 +110,7 @@ def _check_host(host: str, field: str, value: VirtualService, inventory: Invento
                 fix=f"Move the routes into {other.ref}, or remove one of the two.",
                 field=field,
             )
-            break
+            return
     service = mesh.services.get(host)
     if service is None:
         meant = inventory.suggest_host(host, value.ref.namespace)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
 from model.mesh import Mesh
-from model.problems import Problem
+from model.problems import ObjectRef, Problem
 from sources.check_destinations import check_destination_rule
 from sources.check_policies import check_authorization_policy, check_peer_authentication
 from sources.check_routes import check_virtual_service
@@ -28,13 +28,13 @@ CHECKS: tuple[Check, ...] = (
 """Each answers nothing for a value of a kind that is not its own."""
 
 
-def check_mesh(mesh: Mesh, objects: Iterable[Object]) -> tuple[Problem, ...]:
+def check_mesh(mesh: Mesh, objects: Mapping[ObjectRef, Object]) -> tuple[Problem, ...]:
     """What is wrong between `objects`, of which `mesh` was made; each problem with its object and place.
 
-    In the order of `objects`. Two DestinationRules that define one subset are found where they are merged,
+    `objects` as `Store.objects` has them; the answer is in their order. Two DestinationRules that define one subset are found where they are merged,
     in `sources.rules`.
     """
-    listed = tuple(objects)
+    listed = tuple(objects.values())
     inventory = Inventory(mesh, listed)
     return tuple(
         replace(problem, object=entry.ref, position=entry.where(problem.field))

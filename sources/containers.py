@@ -137,7 +137,7 @@ def _parse_probe(container: Fields, name: str) -> Probe | None:
             success_threshold=successes,
             failure_threshold=failures,
         )
-    elif not fields.has("grpc"):
+    elif not any(fields.has(kind) for kind in ("httpGet", "tcpSocket", "exec", "grpc")):
         message = f"{name} says nothing to check"
         container.problem(ProblemCode.MISSING_FIELD, message, "Add httpGet, tcpSocket or exec.", field=name)
     fields.finish(ignored_fields.PROBE)

@@ -8,7 +8,7 @@ from model.matching import Exact, StringMatch, policy_match
 from model.policies import AddressSet, Condition, Either, Operation, PortSet, Rule, Source
 from model.problem_codes import ProblemCode
 from model.problems import Severity
-from sources.bounded import checked_texts
+from sources.bounded import checked_texts, listed_texts
 from sources.fields import Fields
 from sources.istio_conditions import CONDITION_FIX, Undone, check_key, check_value, to_account, to_cidr, to_port
 from sources.path_template import check_path_template, is_template
@@ -112,7 +112,7 @@ def _operation(fields: Fields) -> Operation:
 def _paths(fields: Fields, name: str) -> tuple[tuple[StringMatch, ...], tuple[str, ...]]:
     _not_empty(fields, name)
     matches, templates = [], []
-    for index, text in enumerate(fields.texts(name)):
+    for index, text in listed_texts(fields, name):
         field = f"{name}[{index}]"
         try:
             if is_template(text):

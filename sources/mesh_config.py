@@ -87,7 +87,11 @@ def parse_mesh_config(node: Node, report: Report) -> MeshSettings | None:
         report.add(Severity.ERROR, ProblemCode.WRONG_TYPE, message, "Write one mapping.", node.line, place)
         return None
     members = {name: _shifted(member, offset) for name, member in root.value.items()}
-    return _parse(Fields(members, node.line, report, None, place))
+    # Of a ConfigMap an unknown field is a warning; in here it is a setting that does not take place.
+    outer, report.unknown = report.unknown, Severity.ERROR
+    settings = _parse(Fields(members, node.line, report, None, place))
+    report.unknown = outer
+    return settings
 
 
 def is_mesh_config(ref: ObjectRef) -> bool:

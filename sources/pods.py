@@ -101,7 +101,10 @@ def _parse_alias(fields: Fields) -> HostAlias:
 
 def _parse_status(status: Fields, metadata: Metadata, template: PodTemplate) -> Pod | None:
     first = parse_address(status, "podIP")
-    listed = [parse_address(entry, "ip") for entry in status.each("podIPs")]
+    listed = []
+    for entry in status.each("podIPs"):
+        listed.append(parse_address(entry, "ip"))
+        entry.finish()
     conditions = {}
     for condition in status.each("conditions"):
         conditions[condition.text("type")] = condition.text("status") == "True"

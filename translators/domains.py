@@ -29,10 +29,10 @@ def service_domains(service: Service, view: View) -> tuple[str, ...]:
     name, namespace = service.ref.name, service.ref.namespace
     qualified = [f"{name}.{namespace}.svc.{CLUSTER_DOMAIN}", f"{name}.{namespace}.svc", f"{name}.{namespace}"]
     near = [name] if view.namespace == namespace else []
-    forms = [*qualified, *near]
+    forms = [*qualified, *near, f"{qualified[0]}."]
     pods = [f"*.{form}" for form in forms] if service.resolution is Resolution.HEADLESS else []
     addresses = [_literal(address) for address in service.addresses if view.host_at(address) == service.host]
-    return tuple(dict.fromkeys((*forms, f"{qualified[0]}.", *addresses, *pods)))
+    return tuple(dict.fromkeys((*forms, *addresses, *pods)))
 
 
 def is_taken(domain: str, port: int, view: View) -> bool:

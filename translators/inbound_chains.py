@@ -38,6 +38,7 @@ class _Parts:
 
     http: Sequence[Filter]
     tcp: Sequence[Filter]
+    mtls_tcp: Sequence[Filter]
     terminate_http: TransportSocket
     terminate_tcp: TransportSocket
 
@@ -61,10 +62,10 @@ def _mtls(target: InboundTarget, parts: _Parts) -> list[FilterChain]:
             tcp = () if strict else tuple(name for name in MESH if name not in MESH_HTTP)
             return [
                 _chain(target, "mtls.http", parts.http, TLS, http, parts.terminate_http),
-                _chain(target, "mtls.tcp", parts.tcp, TLS, tcp, parts.terminate_tcp),
+                _chain(target, "mtls.tcp", parts.mtls_tcp, TLS, tcp, parts.terminate_tcp),
             ]
         case _:
-            return [_chain(target, "mtls.tcp", parts.tcp, TLS, every, parts.terminate_tcp)]
+            return [_chain(target, "mtls.tcp", parts.mtls_tcp, TLS, every, parts.terminate_tcp)]
 
 
 def _plain(target: InboundTarget, parts: _Parts) -> list[FilterChain]:
@@ -88,9 +89,11 @@ def _plain(target: InboundTarget, parts: _Parts) -> list[FilterChain]:
 
 def _parts(target: InboundTarget, view: View) -> _Parts:
     settings = view.settings
+    authorization = build_network_authorization(view)
     return _Parts(
         http=[build_inbound_http(settings, build_inbound_routes(target.cluster), build_http_authorization(view))],
-        tcp=[*build_network_authorization(view), build_tcp_proxy(settings, target.cluster)],
+        tcp=[*authorization, build_tcp_proxy(settings, target.cluster)],
+        mtls_tcp=[*authorization, build_tcp_proxy(settings, target.cluster, after_handshake=True)],
         terminate_http=build_downstream_mtls(settings, STANDARD_ALPN),
         terminate_tcp=build_downstream_mtls(settings, ()),
     )

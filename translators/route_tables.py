@@ -25,8 +25,6 @@ def build_route_table(name: RouteTable, view: View) -> RouteConfiguration:
         virtual_hosts=[] if view.vhds else _virtual_hosts(name, view),
         validate_clusters=False,
         ignore_port_in_host_matching=True,
-        # A destination's header changes come after its route's, as in Istio.
-        most_specific_header_mutations_wins=True,
         max_direct_response_body_size_bytes=MAX_DIRECT_RESPONSE_BYTES,
     )
 

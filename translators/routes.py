@@ -123,13 +123,17 @@ def _forward(route: HttpRoute, destinations: Sequence[WeightedDestination], port
         return _Action(direct_response=DirectResponseAction(status=503), headers=build_headers(route.headers))
     clusters = [to_cluster(each.destination, port, view) for each in used]
     keys = tuple(dict.fromkeys(key for cluster in clusters if (key := hash_key(cluster, view)) is not None))
-    alone = used[0].headers if len(used) == 1 else Headers()
+    shared = (route.headers, used[0].headers) if len(used) == 1 else (route.headers,)
+    # Envoy changes a share's headers before its route's. So that a destination has the last word, its share gets both.
+    apart = len(used) > 1 and any(each.headers != Headers() for each in used)
     retries = view.settings.default_retries if route.retries is None else route.retries
     rewrite = route.rewrite
     return _Action(
         forward=RouteAction(
             cluster=str(clusters[0]) if len(used) == 1 else None,
-            weighted_clusters=_weighted(used, clusters) if len(used) > 1 else None,
+            weighted_clusters=(
+                _weighted(used, clusters, route.headers if apart else Headers()) if len(used) > 1 else None
+            ),
             prefix_rewrite=rewrite.uri if rewrite and not rewrite.uri_regex else "",
             regex_rewrite=_regex_rewrite(rewrite.uri_regex) if rewrite and rewrite.uri_regex else None,
             host_rewrite_literal=rewrite.authority if rewrite and rewrite.authority else None,
@@ -139,16 +143,21 @@ def _forward(route: HttpRoute, destinations: Sequence[WeightedDestination], port
             request_mirror_policies=build_mirrors(route.mirrors, port, view),
             hash_policy=[build_hash_policy(key) for key in keys],
         ),
-        headers=build_headers(route.headers, alone),
+        headers=HeaderFields() if apart else build_headers(*shared),
     )
 
 
-def _weighted(used: Sequence[WeightedDestination], clusters: Sequence[OutboundCluster]) -> WeightedCluster:
-    return WeightedCluster(clusters=[_share(each, cluster) for each, cluster in zip(used, clusters, strict=True)])
+def _weighted(
+    used: Sequence[WeightedDestination], clusters: Sequence[OutboundCluster], first: Headers
+) -> WeightedCluster:
+    """Shares of the sum of the weights; each changes headers as `first` says, then as its destination does."""
+    return WeightedCluster(
+        clusters=[_share(each, cluster, first) for each, cluster in zip(used, clusters, strict=True)]
+    )
 
 
-def _share(destination: WeightedDestination, cluster: OutboundCluster) -> WeightedClusterClusterWeight:
-    headers = build_headers(destination.headers)
+def _share(destination: WeightedDestination, cluster: OutboundCluster, first: Headers) -> WeightedClusterClusterWeight:
+    headers = build_headers(first, destination.headers)
     return WeightedClusterClusterWeight(
         name=str(cluster),
         weight=destination.weight,

@@ -39,8 +39,8 @@ NOBODY = "spiffe://nobody.invalid/"
 take every certificate of the mesh."""
 
 SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
-"""The public authorities, where Debian, Ubuntu, Alpine and Envoy's own image have them. Envoy's `system_root_certs` would
-find them anywhere, but it does not let names be checked then."""
+"""The public authorities, where Debian, Ubuntu, Alpine and Envoy's own image have them. Envoy's `system_root_certs`
+would find them anywhere, but then it does not let names be checked."""
 
 TLS_PARAMETERS = TlsParameters(
     tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_2,

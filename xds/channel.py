@@ -66,6 +66,8 @@ class Channel:
     flight: Flight | None = None
     owed: bool = False
     claimed: str = ""
+    refused_versions: set[str] = field(default_factory=set)
+    """Of responses that were refused while the culprit is looked for (state of the world)."""
     nonce: str = ""
     words: str = ""
     """The client's last words on a rejection."""

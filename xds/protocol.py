@@ -184,13 +184,16 @@ class Stream:
             if channel is None or channel.flight is not None or not channel.unsent:
                 continue
             if self._gates.may_send(kind, now):
-                response = self._send(channel, channel.take(self._finder(kind, now)), now)
-                if response is not None:
-                    return response
+                find = self._finder(kind, now)
+                while (push := channel.take(find)) is not None:
+                    response = self._send(channel, push, now)
+                    if response is not None:
+                        return response
         for kind in REMOVAL_ORDER:
             channel = self._channels.get(kind.type_url)
             if channel is not None and channel.doomed and self._gates.may_remove(kind, now):
-                response = self._send(channel, channel.take_removals(), now)
+                push = channel.take_removals()
+                response = None if push is None else self._send(channel, push, now)
                 if response is not None:
                     return response
         self._settle()
@@ -238,7 +241,11 @@ class Stream:
         took = request.error is None or (isinstance(request, SotwRequest) and request.version == flight.version)
         if took:
             channel.accept(flight.push)
+            if not channel.groups:
+                channel.refused_versions.clear()
         if request.error is not None:
+            if not took and not self._delta:
+                channel.refused_versions.add(flight.version)
             final = False if took else channel.refuse(flight.push, request.error)
             self._rejected(channel, flight.push, request.error, final=final)
 
@@ -273,9 +280,8 @@ class Stream:
 
         return find
 
-    def _send(self, channel: Channel, push: Push | None, now: datetime) -> bytes | None:
-        if push is None:
-            return None
+    def _send(self, channel: Channel, push: Push, now: datetime) -> bytes | None:
+        """The encoded response; None if the client is to be taken as having answered it already."""
         nonce = str(self._nonces + 1)
         version = ""
         if self._delta:
@@ -287,6 +293,10 @@ class Stream:
             known = channel.kind.complete and claimed == version
             if known or not (channel.kind.complete or push.changed):
                 channel.accept(push)
+                return None
+            if version in channel.refused_versions:
+                # The rest of a set that was refused, after its other part was taken, makes the same set again.
+                self._rejected(channel, push, channel.words, final=channel.refuse(push, channel.words))
                 return None
             response = sotw.compose(channel, resources, version, nonce)
         self._nonces += 1

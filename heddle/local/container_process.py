@@ -67,6 +67,10 @@ class ContainerProcess:
         self.restarts = 0
 
     @property
+    def _ends(self) -> bool:
+        return self._stopping
+
+    @property
     def process(self) -> ChildProcess | None:
         """The process that runs now."""
         return self._process
@@ -78,14 +82,14 @@ class ContainerProcess:
         """
         loop = asyncio.get_running_loop()
         delay = _FIRST_DELAY
-        while not self._stopping:
+        while not self._ends:
             began = loop.time()
             try:
                 status = await self._run_once(while_running)
             except OSError as error:
                 self._become(Phase.CANNOT_RUN, str(error))
                 return
-            if self._stopping:
+            if self._ends:
                 self._become(Phase.COMPLETED, "")
                 return
             again = self._policy is RestartPolicy.ALWAYS or (self._policy is RestartPolicy.ON_FAILURE and status != 0)
@@ -103,12 +107,6 @@ class ContainerProcess:
     async def stop(self, *, grace_seconds: float) -> None:
         """Ends the process, for good; `run` returns."""
         self._stopping = True
-        if self._process is not None:
-            await self._process.stop(grace_seconds=grace_seconds)
-
-    async def restart(self, reason: str, *, grace_seconds: float) -> None:
-        """Ends the process; the policy decides whether it is started again (a failed liveness probe)."""
-        self.reason = reason
         if self._process is not None:
             await self._process.stop(grace_seconds=grace_seconds)
 

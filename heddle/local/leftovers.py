@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from typing import Final
+
+_ROUNDS: Final = 20
 
 
 def kill_in_network(network: str) -> None:
@@ -16,7 +19,7 @@ def kill_in_network(network: str) -> None:
     own = os.stat("/proc/self/ns/net")
     if (wanted.st_dev, wanted.st_ino) == (own.st_dev, own.st_ino):
         raise ValueError("these are the caller's own processes")
-    for _ in range(20):
+    for _ in range(_ROUNDS):
         found = [pid for pid in _processes() if _lives_in(pid, wanted)]
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
@@ -35,3 +38,24 @@ def _lives_in(pid: int, wanted: os.stat_result) -> bool:
     except OSError:
         return False
     return (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino)
+
+
+def kill_marked(variable: str, prefix: str) -> None:
+    """Kills every process of this user whose environment has `variable` with `prefix` itself or something under it."""
+    exact, under = f"{variable}={prefix}".encode(), f"{variable}={prefix}/".encode()
+    for _ in range(_ROUNDS):
+        found = [pid for pid in _processes() if pid != os.getpid() and _is_marked(pid, exact, under)]
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if not found:
+            return
+
+
+def _is_marked(pid: int, exact: bytes, under: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            variables = file.read().split(b"\0")
+    except OSError:
+        return False
+    return any(variable == exact or variable.startswith(under) for variable in variables)

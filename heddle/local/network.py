@@ -11,28 +11,24 @@ import contextlib
 import os
 import shutil
 import subprocess
-import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 from heddle.local import namespaces
 from heddle.local.addresses import MeshSubnet
 from heddle.local.capture import CaptureSettings, build_block, build_capture
 from heddle.local.enter import PodHandle
+from heddle.local.fresh_threads import run_in_fresh_threads
 from heddle.local.namespaces import Namespace
 from heddle.local.pod_files import HostAlias, build_pod_files
 from heddle.local.programs import find_program
 from heddle.local.service_proxy import ServicePort, build_service_rules
 
-_Result = TypeVar("_Result")
-
 _POD: Final = Namespace.NETWORK | Namespace.MOUNT | Namespace.UTS
-_AT_ONCE: Final = 4
 _LEAVING: Final = 1
 _REQUIRED_FILES: Final = ("/etc/resolv.conf", "/etc/hosts")
 _GATEWAY_LINK: Final = "fe80::1"
@@ -110,7 +106,7 @@ class MeshNetwork:
 
         Raises NetworkFailed or OSError.
         """
-        futures = _in_fresh_threads([partial(self._make_pod, spec) for spec in specs])
+        futures = run_in_fresh_threads([partial(self._make_pod, spec) for spec in specs])
         made = [future.result() for future in futures if future.exception() is None]
         try:
             for future in futures:
@@ -182,6 +178,7 @@ class MeshNetwork:
                 descriptors.append(os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC))
                 on_failure.callback(os.close, descriptors[-1])
             namespaces.set_hostname(spec.hostname)
+            on_failure.callback(shutil.rmtree, self._files / str(spec.address), ignore_errors=True)
             self._mount_files(spec, address6)
             _write_settings((*_POD_SETTINGS, *(_POD_SETTINGS6 if address6 else ())))
             _ip(self._pod_side(spec.address, address6))
@@ -304,27 +301,3 @@ def _run(command: tuple[str, ...], lines: Sequence[str], *, check: bool = True) 
     done = subprocess.run(command, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False)
     if check and done.returncode != 0:
         raise NetworkFailed(f"{' '.join(command)}: {done.stderr.strip()}")
-
-
-def _in_fresh_threads(jobs: Sequence[Callable[[], _Result]]) -> list[Future[_Result]]:
-    """Run each job in a thread of its own, whose namespaces it may change, a few at once; all are done on return."""
-    slots = threading.Semaphore(_AT_ONCE)
-    futures: list[Future[_Result]] = []
-    threads = []
-    for job in jobs:
-        future: Future[_Result] = Future()
-        thread = threading.Thread(target=_settle, args=(future, job, slots))
-        thread.start()
-        futures.append(future)
-        threads.append(thread)
-    for thread in threads:
-        thread.join()
-    return futures
-
-
-def _settle(future: Future[_Result], job: Callable[[], _Result], slots: threading.Semaphore) -> None:
-    with slots:
-        try:
-            future.set_result(job())
-        except BaseException as error:
-            future.set_exception(error)

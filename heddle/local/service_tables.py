@@ -32,8 +32,10 @@ def to_service_ports(mesh: Mesh) -> tuple[ServicePort, ...]:
                     for own, endpoint in endpoints
                     if own.version == address.version and port.number in endpoint.ports
                 )
-                protocol = "udp" if port.protocol is Protocol.UDP else "tcp"
-                found.append(ServicePort(address=address, port=port.number, protocol=protocol, endpoints=behind))
+                udp = port.protocol is Protocol.UDP
+                found.append(
+                    ServicePort(address=address, port=port.number, protocol="udp" if udp else "tcp", endpoints=behind)
+                )
     return tuple(found)
 
 

@@ -14,7 +14,7 @@ from heddle.local.places import Place
 from heddle.local.sidecar_admin import SidecarAdmin, SidecarSilent
 from model.pods import Pod
 from translators.bootstrap import BootstrapParameters, build_bootstrap, to_json
-from translators.control_plane_cluster import ControlPlane
+from translators.control_plane_cluster import ControlPlane, token_secret_document
 
 CONTAINER_NAME: Final = "istio-proxy"
 """The name that people and tools expect a sidecar to have."""
@@ -87,6 +87,7 @@ class Sidecar:
         """Writes everything the process reads at its start."""
         self.renew_token(pod)
         self._write("root.pem", self._plane.trust_bundle)
+        self._write("token-secret.json", token_secret_document(str(self._folder / "token")).encode())
         host, port = self._plane.xds_address
         parameters = BootstrapParameters(
             namespace=pod.ref.namespace,
@@ -100,6 +101,7 @@ class Sidecar:
                 server_name=self._plane.server_name,
                 root_file=str(self._folder / "root.pem"),
                 token_file=str(self._folder / "token"),
+                token_secret_file=str(self._folder / "token-secret.json"),
             ),
             admin_socket=str(self._folder / "admin.sock"),
             labels=pod.labels,
@@ -124,12 +126,15 @@ class Sidecar:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def drain(self, *, at_most_seconds: float) -> None:
-        """Lets requests under way come to their end, and callers leave. Returns at once if nothing is under way."""
+        """Lets requests under way come to their end, and callers leave; returns when none is left."""
         try:
             await self.admin.drain_inbound()
             async with asyncio.timeout(at_most_seconds):
-                while await self.admin.requests_in_flight():
+                while True:
+                    # First a moment for what was sent here just before its sender heard of it.
                     await asyncio.sleep(_POLL_SECONDS)
+                    if not await self.admin.requests_in_flight():
+                        return
         except (SidecarSilent, TimeoutError):
             return
 

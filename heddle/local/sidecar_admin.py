@@ -53,7 +53,9 @@ class SidecarAdmin:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 reader, writer = await asyncio.open_unix_connection(str(self._socket))
                 try:
-                    request = f"{method} {path} HTTP/1.1\r\nHost: sidecar\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+                    request = (
+                        f"{method} {path} HTTP/1.1\r\nHost: sidecar\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+                    )
                     writer.write(request.encode())
                     head = await reader.readuntil(b"\r\n\r\n")
                     body = await reader.read()

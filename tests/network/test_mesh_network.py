@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dns.message
+import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import pytest
@@ -63,8 +64,11 @@ def answer_for_the_world(world: socket.socket) -> None:
             return
         query = dns.message.from_wire(data)
         reply = dns.message.make_response(query)
-        if query.question[0].rdtype == dns.rdatatype.A:
-            reply.answer.append(dns.rrset.from_text(query.question[0].name, 60, "IN", "A", "192.0.2.80"))
+        asked = query.question[0]
+        if asked.name.to_text() != "www.example.org.":
+            reply.set_rcode(dns.rcode.NXDOMAIN)
+        elif asked.rdtype == dns.rdatatype.A:
+            reply.answer.append(dns.rrset.from_text(asked.name, 60, "IN", "A", "192.0.2.80"))
         world.sendto(reply.to_wire(), asker)
 
 

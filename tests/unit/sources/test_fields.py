@@ -31,12 +31,13 @@ def said(fields: Fields) -> list[tuple[str, int, str]]:
 
 def test_reads() -> None:
     fields = cursor(
-        "t: x\ni: 5\nj: 5.0\nn: 1.5\nb: true\nd: 1m\nc: SIMPLE\nl: [a, b]\nm: {z: '1', a: '2'}\np: [1, 2]\nnothing: null\n"
+        "t: x\ni: 5\nj: 5.0\nq: 1.5\nb: true\nd: 1m\nc: SIMPLE\nl: [a, b]\n"
+        "m: {z: '1', a: '2'}\np: [1, 2]\nnothing: null\n"
     )
     assert fields.text("t") == "x"
     assert fields.integer("i", minimum=5, maximum=5) == 5
     assert fields.integer("j") == 5
-    assert fields.number("n") == 1.5
+    assert fields.number("q") == 1.5
     assert fields.boolean("b") is True
     assert fields.duration("d") == timedelta(minutes=1)
     assert fields.choice("c", Mode) is Mode.SIMPLE

@@ -55,7 +55,7 @@ class Http(BaseHTTPRequestHandler):
             case _:
                 headers = [[name.lower(), value] for name, value in self.headers.items()]
                 self.send_json(
-                    {**WHO, "method": self.command, "path": self.path, "headers": headers, "body": body.decode("latin-1"),
+                    {**WHO, "method": self.command, "path": self.path, "headers": headers, "body": body.decode(),
                      "peer": self.client_address[0]}
                 )  # fmt: skip
 

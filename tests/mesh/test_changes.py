@@ -1,0 +1,164 @@
+"""What happens when manifests change while requests flow: good changes, bad ones, and certificates that end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.mesh.running_mesh import CHECKOUT, RunningMesh, start
+
+pytestmark = [pytest.mark.envoy, pytest.mark.network, pytest.mark.slow]
+
+LOAD = str(CHECKOUT / "examples" / "shop" / "app" / "load.py")
+
+
+def split(v1: int, v2: int, name: str = "echo") -> str:
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}, namespace: app}}
+spec:
+  hosts: [echo]
+  http:
+    - route:
+        - destination: {{host: echo, subset: v1}}
+          weight: {v1}
+        - destination: {{host: echo, subset: v2}}
+          weight: {v2}
+"""
+
+
+@contextlib.contextmanager
+def load(mesh: RunningMesh, caller: str = "client", rate: int = 100) -> Iterator[list[dict[str, Any]]]:
+    """Requests to echo for as long as the block lasts; its summary is in the list afterwards."""
+    summaries: list[dict[str, Any]] = []
+    command = ("python3", LOAD, "http://echo/", "--seconds", "300", "--rate", str(rate))
+    with subprocess.Popen(mesh.exec_argv(f"deploy/{caller}", *command), stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield summaries
+        finally:
+            process.terminate()
+            output, _ = process.communicate(timeout=30)
+    summaries.append(json.loads(output.strip().splitlines()[-1]))
+
+
+def findings(mesh: RunningMesh) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(mesh.heddle("status", "--mesh", mesh.name, "-o", "json").stdout)[
+        "findings"
+    ]
+    return found
+
+
+def test_weights_flip_under_load_without_a_failed_request(mesh: RunningMesh) -> None:
+    with load(mesh) as summaries:
+        for flip in range(10):
+            mesh.apply(split(100, 0) if flip % 2 else split(0, 100))
+            expected = {"v1": 10} if flip % 2 else {"v2": 10}
+            assert mesh.get("client", "http://echo/", repeat=10)["versions"] == expected
+    assert summaries[0]["failed"] == 0, summaries
+    assert summaries[0]["answers"] > 100
+
+
+def test_bad_input_leaves_the_last_good_in_force(mesh: RunningMesh) -> None:
+    mesh.apply(split(0, 100))
+    mesh.write(split(0, 0))
+    done = mesh.heddle("status", "--wait", "--timeout", "30", "--mesh", mesh.name)
+    assert done.returncode == 1, done.stdout
+    assert mesh.get("client", "http://echo/", repeat=10)["versions"] == {"v2": 10}
+    mine = [finding for finding in findings(mesh) if finding["file"].endswith("case.yaml")]
+    assert mine
+    assert mine[0]["line"] > 0
+    assert mine[0]["fix"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["spec: [unclosed", "a: 1\na: 2", "just text", "\x00", "kind: VirtualService", "- 1\n- 2"],
+    ids=["malformed", "duplicate key", "no object", "a nul byte", "half an object", "a list"],
+)
+def test_what_is_no_manifest_hides_nothing(mesh: RunningMesh, bad: str) -> None:
+    mesh.write(bad, "bad.yaml")
+    try:
+        mesh.write(split(100, 0))
+        mesh.heddle("status", "--wait", "--timeout", "30", "--mesh", mesh.name)
+        assert mesh.get("client", "http://echo/", repeat=5)["versions"] == {"v1": 5}
+        assert any(finding["file"].endswith("bad.yaml") for finding in findings(mesh))
+    finally:
+        mesh.remove("bad.yaml")
+
+
+def test_the_second_virtual_service_for_a_host_is_named(mesh: RunningMesh) -> None:
+    mesh.write(split(100, 0) + "---" + split(0, 100, name="later"))
+    mesh.heddle("status", "--wait", "--timeout", "30", "--mesh", mesh.name)
+    assert mesh.get("client", "http://echo/", repeat=5)["versions"] == {"v1": 5}
+    assert any("later" in finding["resource"] for finding in findings(mesh))
+
+
+def test_status_is_never_about_the_configuration_before_a_save(mesh: RunningMesh) -> None:
+    for turn in range(10):
+        status, said = (210 + turn, f"turn {turn}")
+        mesh.apply(f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: echo, namespace: app}}
+spec:
+  hosts: [echo]
+  http: [{{directResponse: {{status: {status}, body: {{string: {said}}}}}}}]
+""")
+        answer = mesh.get("client", "http://echo/")
+        assert (answer["status"], answer["text"]) == (status, said)
+
+
+def test_status_names_what_is_late(mesh: RunningMesh) -> None:
+    mesh.write("""
+apiVersion: v1
+kind: Pod
+metadata: {name: never-ready, namespace: app, labels: {app: never}}
+spec:
+  containers:
+    - name: main
+      command: [sleep, infinity]
+      readinessProbe: {tcpSocket: {port: 1}, periodSeconds: 1}
+""")
+    done = mesh.heddle("status", "--wait", "--timeout", "4", "--mesh", mesh.name)
+    assert done.returncode == 2
+    assert "never-ready" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def short_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
+    mesh = start(tmp_path_factory.mktemp("short"), "short", "--cert-life", "12s")
+    yield mesh
+    mesh.down()
+
+
+def test_certificates_are_rotated_under_load(short_lived: RunningMesh, tmp_path: Path) -> None:
+    """Two meshes run side by side meanwhile: this one and the shared one."""
+
+    def serial() -> str:
+        printed = short_lived.must(
+            "config", "secret", "deploy/echo-v1", "-n", "app", "--mesh", short_lived.name, "-o", "json"
+        )
+        return next(secret["serial"] for secret in json.loads(printed)["secret"] if secret["name"] == "default")
+
+    serials = {serial()}
+    rule = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: echo, namespace: app}
+spec:
+  host: echo
+  trafficPolicy: {connectionPool: {http: {maxRequestsPerConnection: 5}}}
+"""
+    short_lived.apply(rule, "destinations.yaml")
+    with load(short_lived) as summaries:
+        while len(serials) < 4:
+            short_lived.get("client", "http://echo/sleep/0.5")
+            serials.add(serial())
+    assert summaries[0]["failed"] == 0, summaries

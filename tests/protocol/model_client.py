@@ -1,0 +1,145 @@
+"""A client that does just what xDS asks of one, at the far end of two queues."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+from tests.protocol.conversation import CDS, EDS, LDS
+
+from protos import discovery_pb2 as pb
+
+BAD = "BAD"
+"""Content that this client refuses, and with it the whole response."""
+COMPLETE = (CDS, LDS)
+
+
+@dataclass(slots=True)
+class Want:
+    """What the client wants and has of one type."""
+
+    wildcard: bool = False
+    names: set[str] = field(default_factory=set)
+    named: bool = False
+    held: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Name to version and content."""
+    nonce: str = ""
+    version: str = ""
+
+
+@dataclass(slots=True)
+class ModelClient:
+    """Its requests wait in `outbox` as bytes. One stream; `reconnect` begins another and keeps what is held."""
+
+    delta: bool
+    wants: dict[str, Want] = field(default_factory=dict)
+    outbox: deque[bytes] = field(default_factory=deque)
+    begun: set[str] = field(default_factory=set)
+
+    def open_wildcard(self, url: str) -> None:
+        want = self.wants.setdefault(url, Want())
+        if want.wildcard or want.named:
+            return
+        want.wildcard = True
+        self._request(url)
+
+    def subscribe(self, url: str, name: str) -> None:
+        want = self.wants.setdefault(url, Want())
+        if name in want.names:
+            return
+        want.names.add(name)
+        self._named(url, want)
+        self._request(url, subscribe=(name,))
+
+    def unsubscribe(self, url: str, name: str) -> None:
+        want = self.wants.get(url)
+        if want is None or name not in want.names:
+            return
+        want.names.discard(name)
+        if not want.wildcard:
+            want.held.pop(name, None)
+        self._request(url, unsubscribe=(name,))
+
+    def reconnect(self) -> None:
+        self.outbox.clear()
+        self.begun.clear()
+        for url, want in self.wants.items():
+            want.nonce = ""
+            names = sorted(want.names) + (["*"] if want.wildcard and want.named else [])
+            self._request(url, subscribe=tuple(names))
+
+    def hear(self, raw: bytes) -> None:
+        if self.delta:
+            self._hear_delta(pb.DeltaDiscoveryResponse.FromString(raw))
+        else:
+            self._hear_sotw(pb.DiscoveryResponse.FromString(raw))
+
+    def _named(self, url: str, want: Want) -> None:
+        # From its first name on, a state-of-the-world client says the wildcard aloud.
+        want.named = True
+
+    def _hear_delta(self, message: pb.DeltaDiscoveryResponse) -> None:
+        want = self.wants[message.type_url]
+        want.nonce = message.nonce
+        contents = {one.name: (one.version, _content(one.resource.value)) for one in message.resources}
+        if any(BAD in content for _, content in contents.values()):
+            self._request(message.type_url, error="bad")
+            return
+        for name, (version, content) in contents.items():
+            if name in want.names or want.wildcard:
+                want.held[name] = (version, content)
+        if message.type_url != EDS:
+            for name in message.removed_resources:
+                want.held.pop(name, None)
+        self._request(message.type_url)
+
+    def _hear_sotw(self, message: pb.DiscoveryResponse) -> None:
+        want = self.wants[message.type_url]
+        want.nonce = message.nonce
+        contents = {Cluster.parse(one.value).name: _content(one.value) for one in message.resources}
+        if any(BAD in content for content in contents.values()):
+            self._request(message.type_url, error="bad")
+            return
+        want.version = message.version_info
+        if message.type_url in COMPLETE:
+            want.held.clear()
+        for name, content in contents.items():
+            if name in want.names or want.wildcard:
+                want.held[name] = ("", content)
+        self._request(message.type_url)
+
+    def _request(
+        self,
+        url: str,
+        *,
+        subscribe: tuple[str, ...] = (),
+        unsubscribe: tuple[str, ...] = (),
+        error: str | None = None,
+    ) -> None:
+        want = self.wants[url]
+        first = url not in self.begun
+        self.begun.add(url)
+        message: pb.DeltaDiscoveryRequest | pb.DiscoveryRequest
+        if self.delta:
+            message = pb.DeltaDiscoveryRequest(
+                type_url=url,
+                resource_names_subscribe=subscribe,
+                resource_names_unsubscribe=unsubscribe,
+                initial_resource_versions={name: version for name, (version, _) in want.held.items()} if first else {},
+                response_nonce="" if subscribe or unsubscribe else want.nonce,
+            )
+        else:
+            message = pb.DiscoveryRequest(
+                type_url=url,
+                resource_names=sorted(want.names) + (["*"] if want.wildcard and want.named else []),
+                response_nonce=want.nonce,
+                version_info=want.version,
+            )
+        if error is not None:
+            message.error_detail.message = error
+        self.outbox.append(message.SerializeToString())
+
+
+def _content(body: bytes) -> str:
+    return Cluster.parse(body).alt_stat_name

@@ -1,0 +1,352 @@
+"""Rules on versions, nonces, acceptance and rejection."""
+
+from __future__ import annotations
+
+import pytest
+from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, RDS, VHDS, Talk, version_of
+
+from model.asker import Asker
+from xds.events import Rejected
+from xds.kinds import KINDS
+
+both = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
+
+
+@both
+def test_r9_nonces_are_unique_in_the_stream_whatever_the_version(delta: bool) -> None:
+    talk = Talk(delta, {EDS: {"a": "1", "b": "1"}, CDS: {"c": "1"}})
+    nonces = []
+    talk.says(CDS)
+    nonces.append(talk.hears(CDS, {"c": "1"}).nonce)
+    for name in ("a", "b"):
+        talk.says(EDS, name)
+        nonces.append(talk.hears(EDS, {name: "1"}).nonce)
+    assert len(set(nonces)) == 3
+
+
+@both
+def test_r9_a_nonce_of_an_earlier_stream_makes_a_first_request(delta: bool) -> None:
+    talk = Talk(delta, {EDS: {"a": "1"}})
+    if delta:
+        talk.delta_says(EDS, "a", nonce="77")
+    else:
+        talk.sotw_says(EDS, "a", nonce="77", version="x")
+    talk.hears(EDS, {"a": "1"})
+
+
+@both
+def test_r10_versions_are_the_contents(delta: bool) -> None:
+    talks = [Talk(delta, {CDS: {"a": "1"}}), Talk(delta, {CDS: {"a": "1"}})]
+    heard = []
+    for talk in talks:
+        talk.says(CDS)
+        heard.append(talk.hears(CDS, {"a": "1"}))
+    assert heard[0].version == heard[1].version
+    assert heard[0].versions == heard[1].versions == ({"a": version_of("a", "1")} if delta else {})
+
+
+@both
+def test_r11_r12_after_a_rejection_nothing_until_the_content_changes(delta: bool) -> None:
+    talk = Talk(delta, {EDS: {"a": "1"}})
+    talk.says(EDS, "a")
+    talk.hears(EDS, {"a": "1"})
+    talk.becomes({EDS: {"a": "2"}})
+    talk.hears(EDS, {"a": "2"}, accept=False)
+    talk.refuses(EDS, "a is wrong")
+    talk.silence()
+    assert talk.stream.acknowledged(2)
+    rejected = talk.stream.state().rejected
+    assert [(url, one.name, one.message) for url, one in rejected] == [(EDS, "a", "a is wrong")]
+    talk.becomes({CDS: {"x": "1"}})
+    talk.silence()
+    talk.becomes({EDS: {"a": "3"}})
+    talk.hears(EDS, {"a": "3"})
+    assert not talk.stream.state().rejected
+
+
+@both
+def test_r12_going_back_to_what_the_client_has_ends_a_rejection_in_silence(delta: bool) -> None:
+    talk = Talk(delta, {EDS: {"a": "1"}})
+    talk.says(EDS, "a")
+    talk.hears(EDS, {"a": "1"})
+    talk.becomes({EDS: {"a": "2"}})
+    talk.hears(EDS, {"a": "2"}, accept=False)
+    talk.refuses(EDS)
+    talk.becomes({EDS: {"a": "1"}})
+    talk.silence()
+    assert not talk.stream.state().rejected
+
+
+@both
+def test_r12_new_names_are_answered_after_a_rejection(delta: bool) -> None:
+    talk = Talk(delta, {EDS: {"a": "1", "b": "1"}})
+    talk.says(EDS, "a")
+    talk.hears(EDS, {"a": "1"}, accept=False)
+    talk.refuses(EDS)
+    talk.silence()
+    talk.says(EDS, "b")
+    talk.hears(EDS, {"b": "1"})
+
+
+@both
+def test_r13_a_rejection_changes_the_subscription_too(delta: bool) -> None:
+    talk = Talk(delta, {EDS: {"a": "1", "b": "1"}})
+    talk.says(EDS, "a")
+    talk.hears(EDS, {"a": "1"}, accept=False)
+    if delta:
+        talk.delta_says(EDS, "b", nonce=talk.last[EDS].nonce, error="wrong")
+    else:
+        talk.sotw_says(EDS, "a", "b", error="wrong")
+    talk.hears(EDS, {"b": "1"})
+
+
+def test_r14_sotw_a_late_rejection_text_on_an_accepted_version_is_an_acceptance() -> None:
+    talk = Talk(False, {CDS: {"a": "1"}})
+    talk.says(CDS)
+    heard = talk.hears(CDS, {"a": "1"}, accept=False)
+    talk.sotw_says(CDS, version=heard.version, error="of an older one")
+    talk.silence()
+    (state,) = talk.stream.state().types
+    assert [one.name for one in state.acknowledged] == ["a"]
+    assert (state.rejected, state.rejection) == ((), "of an older one")
+
+
+def test_r16_sotw_a_request_that_crossed_a_response_adds_its_names() -> None:
+    talk = Talk(False, {EDS: {"a": "1", "b": "1", "c": "1"}})
+    talk.sotw_says(EDS, "a")
+    first = talk.hears(EDS, {"a": "1"})
+    talk.becomes({EDS: {"a": "2", "b": "1", "c": "1"}})
+    talk.hears(EDS, {"a": "2"}, accept=False)
+    talk.sotw_says(EDS, "b", nonce=first.nonce)
+    talk.silence()
+    talk.sotw_says(EDS, "a", "b", version=talk.last[EDS].version)
+    talk.hears(EDS, {"b": "1"})
+
+
+def test_r16_sotw_names_are_served_though_every_request_crosses_a_push() -> None:
+    talk = Talk(False, {EDS: {f"n{number}": "1" for number in range(10)}})
+    talk.sotw_says(EDS, "n0")
+    served = set(talk.next().resources)  # type: ignore[union-attr]
+    for number in range(1, 10):
+        old = talk.last[EDS].nonce
+        talk.sotw_says(EDS, *(f"n{n}" for n in range(number)), version=talk.last[EDS].version)
+        talk.becomes({EDS: {f"n{n}": str(number + 1) for n in range(10)}})
+        heard = talk.next()
+        assert heard is not None
+        served |= set(heard.resources)
+        talk.sotw_says(EDS, *(f"n{n}" for n in range(number + 1)), nonce=old)
+    assert {f"n{n}" for n in range(8)} <= served
+
+
+def test_r17_delta_subscriptions_count_whatever_the_nonce() -> None:
+    talk = Talk(True, {EDS: {"a": "1", "b": "1"}})
+    talk.delta_says(EDS, "a")
+    talk.hears(EDS, {"a": "1"})
+    talk.delta_says(EDS, "b", nonce="never sent")
+    talk.hears(EDS, {"b": "1"})
+
+
+def test_r17_delta_a_stale_nonce_accepts_nothing() -> None:
+    talk = Talk(True, {EDS: {"a": "1"}})
+    talk.delta_says(EDS, "a")
+    talk.hears(EDS, {"a": "1"}, accept=False)
+    talk.delta_says(EDS, nonce="never sent")
+    assert not talk.stream.acknowledged(1)
+    talk.delta_says(EDS, nonce=talk.last[EDS].nonce)
+    talk.silence()
+    assert talk.stream.acknowledged(1)
+
+
+def test_r18_delta_an_acceptance_may_change_the_subscription() -> None:
+    talk = Talk(True, {EDS: {"a": "1", "b": "1"}})
+    talk.delta_says(EDS, "a")
+    nonce = talk.hears(EDS, {"a": "1"}, accept=False).nonce
+    talk.delta_says(EDS, "b", drops=("a",), nonce=nonce)
+    talk.hears(EDS, {"b": "1"})
+    talk.becomes({EDS: {"a": "2", "b": "1"}})
+    talk.silence()
+
+
+@both
+def test_r19_only_the_newest_of_several_requests_is_answered(delta: bool) -> None:
+    talk = Talk(delta, {EDS: {"a": "1", "b": "1", "c": "1"}})
+    for name in ("a", "b", "c"):
+        talk.says(EDS, name)
+    talk.hears(EDS, {"a": "1", "b": "1", "c": "1"})
+    talk.silence()
+
+
+def test_r20_sotw_a_repeated_request_is_not_answered() -> None:
+    talk = Talk(False, {EDS: {"a": "1"}})
+    talk.sotw_says(EDS, "a")
+    talk.hears(EDS, {"a": "1"})
+    for _ in range(3):
+        talk.sotw_says(EDS, "a")
+        talk.silence()
+
+
+def test_r21_sotw_a_reconnect_at_the_same_version_gets_wildcards_not_again_but_named_types() -> None:
+    world = {CDS: {"a": "1"}, LDS: {"l": "1"}, EDS: {"a": "1"}}
+    talk = Talk(False, world)
+    for url, names, content in ((CDS, (), {"a": "1"}), (LDS, (), {"l": "1"}), (EDS, ("a",), {"a": "1"})):
+        talk.sotw_says(url, *names)
+        talk.hears(url, content)
+    talk.reconnect()
+    talk.sotw_says(CDS)
+    talk.silence()
+    talk.sotw_says(EDS, "a")
+    talk.hears(EDS, {"a": "1"})
+    talk.becomes({LDS: {"l": "2"}, CDS: {"a": "2"}})
+    talk.sotw_says(LDS)
+    talk.hears(CDS, {"a": "2"})
+    talk.hears(EDS, {"a": "1"})
+    talk.hears(LDS, {"l": "2"})
+
+
+def test_r38_delta_endpoints_that_vanish_are_not_removed_from_a_live_cluster() -> None:
+    talk = Talk(True, {EDS: {"a": "1"}})
+    talk.delta_says(EDS, "a")
+    talk.hears(EDS, {"a": "1"})
+    talk.becomes({EDS: {}})
+    talk.silence()
+
+
+@pytest.mark.parametrize("words", ["c7: the seventh is wrong", "something is wrong"])
+def test_r46_delta_the_culprit_is_found_and_the_others_arrive(words: str) -> None:
+    talk = Talk(True, {CDS: {f"c{number}": "1" for number in range(10)}})
+    talk.delta_says(CDS)
+    talk.hears(CDS, {f"c{number}": "1" for number in range(10)})
+    talk.becomes({CDS: {f"c{number}": "2" for number in range(10)}})
+    accepted: set[str] = set()
+    refused: list[frozenset[str]] = []
+    while (heard := talk.next()) is not None:
+        if "c7" in heard.resources:
+            assert heard.resources.keys() not in refused, "the same set again"
+            refused.append(frozenset(heard.resources))
+            talk.refuses(CDS, words)
+        else:
+            accepted |= heard.resources.keys()
+            talk.accepts(CDS)
+    assert accepted == {f"c{number}" for number in range(10)} - {"c7"}
+    assert len(refused) <= 5
+    assert [one.name for _, one in talk.stream.state().rejected] == ["c7"]
+    assert [event.final for event in talk.events if isinstance(event, Rejected)][-1]
+    talk.becomes({CDS: {f"c{number}": "3" for number in range(10)}})
+    talk.hears(CDS, {f"c{number}": "3" for number in range(10)})
+    assert not talk.stream.state().rejected
+
+
+def test_r46_sotw_the_culprit_keeps_its_last_accepted_content() -> None:
+    talk = Talk(False, {CDS: {"a": "1", "b": "1", "c": "1"}})
+    talk.sotw_says(CDS)
+    talk.hears(CDS, {"a": "1", "b": "1", "c": "1"})
+    talk.becomes({CDS: {"a": "2", "b": "2", "c": "2"}})
+    talk.hears(CDS, {"a": "2", "b": "2", "c": "2"}, accept=False)
+    talk.refuses(CDS)
+    talk.hears(CDS, {"a": "2", "b": "1", "c": "1"})
+    talk.hears(CDS, {"a": "2", "b": "2", "c": "1"})
+    talk.silence()  # the third alone would make the refused set again
+    assert [one.name for _, one in talk.stream.state().rejected] == ["c"]
+    talk.becomes({CDS: {"a": "2", "b": "2", "c": "2", "d": "1"}})
+    talk.hears(CDS, {"a": "2", "b": "2", "c": "1", "d": "1"})
+
+
+def test_r46_a_new_snapshot_while_the_culprit_is_looked_for() -> None:
+    talk = Talk(True, {EDS: {name: "1" for name in "abcd"}})
+    talk.delta_says(EDS, *"abcd")
+    talk.hears(EDS, {name: "1" for name in "abcd"}, accept=False)
+    talk.refuses(EDS)
+    talk.becomes({EDS: {"a": "1", "b": "2", "c": "1", "d": "1"}})
+    talk.hears(EDS, {"a": "1"})
+    talk.hears(EDS, {"c": "1", "d": "1"})
+    talk.hears(EDS, {"b": "2"})
+    talk.silence()
+    assert talk.stream.acknowledged(2)
+
+
+@both
+def test_r48_changes_during_a_push_coalesce_into_the_newest(delta: bool) -> None:
+    talk = Talk(delta, {LDS: {"l": "1"}})
+    talk.says(LDS)
+    talk.hears(LDS, {"l": "1"}, accept=False)
+    for content in "2345":
+        talk.becomes({LDS: {"l": content}})
+        talk.silence()
+    talk.accepts(LDS)
+    talk.hears(LDS, {"l": "5"})
+    talk.silence()
+
+
+@both
+def test_r49_nothing_is_sent_without_a_change(delta: bool) -> None:
+    talk = Talk(delta, {CDS: {"a": "1"}})
+    talk.says(CDS)
+    talk.hears(CDS, {"a": "1"})
+    talk.becomes({EDS: {"x": "1"}})
+    talk.becomes({CDS: {"a": "1"}})
+    talk.silence()
+    assert talk.stream.acknowledged(3)
+
+
+@both
+def test_r51_what_was_not_answered_in_time_is_sent_again_with_what_is_new(delta: bool) -> None:
+    talk = Talk(delta, {EDS: {"a": "1", "b": "1"}})
+    talk.says(EDS, "a", "b")
+    talk.hears(EDS, {"a": "1", "b": "1"}, accept=False)
+    talk.becomes({EDS: {"a": "1", "b": "2"}})
+    talk.silence()
+    assert talk.stream.wake_at() is not None
+    talk.passes(seconds=31)
+    talk.hears(EDS, {"a": "1", "b": "2"})
+    talk.silence()
+
+
+@both
+def test_last_good_wins_where_a_resource_cannot_be_derived(delta: bool) -> None:
+    talk = Talk(delta, {CDS: {"a": "1", "b": "1"}})
+    talk.says(CDS)
+    talk.hears(CDS, {"a": "1", "b": "1"})
+    talk.becomes({CDS: {"a": BROKEN, "b": "2"}})
+    talk.hears(CDS, {"b": "2"} if delta else {"a": "1", "b": "2"})
+    talk.silence()
+    assert [(failure.type_url, failure.name) for failure in talk.failures] == [(CDS, "a")]
+    talk.becomes({CDS: {"a": "2", "b": "2"}})
+    talk.hears(CDS, {"a": "2"} if delta else {"a": "2", "b": "2"})
+
+
+def test_what_a_fresh_process_cannot_derive_is_not_taken_from_the_client() -> None:
+    talk = Talk(True, {CDS: {"a": BROKEN, "b": "1"}})
+    talk.delta_says(CDS, initial={"a": "x", "b": version_of("b", "1"), "c": "x"})
+    talk.hears(CDS, removed=("c",))
+    talk.silence()
+
+
+@both
+def test_a_relabelled_pod_gets_what_is_now_its_own(delta: bool) -> None:
+    talk = Talk(delta, {CDS: {"all": "1", "own": "@"}})
+    talk.says(CDS)
+    talk.hears(CDS, {"all": "1", "own": "@ for a"})
+    talk.stream.reassign(Asker(namespace="n", pod="p", service_account="s", labels={"app": "b"}))
+    talk.hears(CDS, {"own": "@ for b"} if delta else {"all": "1", "own": "@ for b"})
+    talk.silence()
+
+
+def test_the_state_tells_what_is_held_pending_and_wanted() -> None:
+    talk = Talk(True, {EDS: {"a": "1", "b": "1"}})
+    talk.delta_says(EDS, "a", "b")
+    nonce = talk.hears(EDS, {"a": "1", "b": "1"}, accept=False).nonce
+    (state,) = talk.stream.state().types
+    assert (state.names, state.wildcard, state.acknowledged) == (("a", "b"), False, ())
+    assert dict(state.pending) == {"a": version_of("a", "1"), "b": version_of("b", "1")}
+    assert state.pending_nonce == nonce
+    talk.accepts(EDS)
+    (state,) = talk.stream.state().types
+    assert {one.name: one.version for one in state.acknowledged} == {
+        "a": version_of("a", "1"),
+        "b": version_of("b", "1"),
+    }
+    assert not talk.stream.acknowledged(2)
+
+
+def test_every_type_is_served_in_some_order() -> None:
+    assert {CDS, EDS, LDS, RDS, VHDS} < set(KINDS)

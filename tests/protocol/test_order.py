@@ -1,0 +1,155 @@
+"""Rules on order: make before break, warming, and what happens when it takes too long."""
+
+from __future__ import annotations
+
+import pytest
+from tests.protocol.conversation import CDS, EDS, LDS, RDS, VHDS, Talk
+
+WORLD = {CDS: {"a": "1"}, EDS: {"a": "1"}, LDS: {"l": "1"}, RDS: {"80": "to a"}}
+both = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
+
+
+def settled(delta: bool, **more: str) -> Talk:
+    """A client that has all of WORLD."""
+    talk = Talk(delta, WORLD)
+    for url, names in ((CDS, ()), (EDS, ("a",)), (LDS, ()), (RDS, ("80",))):
+        talk.says(url, *names)
+        talk.hears(url, WORLD[url])
+    return talk
+
+
+@both
+def test_r40_types_are_pushed_make_before_break_and_stale_clusters_go_last(delta: bool) -> None:
+    talk = settled(delta)
+    talk.becomes({CDS: {"b": "1"}, EDS: {"a": "1", "b": "1"}, LDS: {"l": "2"}, RDS: {"80": "to b"}})
+    talk.hears(CDS, {"b": "1"} if delta else {"a": "1", "b": "1"}, accept=False)
+    talk.says(EDS, "b")
+    talk.hears(EDS, {"b": "1"})
+    talk.silence()
+    talk.accepts(CDS)
+    talk.hears(LDS, {"l": "2"})
+    talk.hears(RDS, {"80": "to b"}, accept=False)
+    talk.silence()
+    assert not talk.stream.acknowledged(2)
+    talk.accepts(RDS)
+    talk.hears(CDS, {} if delta else {"b": "1"}, removed=("a",) if delta else ())
+    talk.silence()
+    assert talk.stream.acknowledged(2)
+
+
+@both
+def test_r40_a_route_does_not_wait_for_a_cluster_for_ever(delta: bool) -> None:
+    talk = settled(delta)
+    talk.becomes({CDS: {"a": "1", "b": "1"}, RDS: {"80": "to b"}})
+    talk.hears(CDS, {"b": "1"} if delta else {"a": "1", "b": "1"}, accept=False)
+    talk.silence()
+    wake = talk.stream.wake_at()
+    assert wake is not None
+    talk.passes(seconds=(wake - talk.now).total_seconds())
+    talk.hears(RDS, {"80": "to b"})
+
+
+@both
+def test_r40_a_route_does_not_wait_once_the_cluster_is_refused(delta: bool) -> None:
+    talk = settled(delta)
+    talk.becomes({CDS: {"a": "1", "b": "1"}, RDS: {"80": "to b"}})
+    talk.hears(CDS, {"b": "1"} if delta else {"a": "1", "b": "1"}, accept=False)
+    talk.refuses(CDS)
+    talk.hears(RDS, {"80": "to b"})
+
+
+@both
+def test_r40_a_route_does_not_wait_for_clusters_that_only_change(delta: bool) -> None:
+    talk = settled(delta)
+    talk.becomes({CDS: {"a": "2"}, RDS: {"80": "also to a"}})
+    talk.hears(CDS, {"a": "2"}, accept=False)
+    talk.hears(EDS, {"a": "1"})
+    talk.hears(RDS, {"80": "also to a"})
+
+
+@both
+def test_r40_a_cluster_stays_while_the_route_that_leaves_it_is_refused(delta: bool) -> None:
+    talk = settled(delta)
+    talk.becomes({CDS: {"b": "1"}, RDS: {"80": "to b"}})
+    talk.hears(CDS, {"b": "1"} if delta else {"a": "1", "b": "1"})
+    talk.hears(RDS, {"80": "to b"}, accept=False)
+    talk.refuses(RDS)
+    talk.passes(minutes=1)
+    talk.silence()
+    talk.becomes({RDS: {"80": "to b, well"}})
+    talk.hears(RDS, {"80": "to b, well"})
+    talk.hears(CDS, {} if delta else {"b": "1"}, removed=("a",) if delta else ())
+
+
+@both
+def test_r40_a_removal_waits_for_an_answer_but_not_for_ever(delta: bool) -> None:
+    talk = settled(delta)
+    talk.becomes({CDS: {}, RDS: {"80": "to nobody"}})
+    talk.hears(RDS, {"80": "to nobody"}, accept=False)
+    talk.silence()
+    talk.passes(seconds=6)
+    talk.hears(CDS, removed=("a",) if delta else ())
+
+
+@both
+def test_r40_a_cluster_that_comes_back_before_it_went_is_not_removed(delta: bool) -> None:
+    talk = settled(delta)
+    talk.becomes({CDS: {}, RDS: {"80": "to nobody"}})
+    talk.hears(RDS, {"80": "to nobody"}, accept=False)
+    talk.becomes({CDS: {"a": "1"}, RDS: {"80": "to a"}})
+    talk.accepts(RDS)
+    talk.hears(RDS, {"80": "to a"})
+    talk.silence()
+    assert talk.stream.acknowledged(3)
+
+
+@both
+def test_r41_endpoints_follow_a_changed_cluster_though_they_are_unchanged(delta: bool) -> None:
+    talk = settled(delta)
+    talk.becomes({CDS: {"a": "2"}})
+    talk.hears(CDS, {"a": "2"}, accept=False)
+    talk.hears(EDS, {"a": "1"})
+    talk.accepts(CDS)
+    talk.silence()
+
+
+@both
+def test_r41_endpoints_follow_after_the_answer_to_those_on_their_way(delta: bool) -> None:
+    talk = settled(delta)
+    talk.becomes({EDS: {"a": "2"}})
+    talk.hears(EDS, {"a": "2"}, accept=False)
+    talk.becomes({CDS: {"a": "2"}})
+    talk.hears(CDS, {"a": "2"}, accept=False)
+    talk.silence()
+    talk.accepts(EDS)
+    talk.hears(EDS, {"a": "2"})
+
+
+@both
+def test_r43_a_route_table_that_a_new_listener_asks_for_is_sent_at_once(delta: bool) -> None:
+    talk = settled(delta)
+    talk.becomes({LDS: {"l": "1", "m": "1"}, RDS: {"80": "to a", "81": "to a"}})
+    talk.hears(LDS, {"m": "1"} if delta else {"l": "1", "m": "1"}, accept=False)
+    talk.says(RDS, "81")
+    talk.hears(RDS, {"81": "to a"})
+
+
+def test_r40_r62_virtual_hosts_wait_for_clusters_and_follow_their_tables() -> None:
+    talk = settled(True)
+    talk.delta_says(VHDS)
+    talk.hears(VHDS)
+    talk.becomes({CDS: {"a": "1", "b": "1"}, VHDS: {"80/b:80": "to b"}})
+    talk.hears(CDS, {"b": "1"}, accept=False)
+    talk.silence()
+    talk.accepts(CDS)
+    talk.hears(VHDS, {"80/b:80": "to b"})
+
+
+@both
+def test_a_slow_cluster_does_not_hold_endpoints(delta: bool) -> None:
+    talk = settled(delta)
+    talk.becomes({CDS: {"a": "2", "b": "1"}})
+    talk.hears(CDS, {"a": "2", "b": "1"}, accept=False)
+    talk.hears(EDS, {"a": "1"})
+    talk.becomes({EDS: {"a": "2"}})
+    talk.hears(EDS, {"a": "2"})

@@ -1,0 +1,138 @@
+"""Load assignments: who is in, where, and how each may be called."""
+
+from __future__ import annotations
+
+from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, LbEndpoint
+
+from model.mesh import Mesh
+from model.names import OutboundCluster
+from model.policies import MtlsMode, PeerAuthentication
+from model.problems import ObjectRef
+from model.services import Endpoint, Locality, Protocol, Resolution
+from model.traffic import SimpleBalancer, TrafficPolicy
+from tests.unit.translators.outbound_meshes import USERS, endpoint, mesh, rule, seen_from, service
+from translators.endpoints import build_load_assignment
+
+NAME = OutboundCluster(port=80, host=USERS)
+V1 = OutboundCluster(port=80, subset="v1", host=USERS)
+
+
+def shop(*endpoints: Endpoint, resolution: Resolution = Resolution.CLUSTER_IP, everyone: bool = False) -> Mesh:
+    users = service("users", (80, Protocol.HTTP), (90, Protocol.TCP), resolution=resolution, publish_not_ready=everyone)
+    return mesh([users], endpoints={USERS: endpoints}, rules=[rule(USERS, "v1")])
+
+
+def assigned(snapshot: Mesh, name: OutboundCluster = NAME) -> ClusterLoadAssignment:
+    found = build_load_assignment(name, seen_from(snapshot))
+    assert found is not None
+    return found
+
+
+def flat(assignment: ClusterLoadAssignment) -> list[LbEndpoint]:
+    return [each for group in assignment.endpoints for each in group.lb_endpoints]
+
+
+def addresses(assignment: ClusterLoadAssignment) -> list[tuple[str, int]]:
+    found = []
+    for each in flat(assignment):
+        assert each.endpoint is not None
+        assert each.endpoint.address is not None
+        socket = each.endpoint.address.socket_address
+        assert socket is not None
+        found.append((socket.address, socket.port_value or 0))
+    return found
+
+
+def marks(endpoint: LbEndpoint) -> dict[str, dict[str, str | None]]:
+    if endpoint.metadata is None:
+        return {}
+    return {
+        name: {key: value.string_value for key, value in struct.fields.items()}
+        for name, struct in endpoint.metadata.filter_metadata.items()
+    }
+
+
+MUTUAL = {"envoy.transport_socket_match": {"tlsMode": "istio"}}
+
+
+def test_ready_endpoints_are_listed_by_address_with_the_workload_s_port() -> None:
+    found = assigned(shop(endpoint("10.0.0.2"), endpoint("10.0.0.1"), endpoint("10.0.0.3", ready=False)))
+    assert found.cluster_name == f"outbound|80||{USERS}"
+    assert addresses(found) == [("10.0.0.1", 1080), ("10.0.0.2", 1080)]
+
+
+def test_a_service_that_publishes_all_keeps_the_ones_that_are_not_ready() -> None:
+    assert len(flat(assigned(shop(endpoint("10.0.0.3", ready=False), everyone=True)))) == 1
+
+
+def test_a_subset_is_chosen_by_labels() -> None:
+    found = assigned(shop(endpoint("10.0.0.1", version="v1"), endpoint("10.0.0.2", version="v2")), V1)
+    assert addresses(found) == [("10.0.0.1", 1080)]
+
+
+def test_an_endpoint_without_the_port_is_left_out() -> None:
+    snapshot = shop(endpoint("10.0.0.1", 80), endpoint("10.0.0.2", 80, 90))
+    assert addresses(assigned(snapshot, OutboundCluster(port=90, host=USERS))) == [("10.0.0.2", 1090)]
+
+
+def test_no_endpoints_are_an_empty_assignment_and_not_silence() -> None:
+    assert flat(assigned(shop())) == []
+    assert flat(assigned(shop(endpoint("10.0.0.1", version="v2")), V1)) == []
+
+
+def test_what_does_not_exist_has_no_assignment() -> None:
+    view = seen_from(shop())
+    assert build_load_assignment(OutboundCluster(port=81, host=USERS), view) is None
+    assert build_load_assignment(OutboundCluster(port=80, subset="v9", host=USERS), view) is None
+    assert build_load_assignment(OutboundCluster(port=80, host="x.shop.svc.cluster.local"), view) is None
+
+
+def test_a_cluster_that_finds_its_endpoints_otherwise_has_no_assignment() -> None:
+    users = service("users", (80, Protocol.HTTP))
+    passthrough = rule(USERS, policy=TrafficPolicy(load_balancer=SimpleBalancer.PASSTHROUGH))
+    assert build_load_assignment(NAME, seen_from(mesh([users], rules=[passthrough]))) is None
+
+
+def test_endpoints_are_grouped_by_locality() -> None:
+    def at(address: str, zone: str) -> Endpoint:
+        return Endpoint(address=address, ports={80: 8080}, locality=Locality(region="eu", zone=zone))
+
+    found = assigned(shop(at("10.0.0.1", "b"), at("10.0.0.2", "a"), at("10.0.0.3", "b"), endpoint("10.0.0.4")))
+    zones = [(group.locality.zone if group.locality else "", len(group.lb_endpoints)) for group in found.endpoints]
+    assert zones == [("", 1), ("a", 1), ("b", 2)]
+
+
+def test_only_meshed_endpoints_are_marked_for_mutual_tls() -> None:
+    found = flat(assigned(shop(endpoint("10.0.0.1"), endpoint("10.0.0.2", meshed=False))))
+    assert [marks(each) for each in found] == [MUTUAL, {}]
+
+
+def peer(mode: MtlsMode | None, namespace: str = "shop", **selector: str) -> PeerAuthentication:
+    ref = ObjectRef(kind="PeerAuthentication", namespace=namespace, name="peer")
+    return PeerAuthentication(ref=ref, selector=selector, mode=mode)
+
+
+def test_a_workload_that_refuses_mutual_tls_is_called_in_plaintext() -> None:
+    users = service("users", (80, Protocol.HTTP))
+    two = (endpoint("10.0.0.1", version="v1"), endpoint("10.0.0.2", version="v2"))
+    some = mesh([users], endpoints={USERS: two}, peers=[peer(MtlsMode.DISABLE, version="v1")])
+    none = mesh([users], endpoints={USERS: two}, peers=[peer(MtlsMode.DISABLE)])
+    assert [marks(each) for each in flat(assigned(some))] == [{}, MUTUAL]
+    assert [marks(each) for each in flat(assigned(none))] == [{}, {}]
+
+
+def test_a_headless_service_s_endpoints_can_be_told_apart_by_address() -> None:
+    found = flat(assigned(shop(endpoint("10.0.0.1"), resolution=Resolution.HEADLESS)))
+    assert [marks(each) for each in found] == [{"envoy.lb": {"address": "10.0.0.1"}, **MUTUAL}]
+
+
+def test_an_alias_has_the_endpoints_of_what_it_names() -> None:
+    users = service("users", (80, Protocol.HTTP))
+    alias = service("alias", (80, Protocol.HTTP), resolution=Resolution.EXTERNAL_NAME, external_name=f"{USERS}.")
+    snapshot = mesh([users, alias], endpoints={USERS: (endpoint("10.0.0.1"),)})
+    assert addresses(assigned(snapshot, OutboundCluster(port=80, host=alias.host))) == [("10.0.0.1", 1080)]
+
+
+def test_the_order_of_the_input_does_not_matter() -> None:
+    one, two = endpoint("10.0.0.1"), endpoint("10.0.0.2", meshed=False)
+    assert assigned(shop(one, two)) == assigned(shop(two, one))
