@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -61,14 +62,10 @@ class ContainerProcess:
         self._policy = policy
         self._changed = changed
         self._process: ChildProcess | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self.phase = Phase.WAITING
         self.reason = ""
         self.restarts = 0
-
-    @property
-    def _ends(self) -> bool:
-        return self._stopping
 
     @property
     def process(self) -> ChildProcess | None:
@@ -82,14 +79,14 @@ class ContainerProcess:
         """
         loop = asyncio.get_running_loop()
         delay = _FIRST_DELAY
-        while not self._ends:
+        while not self._stopping.is_set():
             began = loop.time()
             try:
                 status = await self._run_once(while_running)
             except OSError as error:
                 self._become(Phase.CANNOT_RUN, str(error))
                 return
-            if self._ends:
+            if self._stopping.is_set():
                 self._become(Phase.COMPLETED, "")
                 return
             again = self._policy is RestartPolicy.ALWAYS or (self._policy is RestartPolicy.ON_FAILURE and status != 0)
@@ -100,13 +97,15 @@ class ContainerProcess:
             if loop.time() - began > _STABLE_SECONDS:
                 delay = _FIRST_DELAY
             self._become(Phase.BACKING_OFF, reason)
-            await asyncio.sleep(delay)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._stopping.wait()
             delay = min(2 * delay, _LONGEST_DELAY)
             self.restarts += 1
 
     async def stop(self, *, grace_seconds: float) -> None:
         """Ends the process, for good; `run` returns."""
-        self._stopping = True
+        self._stopping.set()
         if self._process is not None:
             await self._process.stop(grace_seconds=grace_seconds)
 

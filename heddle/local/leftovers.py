@@ -7,6 +7,9 @@ import os
 import signal
 from typing import Final
 
+LOOPBACK_MARK: Final = "HEDDLE_LOOPBACK_POD"
+"""A variable in the environment of every process of a loopback mesh, by which its leftovers are found."""
+
 _ROUNDS: Final = 20
 
 

@@ -12,7 +12,7 @@ from ipaddress import IPv4Network
 
 from heddle.local.addresses import AddressUnavailable
 from heddle.local.enter import PodHandle
-from heddle.local.leftovers import kill_marked
+from heddle.local.leftovers import LOOPBACK_MARK, kill_marked
 from heddle.local.loopback import LoopbackBook, loopback_networks
 from heddle.local.places import Place, PlaceRefused, PlaceRequest
 from model.asker import Capture
@@ -20,9 +20,6 @@ from model.mesh import Mesh
 from model.pods import Pod
 from model.services import Resolution
 from translators.well_known_ports import OUTBOUND
-
-MARK = "HEDDLE_LOOPBACK_POD"
-"""A variable in the environment of every process of a loopback mesh, by which its leftovers are found."""
 
 _GUARD_PORT = 15099
 
@@ -63,9 +60,9 @@ class LoopbackPlace:
     @property
     def environment(self) -> Mapping[str, str]:
         if not self.meshed:
-            return {MARK: self.mark}
+            return {LOOPBACK_MARK: self.mark}
         proxy = f"http://{self.sidecar}:{OUTBOUND}"
-        return {MARK: self.mark, "http_proxy": proxy, "HTTP_PROXY": proxy, "no_proxy": "", "NO_PROXY": ""}
+        return {LOOPBACK_MARK: self.mark, "http_proxy": proxy, "HTTP_PROXY": proxy, "no_proxy": "", "NO_PROXY": ""}
 
     def application_argv(self, argv: Sequence[str], directory: str) -> tuple[str, ...]:
         return (*_dies_with_us(), *argv)
@@ -79,7 +76,7 @@ class LoopbackPlace:
         return await asyncio.open_connection(self.application, port, ssl=context)
 
     def kill_all(self) -> None:
-        kill_marked(MARK, self.mark)
+        kill_marked(LOOPBACK_MARK, self.mark)
 
 
 class LoopbackPlaces:

@@ -229,7 +229,7 @@ class PodRun:
         self._sidecar.prepare(self._pod)
         command = Command(
             argv=self._sidecar.argv(),
-            environment={},
+            environment=self.place.environment,
             log=log_path(self._context.logs, *self.key, CONTAINER_NAME),
         )
         self._proxy = ContainerProcess(command=command, policy=RestartPolicy.ALWAYS, changed=self._context.changed)

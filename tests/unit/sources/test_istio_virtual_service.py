@@ -147,8 +147,10 @@ def test_rewrite(written: str, rewrite: Rewrite) -> None:
 @pytest.mark.parametrize(
     ("written", "action"),
     [
-        ("redirect: {uri: /a, authority: b.com, scheme: https, redirectCode: 308, port: 8443}",
-         Redirect(uri="/a", authority="b.com", scheme="https", code=308, port=8443)),
+        (
+            "redirect: {uri: /a, authority: b.com, scheme: https, redirectCode: 308, port: 8443}",
+            Redirect(uri="/a", authority="b.com", scheme="https", code=308, port=8443),
+        ),
         ("redirect: {derivePort: FROM_REQUEST_PORT}", Redirect(derive_port="FROM_REQUEST_PORT")),
         ("redirect: {prefixRewrite: /b}", Redirect(prefix_rewrite="/b")),
         ("directResponse: {status: 503}", DirectResponse(status=503)),
@@ -156,18 +158,16 @@ def test_rewrite(written: str, rewrite: Rewrite) -> None:
         ("directResponse: {status: 200, body: {bytes: aGk=}}", DirectResponse(status=200, body=b"hi")),
         ("directResponse: {status: 200, body: {string: ''}}", DirectResponse(status=200, body=b"")),
     ],
-)  # fmt: skip
+)
 def test_actions_that_forward_nothing(written: str, action: Redirect | DirectResponse) -> None:
     assert route("name: a", action=written).action == action
 
 
-def test_a_body_over_one_mebibyte_is_refused() -> None:
-    for size, problems in ((1 << 20, 0), ((1 << 20) + 1, 1)):
-        spec = f"{{hosts: [u], http: [{{directResponse: {{status: 200, body: {{string: {'a' * size}}}}}}}]}}"
-        text = f"apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: a}}\nspec: {spec}\n"
-        codes = [problem.code for problem in parse_documents("case.yaml", text.encode()).problems]
-        assert ("spec.http[0].directResponse.body" in
-                [p.field for p in parse_documents("case.yaml", text.encode()).problems]) == bool(problems), codes  # fmt: skip
+@pytest.mark.parametrize(("letters", "fields"), [(1 << 19, []), ((1 << 19) + 1, ["spec.http[0].directResponse.body"])])
+def test_a_body_over_one_mebibyte_is_refused(letters: int, fields: list[str]) -> None:
+    spec = f"{{hosts: [u], http: [{{directResponse: {{status: 200, body: {{string: {'é' * letters}}}}}}}]}}"
+    text = f"apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: a}}\nspec: {spec}\n"
+    assert [problem.field for problem in parse_documents("case.yaml", text.encode()).problems] == fields
 
 
 @pytest.mark.parametrize(
@@ -176,13 +176,15 @@ def test_a_body_over_one_mebibyte_is_refused() -> None:
         ("{attempts: 0}", RetryPolicy(attempts=0)),
         ("{attempts: 3, perTryTimeout: 2s}", RetryPolicy(attempts=3, per_try_timeout=timedelta(seconds=2))),
         ("{attempts: 1, retryOn: '5xx, reset'}", RetryPolicy(attempts=1, retry_on="5xx,reset")),
-        ("{attempts: 1, retryOn: 'unavailable,503'}",
-         RetryPolicy(attempts=1, retry_on="unavailable,retriable-status-codes", retriable_status_codes=(503,))),
+        (
+            "{attempts: 1, retryOn: 'unavailable,503'}",
+            RetryPolicy(attempts=1, retry_on="unavailable,retriable-status-codes", retriable_status_codes=(503,)),
+        ),
         ("{attempts: 1, backoff: 25ms}", RetryPolicy(attempts=1, backoff=timedelta(milliseconds=25))),
         ("{attempts: 1, retryRemoteLocalities: true}", RetryPolicy(attempts=1, remote_localities=True)),
         ("{attempts: 1, retryIgnorePreviousHosts: false}", RetryPolicy(attempts=1, ignore_previous_hosts=False)),
     ],
-)  # fmt: skip
+)
 def test_retries(written: str, retries: RetryPolicy) -> None:
     assert route(f"retries: {written}").retries == retries
 
@@ -190,14 +192,19 @@ def test_retries(written: str, retries: RetryPolicy) -> None:
 @pytest.mark.parametrize(
     ("written", "fault"),
     [
-        ("{delay: {fixedDelay: 5s, percentage: {value: 0.1}}}",
-         Fault(delay=Delay(fixed=timedelta(seconds=5), percentage=0.1))),
+        (
+            "{delay: {fixedDelay: 5s, percentage: {value: 0.1}}}",
+            Fault(delay=Delay(fixed=timedelta(seconds=5), percentage=0.1)),
+        ),
         ("{delay: {fixedDelay: 5s, percent: 50}}", Fault(delay=Delay(fixed=timedelta(seconds=5), percentage=50.0))),
         ("{abort: {httpStatus: 555, percentage: {value: 100}}}", Fault(abort=Abort(http_status=555, percentage=100.0))),
-        ("{abort: {grpcStatus: UNAVAILABLE, percentage: {value: 1}}}", Fault(abort=Abort(grpc_status=14, percentage=1.0))),
+        (
+            "{abort: {grpcStatus: UNAVAILABLE, percentage: {value: 1}}}",
+            Fault(abort=Abort(grpc_status=14, percentage=1.0)),
+        ),
         ("{abort: {grpcStatus: '7', percentage: {value: 1}}}", Fault(abort=Abort(grpc_status=7, percentage=1.0))),
     ],
-)  # fmt: skip
+)
 def test_fault(written: str, fault: Fault) -> None:
     assert route(f"fault: {written}").fault == fault
 
@@ -209,10 +216,15 @@ def test_fault(written: str, fault: Fault) -> None:
         ("mirror: {host: users}, mirrorPercentage: {value: 2.5}", (Mirror(destination=USERS, percentage=2.5),)),
         ("mirror: {host: users}, mirrorPercent: 7", (Mirror(destination=USERS, percentage=7.0),)),
         ("mirror: {host: users}, mirror_percent: 0", (Mirror(destination=USERS, percentage=0.0),)),
-        ("mirrors: [{destination: {host: users}}, {destination: {host: db}, percentage: {value: 1}}]",
-         (Mirror(destination=USERS), Mirror(destination=Destination(host="db.shop.svc.cluster.local"), percentage=1.0))),
+        (
+            "mirrors: [{destination: {host: users}}, {destination: {host: db}, percentage: {value: 1}}]",
+            (
+                Mirror(destination=USERS),
+                Mirror(destination=Destination(host="db.shop.svc.cluster.local"), percentage=1.0),
+            ),
+        ),
     ],
-)  # fmt: skip
+)
 def test_mirrors(written: str, mirrors: tuple[Mirror, ...]) -> None:
     assert route(written).mirrors == mirrors
 

@@ -1,0 +1,25 @@
+"""What `up` tells the supervisor, as one argument."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorOptions:
+    """`directory` is absolute. `certificate_seconds` 0 is the default life."""
+
+    mesh: str
+    directory: str
+    certificate_seconds: float = 0.0
+    envoy_log_level: str = "warning"
+    verbose: bool = False
+
+    def encode(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def decode_options(text: str) -> SupervisorOptions:
+    """The options in what `encode` gave."""
+    return SupervisorOptions(**json.loads(text))

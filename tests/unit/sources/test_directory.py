@@ -1,0 +1,329 @@
+"""A directory as a source: what is read, exactly when, and what a brake holds back. Real files, an own clock."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from model.problem_codes import ProblemCode
+from sources.directory import CONFIRM_SECONDS, Directory
+from sources.file_scan import YOUNG_NS
+from sources.store import Store
+
+TIMEOUT_SECONDS = 20.0
+"""Never measured; only so that a broken watch ends."""
+
+
+def namespace(name: str) -> str:
+    return f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n"
+
+
+def names(store: Store) -> list[str]:
+    return sorted(name for _, name in store.namespaces)
+
+
+def codes(store: Store) -> list[str]:
+    return [problem.code for problem in store.problems]
+
+
+class Clock:
+    """Seconds; starts where all files are old."""
+
+    def __init__(self) -> None:
+        self.now = 4e9
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_which_files_are_read(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "sub" / "deep").mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    for name in ("a.yaml", "b.yml", "c.json", "sub/d.yaml", "sub/deep/e.yaml"):
+        (tmp_path / name).write_text(namespace(Path(name).stem))
+    for name in (
+        ".f.yaml",
+        "g.yaml~",
+        "#h.yaml#",
+        ".#i.yaml",
+        ".j.yaml.swp",
+        "4913",
+        "k.txt",
+        "l.yaml.bak",
+        ".git/m.yaml",
+    ):
+        (tmp_path / name).write_text(namespace("no"))
+    directory = Directory(tmp_path, store)
+    assert directory.scan()
+    assert names(store) == ["a", "b", "c", "d", "e"]
+    assert store.files[0] == str(tmp_path / "a.yaml")
+    assert not directory.scan()
+
+
+def test_one_file(tmp_path: Path, store: Store) -> None:
+    file = tmp_path / "manifests"
+    file.write_text(namespace("a"))
+    directory = Directory(file, store)
+    directory.scan()
+    assert names(store) == ["a"]
+    file.write_text(namespace("b"))
+    directory.scan()
+    assert names(store) == ["b"]
+
+
+def test_changes_are_seen_at_once(tmp_path: Path, store: Store) -> None:
+    directory = Directory(tmp_path, store)
+    assert not directory.scan()
+    (tmp_path / "a.yaml").write_text(namespace("a"))
+    (tmp_path / "b.yaml").write_text(namespace("b"))
+    assert directory.scan()
+    (tmp_path / "a.yaml").unlink()
+    assert directory.scan()
+    assert names(store) == ["b"]
+    os.rename(tmp_path / "b.yaml", tmp_path / "c.yaml")
+    assert not directory.scan()
+    assert store.files == (str(tmp_path / "c.yaml"),)
+
+
+def test_a_file_of_the_same_size_and_time_is_read_again_while_it_is_young(tmp_path: Path, store: Store) -> None:
+    file = tmp_path / "a.yaml"
+    directory = Directory(tmp_path, store)
+    for name in ("a", "b", "c", "d"):
+        file.write_text(namespace(name))
+        os.utime(file, ns=(1, 1))
+        directory.scan()
+        assert names(store) == [name]
+
+
+def test_an_old_file_is_not_read_again(tmp_path: Path, store: Store, clock: Clock) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(namespace("a"))
+    directory = Directory(tmp_path, store, now=clock)
+    directory.scan()
+    reads: list[str] = []
+    directory._read = lambda file, size, problems: reads.append(file)  # type: ignore[assignment, method-assign, return-value]
+    directory.scan()
+    assert reads == []
+    clock.now = file.stat().st_ctime_ns / 1e9 + YOUNG_NS / 2e9
+    again = Directory(tmp_path, store, now=clock)
+    again.scan()
+    again._read = lambda file, size, problems: reads.append(file)  # type: ignore[assignment, method-assign, return-value]
+    again.scan()
+    assert reads == [str(file)]
+
+
+def test_links_are_followed_as_a_mounted_config_map_needs(tmp_path: Path, store: Store) -> None:
+    for version in ("1", "2"):
+        (tmp_path / f"..{version}").mkdir()
+        (tmp_path / f"..{version}" / "a.yaml").write_text(namespace(f"v{version}"))
+    (tmp_path / "..data").symlink_to("..1")
+    (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "dangling.yaml").symlink_to("nothing")
+    directory = Directory(tmp_path, store)
+    directory.scan()
+    assert (names(store), codes(store)) == (["v1"], [])
+    (tmp_path / "..new").symlink_to("..2")
+    os.rename(tmp_path / "..new", tmp_path / "..data")
+    directory.scan()
+    assert names(store) == ["v2"]
+
+
+def test_a_file_that_cannot_be_read_keeps_its_last_good(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.yaml").write_text(namespace("a"))
+    (tmp_path / "b.yaml").write_text(namespace("b"))
+    directory = Directory(tmp_path, store)
+    directory.scan()
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "a.yaml":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        # Root reads everything, so that no mode bits make this fail.
+        patch.setattr(Path, "read_bytes", refuse)
+        (tmp_path / "a.yaml").write_text(namespace("changed"))
+        (tmp_path / "b.yaml").write_text(namespace("c"))
+        directory.scan()
+    assert names(store) == ["a", "c"]
+    assert codes(store) == [ProblemCode.UNREADABLE_FILE]
+    directory.scan()
+    assert (names(store), codes(store)) == (["c", "changed"], [])
+
+
+def test_an_absurdly_large_file_is_not_read(tmp_path: Path, store: Store) -> None:
+    with (tmp_path / "a.yaml").open("wb") as file:
+        file.truncate(1 << 30)
+    Directory(tmp_path, store).scan()
+    assert codes(store) == [ProblemCode.TOO_LARGE]
+
+
+@pytest.mark.parametrize("vanish", [shutil.rmtree, lambda path: os.rename(path, path.parent / "away")])
+def test_a_directory_that_is_gone_keeps_everything(
+    tmp_path: Path, store: Store, clock: Clock, vanish: Callable[[Path], None]
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.yaml").write_text(namespace("a"))
+    directory = Directory(source, store, now=clock)
+    directory.scan()
+    vanish(source)
+    for _ in range(3):
+        assert not directory.scan()
+        clock.now += CONFIRM_SECONDS
+    assert (names(store), codes(store)) == (["a"], [ProblemCode.SOURCE_VANISHED])
+    source.mkdir()
+    (source / "b.yaml").write_text(namespace("b"))
+    directory.scan()
+    assert (names(store), codes(store)) == (["b"], [])
+
+
+def test_an_empty_directory_is_believed_the_second_time(tmp_path: Path, store: Store, clock: Clock) -> None:
+    (tmp_path / "a.yaml").write_text(namespace("a"))
+    directory = Directory(tmp_path, store, now=clock)
+    directory.scan()
+    assert directory.settled
+    (tmp_path / "a.yaml").unlink()
+    assert not directory.scan()
+    assert not directory.settled
+    clock.now += CONFIRM_SECONDS / 2
+    assert not directory.scan()
+    assert (names(store), codes(store)) == (["a"], [ProblemCode.SOURCE_VANISHED])
+    clock.now += CONFIRM_SECONDS / 2
+    assert directory.scan()
+    assert directory.settled
+    assert (names(store), codes(store)) == ([], [])
+
+
+def test_a_directory_that_comes_back_in_time_loses_nothing(tmp_path: Path, store: Store, clock: Clock) -> None:
+    (tmp_path / "a.yaml").write_text(namespace("a"))
+    directory = Directory(tmp_path, store, now=clock)
+    directory.scan()
+    (tmp_path / "a.yaml").unlink()
+    directory.scan()
+    (tmp_path / "a.yaml").write_text(namespace("a"))
+    generation = store.generation
+    assert not directory.scan()
+    assert (directory.settled, store.generation, codes(store)) == (True, generation, [])
+
+
+# Watching
+
+
+class Watched:
+    """A watch in the background; `until` waits for a state of the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._changed = asyncio.Event()
+        self.seen: list[list[str]] = []
+        store.on_change(self._note)
+
+    def _note(self) -> None:
+        self.seen.append(names(self._store))
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+@contextlib.asynccontextmanager
+async def watching(path: Path, store: Store) -> AsyncIterator[Watched]:
+    watched = Watched(store)
+    task = asyncio.create_task(Directory(path, store).watch())
+    try:
+        yield watched
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_watch_sees_every_kind_of_change(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "a.yaml").write_text(namespace("a"))
+    async with watching(tmp_path, store) as watched:
+        await watched.until(lambda: names(store) == ["a"])
+        (tmp_path / "b.yaml").write_text(namespace("b"))
+        await watched.until(lambda: names(store) == ["a", "b"])
+        (tmp_path / ".new").write_text(namespace("c"))
+        os.rename(tmp_path / ".new", tmp_path / "a.yaml")
+        await watched.until(lambda: names(store) == ["b", "c"])
+        (tmp_path / "b.yaml").unlink()
+        await watched.until(lambda: names(store) == ["c"])
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "sub" / "d.yaml").write_text(namespace("d"))
+        await watched.until(lambda: names(store) == ["c", "d"])
+
+
+async def test_a_watched_file_may_be_replaced(tmp_path: Path, store: Store) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(namespace("a"))
+    async with watching(file, store) as watched:
+        await watched.until(lambda: names(store) == ["a"])
+        for name in ("b", "c"):
+            (tmp_path / "new").write_text(namespace(name))
+            os.rename(tmp_path / "new", file)
+            await watched.until(lambda name=name: names(store) == [name])  # type: ignore[misc]
+
+
+async def test_a_watched_directory_may_be_replaced(tmp_path: Path, store: Store) -> None:
+    for folder in ("now", "next"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.yaml").write_text(namespace(folder))
+    async with watching(tmp_path / "now", store) as watched:
+        await watched.until(lambda: names(store) == ["now"])
+        os.rename(tmp_path / "now", tmp_path / "old")
+        os.rename(tmp_path / "next", tmp_path / "now")
+        await watched.until(lambda: names(store) == ["next"])
+        (tmp_path / "now" / "a.yaml").write_text(namespace("later"))
+        await watched.until(lambda: names(store) == ["later"])
+    assert [] not in watched.seen
+
+
+async def test_a_truncated_file_is_given_the_time_to_be_written(tmp_path: Path, store: Store) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(namespace("a"))
+    (tmp_path / "b.yaml").write_text(namespace("b"))
+    async with watching(tmp_path, store) as watched:
+        await watched.until(lambda: names(store) == ["a", "b"])
+        for count in range(5):
+            with file.open("w") as half:
+                await asyncio.sleep(0)
+                half.write(namespace(f"a{count}"))
+            await watched.until(lambda count=count: names(store) == [f"a{count}", "b"])  # type: ignore[misc]
+        file.write_text("")
+        await watched.until(lambda: names(store) == ["b"])
+    assert watched.seen.count(["b"]) == 1
+
+
+async def test_a_watch_waits_for_a_directory_that_is_not_there_yet(tmp_path: Path, store: Store) -> None:
+    async with watching(tmp_path / "later", store) as watched:
+        await asyncio.sleep(0)
+        assert codes(store) == [ProblemCode.SOURCE_VANISHED]
+        (tmp_path / "later").mkdir()
+        (tmp_path / "later" / "a.yaml").write_text(namespace("a"))
+        await watched.until(lambda: names(store) == ["a"])
+    assert codes(store) == []
