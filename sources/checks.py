@@ -31,8 +31,8 @@ CHECKS: tuple[Check, ...] = (
 def check_mesh(mesh: Mesh, objects: Mapping[ObjectRef, Object]) -> tuple[Problem, ...]:
     """What is wrong between `objects`, of which `mesh` was made; each problem with its object and place.
 
-    `objects` as `Store.objects` has them; the answer is in their order. Two DestinationRules that define one subset are found where they are merged,
-    in `sources.rules`.
+    `objects` as `Store.objects` has them; the answer is in their order. Two DestinationRules that define one
+    subset are found where they are merged, in `sources.rules`.
     """
     listed = tuple(objects.values())
     inventory = Inventory(mesh, listed)

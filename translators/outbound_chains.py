@@ -97,7 +97,6 @@ def _offer(alpn: Sequence[str]) -> list[Filter]:
         object_key=ALPN_FILTER_STATE,
         format_string=SubstitutionFormatString(text_format_source=DataSource(inline_string=",".join(alpn))),
         shared_with_upstream=FilterStateValueSharedWithUpstream.ONCE,
-        read_only=True,
     )
     return [network_filter("envoy.filters.network.set_filter_state", SetFilterState(on_new_connection=[value]))]
 

@@ -46,6 +46,7 @@ class Served:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     role = "users"
     served = Served()
 

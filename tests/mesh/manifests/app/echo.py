@@ -33,6 +33,7 @@ def seen(key: str) -> int:
 
 class Http(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
