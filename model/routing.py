@@ -121,15 +121,14 @@ class RetryPolicy:
     """How often, and how quickly, a failed request is sent again.
 
     `attempts` counts retries: one call makes at most `attempts + 1` requests; 0 turns retries off.
-    `per_try_timeout` None leaves the route's own timeout in force. `retry_on` is Envoy's list of conditions, '' the default;
-    `retriable_status_codes` are the codes that its condition of this name means.
+    `per_try_timeout` None leaves the route's own timeout in force. `retry_on` is Envoy's list of conditions, status codes
+    among them (`reset,503`), '' the default.
     Source: Istio HTTPRetry.
     """
 
     attempts: int
     per_try_timeout: timedelta | None = None
     retry_on: str = ""
-    retriable_status_codes: tuple[int, ...] = ()
     backoff: timedelta | None = None
     remote_localities: bool = False
     ignore_previous_hosts: bool = True

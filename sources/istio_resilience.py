@@ -60,14 +60,11 @@ def parse_retries(fields: Fields, name: str = "retries") -> RetryPolicy | None:
     if inner is None:
         return None
     attempts = inner.integer("attempts", default=0, minimum=0, maximum=MAX_ATTEMPTS)
-    none: tuple[str, tuple[int, ...]] = ("", ())
     fix = f"Use {', '.join(sorted(CONDITIONS))} or status codes."
-    conditions, codes = checked(inner, "retryOn", parse_retry_on, none, fix=fix)
     found = RetryPolicy(
         attempts=attempts,
         per_try_timeout=span(inner, "perTryTimeout"),
-        retry_on=conditions,
-        retriable_status_codes=codes,
+        retry_on=checked(inner, "retryOn", parse_retry_on, "", fix=fix),
         backoff=span(inner, "backoff"),
         remote_localities=inner.boolean("retryRemoteLocalities"),
         ignore_previous_hosts=inner.boolean("retryIgnorePreviousHosts", True),
@@ -79,24 +76,19 @@ def parse_retries(fields: Fields, name: str = "retries") -> RetryPolicy | None:
     return found
 
 
-def parse_retry_on(text: str) -> tuple[str, tuple[int, ...]]:
-    """(conditions joined by commas, status codes) of `retryOn`, which may mix both.
+def parse_retry_on(text: str) -> str:
+    """The conditions and status codes of `retryOn`, joined by commas, each once.
 
     Raises ValueError for a condition that Envoy does not have, or a code outside 100 to 599.
     """
-    conditions: dict[str, None] = {}
-    codes: dict[int, None] = {}
+    found: dict[str, None] = {}
     for part in text.split(","):
         word = part.strip()
-        if word.isascii() and word.isdigit() and len(word) == 3 and 100 <= int(word) <= 599:
-            codes[int(word)] = None
-        elif word in CONDITIONS:
-            conditions[word] = None
-        else:
+        is_code = word.isascii() and word.isdigit() and len(word) == 3 and 100 <= int(word) <= 599
+        if not is_code and word not in CONDITIONS:
             raise ValueError(f"{word[:80]!r} is no retry condition")
-    if codes:
-        conditions["retriable-status-codes"] = None
-    return ",".join(conditions), tuple(codes)
+        found[word] = None
+    return ",".join(found)
 
 
 def parse_fault(fields: Fields) -> Fault | None:

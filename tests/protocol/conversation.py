@@ -129,7 +129,9 @@ class Talk:
     accepted: dict[str, str] = field(default_factory=dict)
     named: dict[str, tuple[str, ...]] = field(default_factory=dict)
     keys: Keys = field(default_factory=Keys)
-    asker: Asker = field(default_factory=lambda: Asker(namespace="n", pod="p", service_account="s", labels={"app": "a"}))
+    asker: Asker = field(
+        default_factory=lambda: Asker(namespace="n", pod="p", service_account="s", labels={"app": "a"})
+    )
     failures: list[DerivationFailed] = field(default_factory=list)
 
     def __post_init__(self) -> None:

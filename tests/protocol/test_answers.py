@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, RDS, VHDS, Talk, version_of
+from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, Talk, version_of
 
 from model.asker import Asker
 from xds.events import Rejected
-from xds.kinds import KINDS
 
 both = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
 
@@ -251,6 +250,38 @@ def test_r46_sotw_the_culprit_keeps_its_last_accepted_content() -> None:
     talk.hears(CDS, {"a": "2", "b": "2", "c": "1", "d": "1"})
 
 
+@both
+def test_r12_a_refused_resource_that_is_looked_up_again_is_not_sent_again(delta: bool) -> None:
+    talk = Talk(delta, {EDS: {"a": "1"}})
+    talk.says(EDS, "a")
+    talk.hears(EDS, {"a": "1"}, accept=False)
+    talk.refuses(EDS)
+    talk.stream.reassign(talk.stream.asker)
+    talk.silence()
+
+
+def test_r46_delta_a_removal_in_a_refused_response_is_sent_again() -> None:
+    talk = Talk(True, {LDS: {"l": "1", "gone": "1"}})
+    talk.delta_says(LDS)
+    talk.hears(LDS, {"l": "1", "gone": "1"})
+    talk.becomes({LDS: {"l": "2"}})
+    talk.hears(LDS, {"l": "2"}, removed=("gone",), accept=False)
+    talk.refuses(LDS)
+    talk.hears(LDS, removed=("gone",))
+    talk.silence()
+
+
+def test_r18_delta_what_was_dropped_while_it_was_on_its_way_is_not_kept_track_of() -> None:
+    talk = Talk(True, {EDS: {"a": "1"}})
+    talk.delta_says(EDS, "a")
+    nonce = talk.hears(EDS, {"a": "1"}, accept=False).nonce
+    talk.delta_says(EDS, drops=("a",))
+    talk.delta_says(EDS, nonce=nonce)
+    assert talk.stream.state().types[0].acknowledged == ()
+    talk.delta_says(EDS, "a")
+    talk.hears(EDS, {"a": "1"})
+
+
 def test_r46_a_new_snapshot_while_the_culprit_is_looked_for() -> None:
     talk = Talk(True, {EDS: {name: "1" for name in "abcd"}})
     talk.delta_says(EDS, *"abcd")
@@ -346,7 +377,3 @@ def test_the_state_tells_what_is_held_pending_and_wanted() -> None:
         "b": version_of("b", "1"),
     }
     assert not talk.stream.acknowledged(2)
-
-
-def test_every_type_is_served_in_some_order() -> None:
-    assert {CDS, EDS, LDS, RDS, VHDS} < set(KINDS)

@@ -178,7 +178,7 @@ def test_a_body_over_one_mebibyte_is_refused(letters: int, fields: list[str]) ->
         ("{attempts: 1, retryOn: '5xx, reset'}", RetryPolicy(attempts=1, retry_on="5xx,reset")),
         (
             "{attempts: 1, retryOn: 'unavailable,503'}",
-            RetryPolicy(attempts=1, retry_on="unavailable,retriable-status-codes", retriable_status_codes=(503,)),
+            RetryPolicy(attempts=1, retry_on="unavailable,503"),
         ),
         ("{attempts: 1, backoff: 25ms}", RetryPolicy(attempts=1, backoff=timedelta(milliseconds=25))),
         ("{attempts: 1, retryRemoteLocalities: true}", RetryPolicy(attempts=1, remote_localities=True)),

@@ -1,0 +1,200 @@
+"""The gRPC end: who is let in, how streams end, and a fan-out to real clients. All on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import betterproto2
+import grpc
+import pytest
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+
+from bench.simulated_sidecar import METHOD, SimulatedSidecar
+from model.asker import Asker
+from model.mesh import Mesh
+from model.problems import ObjectRef
+from model.services import Service
+from model.view import View
+from protos import discovery_pb2 as pb
+from protos.type_urls import CLUSTER, ENDPOINT
+from xds.admission import PermissionDenied, Unauthenticated
+from xds.events import Event, StreamClosed
+from xds.memo import Memo
+from xds.server import SERVICE, AdsServer
+from xds.stream_secrets import NoSecrets, StreamSecrets
+from xds.wire import Node
+
+SOTW_METHOD = f"/{SERVICE}/StreamAggregatedResources"
+both = pytest.mark.parametrize("method", [METHOD, SOTW_METHOD], ids=["delta", "sotw"])
+
+
+@dataclass(slots=True)
+class TokenIsName:
+    """The token is the node's id; `secret` nobody may be."""
+
+    asked: list[str] = field(default_factory=list)
+
+    async def authenticate(self, metadata: Mapping[str, str], peer: str) -> str:
+        token = metadata.get("authorization", "").removeprefix("Bearer ")
+        if not token:
+            raise Unauthenticated("no token")
+        return token
+
+    def admit(self, caller: str, node: Node) -> Asker:
+        if caller != node.id:
+            raise PermissionDenied("not yours")
+        return Asker(namespace="n", pod=caller, service_account="s", labels={"app": "first"})
+
+    def asker_of(self, caller: str, node: Node) -> Asker | None:
+        self.asked.append(caller)
+        return Asker(namespace="n", pod=caller, service_account="s", labels={"app": "second"})
+
+    def secrets_for(self, caller: str) -> StreamSecrets:
+        return NoSecrets()
+
+
+def world(**contents: str) -> Mesh:
+    return Mesh(
+        services={
+            name: Service(ref=ObjectRef(kind="Service", name=name), external_name=content)
+            for name, content in sorted(contents.items())
+        }
+    )
+
+
+def derive(type_url: str, name: str, view: View) -> betterproto2.Message | None:
+    service = view.service(name)
+    if service is None:
+        return None
+    label = view.labels["app"] if service.external_name == "label" else ""
+    return Cluster(name=name, alt_stat_name=service.external_name + label)
+
+
+def names(type_url: str, view: View) -> tuple[str, ...]:
+    return view.hosts
+
+
+@asynccontextmanager
+async def serving(
+    events: list[Event] | None = None, *, mesh: Mesh | None = None, **options: Any
+) -> AsyncIterator[tuple[AdsServer[str], str]]:
+    report = (events if events is not None else []).append
+    memo = Memo(derive=derive, names=names, report=report)
+    server = AdsServer(memo=memo, admission=TokenIsName(), report=report, **options)
+    port = server.listen("127.0.0.1:0", None)
+    await server.start()
+    if mesh is not None:
+        server.publish(mesh, 1)
+    try:
+        yield server, f"127.0.0.1:{port}"
+    finally:
+        await server.stop(timedelta(seconds=1))
+
+
+def first_request(method: str, node: str) -> bytes:
+    message = pb.DeltaDiscoveryRequest(type_url=CLUSTER) if method == METHOD else pb.DiscoveryRequest(type_url=CLUSTER)
+    message.node.id = node
+    return message.SerializeToString()
+
+
+async def refusal(address: str, method: str, *messages: bytes, token: str = "me") -> grpc.StatusCode:
+    """The status with which the server ends a stream that says this."""
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = channel.stream_stream(method)(metadata=metadata)
+        try:
+            for message in messages:
+                await call.write(message)
+            async with asyncio.timeout(10):
+                while await call.read() is not grpc.aio.EOF:
+                    pass
+        except grpc.aio.AioRpcError:
+            pass
+        return await call.code()
+
+
+@both
+async def test_r5_nobody_is_let_in_before_the_first_snapshot(method: str) -> None:
+    async with serving() as (server, address):
+        assert not server.ready
+        assert await refusal(address, method, first_request(method, "me")) is grpc.StatusCode.UNAVAILABLE
+
+
+@both
+async def test_r4_without_a_credential_nothing_is_read(method: str) -> None:
+    events: list[Event] = []
+    async with serving(events, mesh=world(a="1")) as (_, address):
+        assert await refusal(address, method, b"\xff", token="") is grpc.StatusCode.UNAUTHENTICATED
+    assert [event.reason for event in events if isinstance(event, StreamClosed)] == ["no token"]
+
+
+@both
+async def test_r4_a_caller_may_not_be_another_node(method: str) -> None:
+    async with serving(mesh=world(a="1")) as (_, address):
+        assert await refusal(address, method, first_request(method, "you")) is grpc.StatusCode.PERMISSION_DENIED
+
+
+@both
+async def test_r2_r3_what_is_no_request_ends_the_stream_alone(method: str) -> None:
+    async with serving(mesh=world(a="1")) as (server, address):
+        good = first_request(method, "me")
+        for messages in ((b"\xff\xff",), (first_request(method, ""),), (good, b"\xff\xff"), (good, b"")):
+            assert await refusal(address, method, *messages) is grpc.StatusCode.INVALID_ARGUMENT
+        assert server.state() == ()
+
+
+async def test_a_stream_ends_at_its_age_and_counts_as_well_ended() -> None:
+    events: list[Event] = []
+    async with serving(events, mesh=world(a="1"), max_age=timedelta(seconds=0.2)) as (server, address):
+        assert await refusal(address, METHOD, first_request(METHOD, "me")) is grpc.StatusCode.OK
+        assert server.state() == ()
+    assert [event.reason for event in events if isinstance(event, StreamClosed)] == ["age"]
+
+
+async def test_a_taken_port_and_plaintext_off_loopback_are_refused() -> None:
+    async with serving(mesh=world()) as (server, address):
+        other = AdsServer(memo=Memo(derive=derive, names=names, report=print), admission=TokenIsName(), report=print)
+        with pytest.raises(OSError, match="cannot listen"):
+            other.listen(address, None)
+        with pytest.raises(ValueError, match="not loopback"):
+            other.listen("0.0.0.0:0", None)
+        await other.stop()
+
+
+async def test_a_snapshot_reaches_every_stream_and_askers_are_looked_up_anew() -> None:
+    events: list[Event] = []
+    async with serving(events, mesh=world(a="1", b="label")) as (server, address), asyncio.TaskGroup() as tasks:
+        sidecars = [SimulatedSidecar(address, node_id=f"s{number}", token=f"s{number}") for number in range(20)]
+        running = [tasks.create_task(sidecar.run()) for sidecar in sidecars]
+        async with asyncio.timeout(20):
+            for sidecar in sidecars:
+                await sidecar.until_count(ENDPOINT, 2)
+            before = [(sidecar.versions[CLUSTER]["a"], sidecar.versions[CLUSTER]["b"]) for sidecar in sidecars]
+            assert len(set(before)) == 1
+            server.publish(world(a="2", b="label"), 2)
+            for sidecar in sidecars:
+                await sidecar.until(CLUSTER, "a", other_than=before[0][0])
+                await sidecar.until(CLUSTER, "b", other_than=before[0][1])
+            while not all(state.acknowledged(2) for state in server.state()):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert {state.asker.labels["app"] for state in server.state()} == {"second"}
+        for task in running:
+            task.cancel()
+    assert len([event for event in events if isinstance(event, StreamClosed)]) == 20
+
+
+async def test_stopping_ends_every_stream_well() -> None:
+    events: list[Event] = []
+    async with serving(events, mesh=world(a="1")) as (server, address):
+        sidecar = SimulatedSidecar(address, node_id="me", token="me")
+        running = asyncio.create_task(sidecar.run())
+        async with asyncio.timeout(10):
+            await sidecar.until_count(CLUSTER, 1)
+            await server.stop()
+            await running
+    assert [event.reason for event in events if isinstance(event, StreamClosed)] == ["shutdown"]
