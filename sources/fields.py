@@ -21,17 +21,23 @@ from sources.yaml_documents import Node
 Choice = TypeVar("Choice", bound=StrEnum)
 
 _PLAIN_STEP = re.compile(r"[A-Za-z0-9_-]+")
+_MAX_UNKNOWN = 100
+"""How many unknown fields of one mapping are named: nobody reads more, and each costs time."""
 _DURATION_FIX = "Write a number with its unit, such as 1.5s, 300ms or 1h30m."
 
 
 class Report:
-    """Collects the problems of one object. `unknown` is how bad a field is that the kind does not have."""
+    """Collects the problems of one object. `unknown` is how bad a field is that the kind does not have.
+
+    `regex_size` counts the instructions of the regular expressions met so far.
+    """
 
     def __init__(self, *, file: str, ref: ObjectRef | None = None, unknown: Severity = Severity.ERROR) -> None:
         self.file = file
         self.ref = ref
         self.unknown = unknown
         self.problems: list[Problem] = []
+        self.regex_size = 0
 
     @property
     def failed(self) -> bool:
@@ -329,13 +335,14 @@ class Fields:
         if self._members.keys() <= self._seen:
             return
         known = self._seen | set(ignored)
-        for name in self._members:
-            if name in known:
-                continue
-            candidates = sorted(known - self._members.keys())
+        unknown = [name for name in self._members if name not in known]
+        candidates = sorted(known - self._members.keys())
+        for index, name in enumerate(unknown[:_MAX_UNKNOWN]):
             close = difflib.get_close_matches(name[:80], candidates, 1)
             fix = f"Did you mean {close[0]}?" if close else "Remove it, or move it to where it belongs."
             message = f"there is no field {name[:80]!r} in {self.path or 'this kind'}"
+            if index == _MAX_UNKNOWN - 1 and len(unknown) > _MAX_UNKNOWN:
+                message += f", and {len(unknown) - _MAX_UNKNOWN} more like it"
             self.problem(ProblemCode.UNKNOWN_FIELD, message, fix, field=name, severity=self.report.unknown)
 
     # Within

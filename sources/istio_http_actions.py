@@ -9,8 +9,8 @@ from model.problem_codes import ProblemCode
 from model.routing import DirectResponse, Redirect, Rewrite
 from sources.bounded import checked, one_of, plain_text, port_number
 from sources.fields import Fields
-from sources.regex import check_substitution, compile_regex
-from sources.string_match import REGEX_FIX
+from sources.regex import check_substitution
+from sources.string_match import regex
 
 MAX_BODY_BYTES = 1 << 20
 """Istio's limit, which the route configuration raises Envoy's 4 KiB to."""
@@ -95,7 +95,7 @@ def _regex_rewrite(outer: Fields) -> tuple[str, str] | None:
     if fields is None:
         return None
     fields.required("match")
-    pattern = checked(fields, "match", compile_regex, None, fix=REGEX_FIX, code=ProblemCode.INVALID_REGEX)
+    pattern = regex(fields, "match")
     substitution = plain_text(fields, "rewrite")
     if pattern is not None:
         try:

@@ -8,7 +8,7 @@ from model.problems import Severity
 from sources.bounded import checked, one_of, plain_text
 from sources.fields import Fields
 from sources.header_values import check_header_name
-from sources.regex import compile_regex
+from sources.regex import MAX_OBJECT_SIZE, MAX_PROGRAM_SIZE, Compiled, compile_regex
 
 REGEX_FIX = "Write an expression of RE2: no lookaround, no backreference, at most 1024 characters ('.*' for anything)."
 
@@ -18,7 +18,8 @@ def parse_string_match(fields: Fields) -> StringMatch | None:
     one_of(fields, "exact", "prefix", "regex")
     found: StringMatch | None = None
     if fields.has("regex"):
-        found = checked(fields, "regex", _regex, None, fix=REGEX_FIX, code=ProblemCode.INVALID_REGEX)
+        compiled = regex(fields, "regex")
+        found = Regex(value=compiled.pattern) if compiled is not None else None
     elif fields.has("prefix"):
         prefix = plain_text(fields, "prefix")
         found = Prefix(value=prefix) if prefix else Present()
@@ -101,5 +102,17 @@ def _matches(outer: Fields, name: str) -> list[tuple[str, StringMatch]]:
     return found
 
 
-def _regex(text: str) -> StringMatch | None:
-    return Regex(value=compile_regex(text).pattern)
+def regex(fields: Fields, name: str) -> Compiled | None:
+    """The regular expression in a field, None if absent or wrong. All of one object share a budget."""
+    report = fields.report
+    if report.regex_size > MAX_OBJECT_SIZE:
+        fields.ignore(name)
+        return None
+    found = checked(fields, name, compile_regex, None, fix=REGEX_FIX, code=ProblemCode.INVALID_REGEX)
+    if fields.has(name):
+        # A refused one costs as much as the largest that is taken.
+        report.regex_size += found.size if found is not None else MAX_PROGRAM_SIZE
+    if report.regex_size > MAX_OBJECT_SIZE:
+        message = f"the regular expressions of the object have more than {MAX_OBJECT_SIZE} instructions together"
+        fields.problem(ProblemCode.TOO_LARGE, message, "Use exact and prefix matches, or split the object.", field=name)
+    return found

@@ -10,14 +10,20 @@ from collections.abc import Mapping, Sequence
 from envoy_data_plane.envoy.config.listener.v3 import Filter
 from envoy_data_plane.envoy.config.rbac.v3 import Policy, Rbac, RbacAction
 from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac as HttpRbac
+from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import RbacPerRoute
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.extensions.filters.network.rbac.v3 import Rbac as NetworkRbac
+from envoy_data_plane.google.protobuf import Any
 
 from model.policies import Action, AuthorizationPolicy, Rule
 from model.view import View
+from protos.encoder import to_any
 from translators import conditions, permissions, principals
 from translators.downstream_tls import trust_domains
 from translators.filters import http_filter, network_filter
+
+_HTTP = "envoy.filters.http.rbac"
+DENY_FILTER, ALLOW_FILTER = f"{_HTTP}.deny", f"{_HTTP}.allow"
 
 
 def policies_of(view: View) -> tuple[AuthorizationPolicy, ...]:
@@ -30,12 +36,17 @@ def policies_of(view: View) -> tuple[AuthorizationPolicy, ...]:
     return tuple(policy for policy in found if not policy.selector or _selects(policy.selector, view.labels))
 
 
-def build_http_authorization(view: View) -> tuple[HttpFilter, ...]:
-    """The HTTP filters that let through what the policies admit; a refused request gets 403."""
-    return tuple(
-        http_filter(f"envoy.filters.http.rbac.{name}", HttpRbac(rules=rules))
+HTTP_FILTERS: tuple[HttpFilter, ...] = (http_filter(DENY_FILTER, HttpRbac()), http_filter(ALLOW_FILTER, HttpRbac()))
+"""The HTTP filters, in order. They refuse nothing by themselves: what they refuse comes with the route, so that a
+policy holds for the next request of connections that are open already, and none of those is cut (ADR 9)."""
+
+
+def build_http_authorization(view: View) -> dict[str, Any]:
+    """What the filters of `HTTP_FILTERS` enforce, by filter name; a refused request gets 403."""
+    return {
+        f"{_HTTP}.{name}": to_any(RbacPerRoute(rbac=HttpRbac(rules=rules)))
         for name, rules in _rules_in_order(view, http=True)
-    )
+    }
 
 
 def build_network_authorization(view: View) -> tuple[Filter, ...]:

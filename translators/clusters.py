@@ -42,7 +42,7 @@ from translators.config_source import ads
 from translators.discovery import Discovery, discovery_of
 from translators.load_balancing import build_balancing, build_pod_subsets
 from translators.upstream_http import HTTP_PROTOCOL_OPTIONS, UpstreamHttp, build_protocol_options, upstream_http
-from translators.upstream_tls import build_automatic_tls, build_client_tls, mesh_names
+from translators.upstream_tls import build_automatic_tls, build_client_tls, mesh_names, takes_mtls
 
 _TYPES: Mapping[Discovery, ClusterDiscoveryType] = {
     Discovery.EDS: ClusterDiscoveryType.EDS,
@@ -88,7 +88,7 @@ def build_outbound_cluster(name: OutboundCluster, view: View) -> Cluster | None:
         ),
         transport_socket=_declared_tls(name, service, policy, speaks, view),
         transport_socket_matches=(
-            build_automatic_tls(name, mesh_names(aliased(service, view).host, view), speaks)
+            build_automatic_tls(name, _taken_by_mesh(name.port, aliased(service, view).host, view), speaks)
             if policy.tls is None and view.settings.enable_auto_mtls and discovery is Discovery.EDS
             else []
         ),
@@ -130,6 +130,11 @@ def _dns() -> ClusterCustomClusterType:
 def _by_dns_name(name: OutboundCluster, host: str) -> ClusterLoadAssignment:
     endpoint = LbEndpoint(endpoint=Endpoint(address=build_address(host, name.port)))
     return ClusterLoadAssignment(cluster_name=str(name), endpoints=[LocalityLbEndpoints(lb_endpoints=[endpoint])])
+
+
+def _taken_by_mesh(port: int, host: str, view: View) -> tuple[str, ...]:
+    """The identities to whom mutual TLS may be spoken; empty if nobody there takes it."""
+    return mesh_names(host, view) if takes_mtls(OutboundCluster(port=port, host=host), view) else ()
 
 
 def _panic(policy: OutlierDetection | None) -> ClusterCommonLbConfig | None:

@@ -24,6 +24,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 
 from model.names import RouteTable
 from model.settings import MeshSettings, PathNormalization
+from translators import authorization
 from translators.access_log import build_access_logs
 from translators.config_source import ads
 from translators.filters import http_filter, network_filter
@@ -38,6 +39,10 @@ ROUTER = http_filter("envoy.filters.http.router", Router())
 
 OUTBOUND_HTTP_FILTERS: tuple[HttpFilter, ...] = (FAULT, ROUTER)
 """In the order of a request's way. A filter that does nothing by itself is switched on by a route."""
+
+
+INBOUND_HTTP_FILTERS: tuple[HttpFilter, ...] = (*authorization.HTTP_FILTERS, ROUTER)
+"""Who may is asked before anything else."""
 
 
 def build_outbound_http(settings: MeshSettings, routes: RouteTable | RouteConfiguration) -> Filter:
@@ -58,14 +63,14 @@ def build_outbound_http(settings: MeshSettings, routes: RouteTable | RouteConfig
     return _as_filter(manager)
 
 
-def build_inbound_http(settings: MeshSettings, routes: RouteConfiguration, filters: Sequence[HttpFilter]) -> Filter:
+def build_inbound_http(settings: MeshSettings, routes: str) -> Filter:
     """Requests to the application: paths are made comparable first, and the caller's identity is our word alone.
 
-    `filters` stand before the router, which is added.
+    `routes` names the table, which comes over the aggregated stream.
     """
-    manager = _connection_manager(settings, (*filters, ROUTER))
-    manager.stat_prefix = f"inbound_{routes.name}"
-    manager.route_config = routes
+    manager = _connection_manager(settings, INBOUND_HTTP_FILTERS)
+    manager.stat_prefix = f"inbound_{routes}"
+    manager.rds = Rds(config_source=ads(), route_config_name=routes)
     normalization = settings.path_normalization
     manager.normalize_path = normalization is not PathNormalization.NONE
     manager.merge_slashes = normalization in (

@@ -15,11 +15,10 @@ from model.policies import MtlsMode
 from model.services import Protocol
 from model.view import View
 from translators.alpn import MESH, MESH_HTTP
-from translators.authorization import build_http_authorization, build_network_authorization
+from translators.authorization import build_network_authorization
 from translators.downstream_tls import build_downstream_mtls
 from translators.http_connection import build_inbound_http
 from translators.inbound_ports import InboundTarget
-from translators.inbound_routes import build_inbound_routes
 from translators.tcp_connection import build_tcp_proxy
 
 PLAIN_HTTP = ("http/1.0", "http/1.1", "h2c")
@@ -91,7 +90,7 @@ def _parts(target: InboundTarget, view: View) -> _Parts:
     settings = view.settings
     authorization = build_network_authorization(view)
     return _Parts(
-        http=[build_inbound_http(settings, build_inbound_routes(target.cluster), build_http_authorization(view))],
+        http=[build_inbound_http(settings, target.cluster)],
         tcp=[*authorization, build_tcp_proxy(settings, target.cluster)],
         mtls_tcp=[*authorization, build_tcp_proxy(settings, target.cluster, after_handshake=True)],
         terminate_http=build_downstream_mtls(settings, STANDARD_ALPN),

@@ -34,6 +34,7 @@ from translators.explicit_listeners import (
 )
 from translators.inbound_clusters import build_inbound_cluster, build_inbound_passthrough_cluster
 from translators.inbound_listener import build_inbound_listener
+from translators.inbound_routes import build_inbound_routes
 from translators.outbound_listener import build_outbound_listener
 from translators.route_tables import build_route_table
 from translators.scope import http_ports, load_assignments, outbound_clusters
@@ -103,6 +104,8 @@ def _listener(name: str, view: View) -> Message | None:
 
 
 def _route_table(name: str, view: View) -> Message | None:
+    if name == INBOUND_PASSTHROUGH_CLUSTER or name.startswith("inbound|"):
+        return build_inbound_routes(name, view)
     return build_route_table(_parsed(parse_route_table, name), view)
 
 

@@ -25,13 +25,15 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Struct
 
 from model.names import IDENTITY_SECRET, TRUST_BUNDLE_SECRET, OutboundCluster
+from model.policies import MtlsMode
 from model.settings import MeshSettings
 from model.traffic import ClientTls, ConnectionPool, TlsMode, policy_for
-from model.view import View
+from model.view import View, host_namespace
 from translators.alpn import MESH_HTTP1, MESH_HTTP2, MESH_TCP
 from translators.config_source import ads
 from translators.filter_metadata import TLS_MODE, TLS_MODE_ISTIO, build_struct
 from translators.filters import transport_socket
+from translators.peer_authentication import mtls_mode
 from translators.upstream_http import UpstreamHttp, upstream_http
 
 NOBODY = "spiffe://nobody.invalid/"
@@ -98,6 +100,21 @@ def mesh_names(host: str, view: View) -> tuple[str, ...]:
         for domain in (identity.trust_domain, *_same_mesh(identity.trust_domain, settings))
     }
     return tuple(sorted(found))
+
+
+def takes_mtls(name: OutboundCluster, view: View) -> bool:
+    """Whether any endpoint takes mutual TLS. It is part of the cluster, beside each endpoint's own mark, because
+    Envoy goes on using the connections it has when only a mark changes, and drops them when the cluster does.
+    """
+    namespace = host_namespace(name.host)
+    policies = view.peer_authentications(namespace) + view.peer_authentications(view.settings.root_namespace)
+    if not any(MtlsMode.DISABLE in (policy.mode, *policy.port_modes.values()) for policy in policies):
+        return True
+    return any(
+        mtls_mode(view, namespace, endpoint.labels, endpoint.ports.get(name.port)) is not MtlsMode.DISABLE
+        for endpoint in view.endpoints(name.host)
+        if endpoint.meshed
+    )
 
 
 def build_automatic_tls(

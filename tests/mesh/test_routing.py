@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from tests.mesh.running_mesh import RunningMesh
+from tests.mesh.running_mesh import MANIFESTS, RunningMesh
 
 pytestmark = [pytest.mark.envoy, pytest.mark.network, pytest.mark.slow]
 
@@ -315,14 +315,15 @@ def test_outlier_detection_ejects_a_failing_pod(mesh: RunningMesh) -> None:
     mesh.apply("""
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
-metadata: {name: web, namespace: app}
+metadata: {name: echo, namespace: app}
 spec:
-  host: web
+  host: echo
   trafficPolicy:
     loadBalancer: {simple: ROUND_ROBIN}
     outlierDetection: {consecutive5xxErrors: 3, interval: 1s, baseEjectionTime: 60s, maxEjectionPercent: 100}
-""")
-    failing = mesh.call("client", *[{"url": f"http://web:8080/status/{500 + n % 2 * 3}"} for n in range(20)])
-    assert {answer["status"] for answer in failing} <= {500, 503}
-    after = mesh.get("client", "http://web:8080/", repeat=10)
-    assert after["statuses"].get("503", 0) > 0
+""", "destinations.yaml")  # fmt: skip
+    try:
+        mesh.get("client", f"{ECHO}failing/v2", repeat=30)
+        assert mesh.get("client", ECHO, repeat=20)["versions"] == {"v1": 20}
+    finally:
+        mesh.apply((MANIFESTS / "destinations.yaml").read_text(), "destinations.yaml")

@@ -101,7 +101,7 @@ def test_strict_holds_for_ipv6_too(mesh: RunningMesh) -> None:
     after = mesh.call("outsider", *calls)
     assert all("error" in answer for answer in after), after
     assert targets
-    assert all("text" in answer for answer in before), f"nothing was tried: {before}"
+    assert sum("text" in answer for answer in before) >= 2, f"nothing was tried: {before}"
 
 
 def test_disable_speaks_plaintext(mesh: RunningMesh) -> None:
@@ -109,6 +109,9 @@ def test_disable_speaks_plaintext(mesh: RunningMesh) -> None:
     answer = mesh.get("client", "http://echo/")
     assert answer["status"] == 200
     assert "URI=" not in dict(answer["json"]["headers"]).get("x-forwarded-client-cert", "")
+    mesh.remove()
+    again = mesh.call("client", *[{"url": "http://echo/"}] * 4)
+    assert all("URI=" in dict(answer["json"]["headers"]).get("x-forwarded-client-cert", "") for answer in again)
 
 
 def test_a_port_may_differ_from_its_workload(mesh: RunningMesh) -> None:
@@ -168,12 +171,35 @@ def test_deny_comes_before_allow(mesh: RunningMesh) -> None:
     assert statuses(mesh, "other", {"url": "http://echo/"}, {"url": "http://echo/admin/x"}) == [200, 403]
 
 
-@pytest.mark.parametrize("path", ["/admin", "//admin", "/x/../admin", "/./admin", "/admin?x=/", "/%61dmin", "/admin#x"])
+@pytest.mark.parametrize("path", ["/admin", "/x/../admin", "/./admin", "/admin?x=/", "/%61dmin", "/admin#x"])
 def test_a_denied_path_has_no_other_spelling(mesh: RunningMesh, path: str) -> None:
     mesh.apply(authorization([operation(paths=["/admin"])], action="DENY"))
     answer = mesh.get("client", f"http://echo{path}")
-    reached = answer.get("json", {}).get("path", "").partition("?")[0]
-    assert answer["status"] in (403, 400) or (path == "//admin" and reached == "//admin")
+    assert answer["status"] in (403, 400)
+
+
+def test_slashes_are_merged_where_the_mesh_says_so(mesh: RunningMesh) -> None:
+    settings = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    pathNormalization: {normalization: MERGE_SLASHES}
+---
+"""
+    mesh.apply(settings + authorization([operation(paths=["/admin"])], action="DENY"))
+    # How paths are read belongs to the connection: one that is open already is closed after its next answer.
+    statuses(mesh, "client", *[{"url": "http://echo/"}] * 6)
+    assert statuses(mesh, "client", {"url": "http://echo//admin"}, {"url": "http://echo/x"}) == [403, 200]
+
+
+def test_a_policy_holds_for_the_next_request_of_an_open_connection(mesh: RunningMesh) -> None:
+    for _ in range(3):
+        mesh.apply(authorization([of("client")], action="DENY"))
+        assert statuses(mesh, "client", *[{"url": "http://echo/"}] * 6) == [403] * 6
+        mesh.remove()
+        assert statuses(mesh, "client", *[{"url": "http://echo/"}] * 6) == [200] * 6
 
 
 def test_paths_hosts_ports_and_namespaces(mesh: RunningMesh) -> None:

@@ -107,3 +107,26 @@ def test_checks_between_objects_answer_whatever_is_there(objects: list[dict[str,
     text = "\n---\n".join(json.dumps(each) for each in (*objects, extra)).encode()
     for problem in analyze({"a.yaml": text, "mesh.yaml": (CORPUS / "mesh.yaml").read_bytes()}):
         assert problem.fix
+
+
+HEAD = {"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "a"}}
+
+
+def test_the_regexes_of_one_object_have_a_budget() -> None:
+    """Without one, 1 MiB of hostile expressions would keep the control plane compiling for minutes."""
+    routes = [
+        {"match": [{"uri": {"regex": rf"(\pL{{1,{size}}})"}}], "redirect": {"uri": "/"}} for size in range(27, 427)
+    ]
+    spec = {"hosts": ["a"], "http": routes}
+    text = json.dumps({**HEAD, "spec": spec})
+    codes = [str(problem.code) for problem in parse_documents("a.yaml", text.encode()).problems]
+    assert codes.count("TooLarge") == 1
+    assert 10 < codes.count("InvalidRegex") < 20
+
+
+def test_of_many_unknown_fields_only_some_are_named() -> None:
+    spec: dict[str, int | list[str]] = {"hosts": ["a"], **{f"field{number}": 1 for number in range(1000)}}
+    text = json.dumps({**HEAD, "spec": spec})
+    problems = [p for p in parse_documents("a.yaml", text.encode()).problems if p.code == "UnknownField"]
+    assert len(problems) == 100
+    assert problems[-1].message.endswith("and 900 more like it")

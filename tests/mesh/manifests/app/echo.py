@@ -1,7 +1,8 @@
 """The server the mesh tests call: `python3 echo.py http:8080 tcp:9000 banner:9001`, each a protocol and a port.
 
 http    answers JSON that says what arrived. /status/N answers N; /flaky/KEY/N fails with 503 N times, then answers;
-        /reset/KEY/N closes the connection without an answer N times; /sleep/SECONDS answers late; /seen/KEY tells
+        /reset/KEY/N closes the connection without an answer N times; /failing/VERSION answers 500 if it is that version;
+        /sleep/SECONDS answers late; /seen/KEY tells
         how many requests had the header `x-key: KEY` or such a path.
 tcp     sends back what it gets, after the line `tcp VERSION POD`, once it got something.
 banner  speaks first: the line `banner VERSION POD`, as a mail or database server would, then echoes.
@@ -48,6 +49,8 @@ class Http(BaseHTTPRequestHandler):
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 self.close_connection = True
                 self.connection.close()
+            case ["failing", version]:
+                self.send_json(WHO, 500 if version == WHO["version"] else 200)
             case ["sleep", seconds]:
                 time.sleep(float(seconds))
                 self.send_json(WHO)
