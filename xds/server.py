@@ -130,6 +130,10 @@ class AdsServer(Generic[C]):
             pump.stream.secrets_changed()
             pump.wake()
 
+    def acknowledged(self, generation: int) -> int:
+        """How many open streams need nothing more of this snapshot, or a newer one."""
+        return sum(pump.stream.acknowledged(generation) for pump, _, _ in self._open.values())
+
     def state(self) -> tuple[StreamState, ...]:
         """Every open stream, oldest first."""
         return tuple(pump.stream.state() for pump, _, _ in self._open.values())

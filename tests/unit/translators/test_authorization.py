@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re2
 from envoy_data_plane.envoy.config.rbac.v3 import Permission, Policy, Principal, RbacAction
-from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac as HttpRbac
+from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import RbacPerRoute
 from envoy_data_plane.envoy.extensions.filters.network.rbac.v3 import Rbac as NetworkRbac
 from envoy_data_plane.envoy.extensions.rbac.principals.mtls_authenticated.v3 import Config as MtlsAuthenticated
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
@@ -16,7 +16,7 @@ from model.policies import Action, AuthorizationPolicy, Condition, Either, Opera
 from model.problems import ObjectRef
 from model.services import Protocol
 from tests.unit.translators.listener_meshes import inbound_view
-from translators.authorization import build_http_authorization, build_network_authorization, build_rule, policies_of
+from translators.authorization import HTTP_FILTERS, build_http_authorization, build_network_authorization, build_rule, policies_of
 from translators.permissions import ANYTHING
 from translators.policy_matchers import build_host_matcher, quote
 from translators.principals import ANYONE, by_namespace, by_principal, by_service_account
@@ -130,13 +130,15 @@ def test_what_we_cannot_tell_fails_closed() -> None:
 
 
 def http_rules(*policies: AuthorizationPolicy) -> list[tuple[RbacAction, list[str]]]:
-    filters = build_http_authorization(inbound_view((8080, Protocol.HTTP), policies=policies))
+    enforced = build_http_authorization(inbound_view((8080, Protocol.HTTP), policies=policies))
     found = []
-    for each in filters:
-        assert each.typed_config is not None
-        rules = HttpRbac.parse(each.typed_config.value).rules
-        assert rules is not None
-        found.append((rules.action, sorted(rules.policies)))
+    for each in HTTP_FILTERS:
+        if each.name in enforced:
+            rbac = RbacPerRoute.parse(enforced[each.name].value).rbac
+            assert rbac is not None
+            assert rbac.rules is not None
+            found.append((rbac.rules.action, sorted(rbac.rules.policies)))
+    assert len(found) == len(enforced), "rules for a filter that is not in the chain"
     return found
 
 

@@ -1,7 +1,7 @@
 """The server the mesh tests call: `python3 echo.py http:8080 tcp:9000 banner:9001`, each a protocol and a port.
 
 http    answers JSON that says what arrived. /status/N answers N; /flaky/KEY/N fails with 503 N times, then answers;
-        /reset/KEY/N closes the connection without an answer N times; /failing/VERSION answers 500 if it is that version;
+        /reset/KEY/N closes the connection without an answer N times; /failing/VERSION answers 500 if it is it;
         /sleep/SECONDS answers late; /seen/KEY tells
         how many requests had the header `x-key: KEY` or such a path.
 tcp     sends back what it gets, after the line `tcp VERSION POD`, once it got something.
