@@ -66,7 +66,7 @@ class _Questions:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + float(request.query.get("timeout", "60"))
         self._plane.directory.scan()
-        while (late := self._late()) and loop.time() < deadline:  # noqa: ASYNC110 - acknowledgements are no events
+        while (late := self._late()) and loop.time() < deadline:
             if not self._plane.directory.settled:
                 self._plane.directory.scan()
             await asyncio.sleep(_LOOK_EVERY_SECONDS)

@@ -87,7 +87,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One `to.operation`: all that is set must hold. `paths` may be templates (`{*}`, `{**}`), kept in `path_templates`."""
+    """One `to.operation`: all that is set must hold. Paths with `{*}` or `{**}` are in `path_templates`."""
 
     hosts: Either = field(default_factory=Either)
     methods: Either = field(default_factory=Either)

@@ -45,8 +45,11 @@ class ProblemCode(StrEnum):
     INVALID_HOST = ("InvalidHost", "a host that is no DNS name and no wildcard of one")
     INVALID_WEIGHTS = ("InvalidWeights", "weights whose sum is 0 or more than 4294967295")
     INVALID_PATH_TEMPLATE = ("InvalidPathTemplate", "a path template that would end Envoy's process")
-    HALF_APPLIED_POLICY = ("HalfAppliedPolicy", "a policy that needs what Heddle does not do yet; none of it is applied")
-    NEVER_MATCHES = ("NeverMatches", "a condition or share that no request can meet")
+    HALF_APPLIED_POLICY = (
+        "HalfAppliedPolicy",
+        "a policy that needs what is not done yet; none of it is applied",
+    )
+    NEVER_MATCHES = ("NeverMatches", "a condition that no request can meet")
     UNREACHABLE_ROUTE = ("UnreachableRoute", "a route behind one that takes every request")
 
     # Several objects

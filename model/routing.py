@@ -121,8 +121,8 @@ class RetryPolicy:
     """How often, and how quickly, a failed request is sent again.
 
     `attempts` counts retries: one call makes at most `attempts + 1` requests; 0 turns retries off.
-    `per_try_timeout` None leaves the route's own timeout in force. `retry_on` is Envoy's list of conditions, status codes
-    among them (`reset,503`), '' the default.
+    `per_try_timeout` None leaves the route's own timeout in force. `retry_on` is Envoy's list of conditions, with
+    status codes among them (`reset,503`), '' the default.
     Source: Istio HTTPRetry.
     """
 

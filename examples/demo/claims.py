@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from examples.demo.mesh import Shop
 
+USERS = "http://users:8080/"
 SPLIT_REQUESTS = 2000
 FLIPS = 12
 FLIP_TARGET_SECONDS = 0.2
@@ -65,7 +66,7 @@ def fetch(shop: Shop, deployment: str, url: str, method: str = "GET", **headers:
 
 def split(shop: Shop) -> Outcome:
     """90 % of the traffic for `users` to v1, 10 % to v2."""
-    summary = shop.load("visitor", "http://users:8080/", "--requests", str(SPLIT_REQUESTS))
+    summary = shop.load("visitor", USERS, "--requests", str(SPLIT_REQUESTS))
     versions = summary["versions"]
     assert isinstance(versions, dict)
     share = 100 * versions.get("v1", 0) / SPLIT_REQUESTS
@@ -83,7 +84,7 @@ def flips(shop: Shop) -> Outcome:
     """Weights flipped in the file while traffic flows."""
     original = (shop.directory / "users-routing.yaml").read_text()
     took: list[float] = []
-    with shop.loading("visitor", "http://users:8080/", "--each", "--seconds", "600", "--rate", "400") as load:
+    with shop.loading("visitor", USERS, "--each", "--seconds", "600", "--rate", "400") as load:
         assert load.stdout is not None
         lines = iter(load.stdout.readline, "")
         failed = 0
@@ -106,7 +107,7 @@ def flips(shop: Shop) -> Outcome:
         held=len(took) == FLIPS and failed == 0 and median < FLIP_TARGET_SECONDS,
         lines=(
             f"{FLIPS} flips, from the file's rename to the first answer of the other version: "
-            f"median {median * 1000:.0f} ms (slowest {max(took) * 1000:.0f} ms; target under 200 ms), {failed} requests failed",
+            f"median {median * 1000:.0f} ms (slowest {max(took) * 1000:.0f} ms; target under 200 ms), {failed} failed",
         ),
     )
 
@@ -174,7 +175,7 @@ class Rotation:
         self._shop = shop
         self._seen: dict[str, list[str]] = {"visitor": [], "users-v1": []}
         self._load = subprocess.Popen(
-            shop.exec_argv("visitor", "python3", "app/load.py", "http://users:8080/", "--seconds", "600", "--rate", "50"),
+            shop.exec_argv("visitor", "python3", "app/load.py", USERS, "--seconds", "600", "--rate", "50"),
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 

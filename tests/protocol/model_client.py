@@ -6,9 +6,9 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
-from tests.protocol.conversation import CDS, EDS, LDS
 
 from protos import discovery_pb2 as pb
+from tests.protocol.conversation import CDS, EDS, LDS
 
 BAD = "BAD"
 """Content that this client refuses, and with it the whole response."""

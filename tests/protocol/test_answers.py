@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, Talk, version_of
 
 from model.asker import Asker
+from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, Talk, version_of
 from xds.events import Rejected
 
 both = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
@@ -283,9 +283,9 @@ def test_r18_delta_what_was_dropped_while_it_was_on_its_way_is_not_kept_track_of
 
 
 def test_r46_a_new_snapshot_while_the_culprit_is_looked_for() -> None:
-    talk = Talk(True, {EDS: {name: "1" for name in "abcd"}})
+    talk = Talk(True, {EDS: dict.fromkeys("abcd", "1")})
     talk.delta_says(EDS, *"abcd")
-    talk.hears(EDS, {name: "1" for name in "abcd"}, accept=False)
+    talk.hears(EDS, dict.fromkeys("abcd", "1"), accept=False)
     talk.refuses(EDS)
     talk.becomes({EDS: {"a": "1", "b": "2", "c": "1", "d": "1"}})
     talk.hears(EDS, {"a": "1"})

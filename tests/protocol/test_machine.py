@@ -9,9 +9,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
 from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, VHDS, Talk
 from tests.protocol.model_client import BAD, ModelClient, Want
-
 from xds.wire import parse_delta_request, parse_sotw_request
 
 NAMES = {CDS: ("a", "b", "c"), EDS: ("a", "b", "c"), LDS: ("l", "m"), VHDS: ("80/a", "80/b", "81/a")}
@@ -152,6 +152,6 @@ def test_the_client_ends_so_after_very_many_histories(machine: type[Machine]) ->
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=3000, stateful_step_count=100, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=1000, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.protocol.conversation import CDS, EDS, LDS, RDS, VHDS, Talk
 
 WORLD = {CDS: {"a": "1"}, EDS: {"a": "1"}, LDS: {"l": "1"}, RDS: {"80": "to a"}}

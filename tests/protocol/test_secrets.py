@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from tests.protocol.conversation import BEGINNING, CDS, SDS, Talk, version_of
 
+from tests.protocol.conversation import BEGINNING, CDS, SDS, Talk, version_of
 from xds.events import SecretFailed
 from xds.protocol import MAX_SECRETS, Violation
 

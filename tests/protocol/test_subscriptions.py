@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.protocol.conversation import CDS, EDS, LDS, RDS, SDS, VHDS, Talk, version_of
 
+from tests.protocol.conversation import CDS, EDS, LDS, RDS, SDS, VHDS, Talk, version_of
 from xds.protocol import MAX_NAMES, Fault, Violation, first_node
 from xds.wire import DeltaRequest, Node, SotwRequest
 

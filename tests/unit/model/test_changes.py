@@ -26,7 +26,7 @@ meshes = st.builds(
         settings=MeshSettings(root_namespace=timeout),
         services={host: service(host, content) for host, content in sorted(services.items())},
         endpoints={host: (Endpoint(address=address, ports={}),) for host, address in sorted(endpoints.items())},
-        hosts_on_port={port: HOSTS for port in sorted(ports)},
+        hosts_on_port=dict.fromkeys(sorted(ports), HOSTS),
     ),
     st.dictionaries(st.sampled_from(HOSTS), st.sampled_from("12")),
     st.dictionaries(st.sampled_from(HOSTS), st.sampled_from(["10.0.0.1", "10.0.0.2"])),

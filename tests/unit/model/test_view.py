@@ -81,8 +81,14 @@ def test_a_namespace_routes_anothers_hosts_for_itself_only(caller: str, found: b
 
 @pytest.mark.parametrize(
     ("export_to", "caller", "seen"),
-    [((), "other", True), (("*",), "other", True), ((".",), "other", False), ((".",), "shop", True), (("other",), "other", True)],
-)  # fmt: skip
+    [
+        ((), "other", True),
+        (("*",), "other", True),
+        ((".",), "other", False),
+        ((".",), "shop", True),
+        (("other",), "other", True),
+    ],
+)
 def test_export_to(export_to: tuple[str, ...], caller: str, seen: bool) -> None:
     snapshot = mesh(
         service("users"), virtual_service("a", "shop", USERS, export_to), rule("r", "shop", USERS, export_to)

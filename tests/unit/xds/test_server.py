@@ -157,7 +157,7 @@ async def test_a_stream_ends_at_its_age_and_counts_as_well_ended() -> None:
 
 
 async def test_a_taken_port_and_plaintext_off_loopback_are_refused() -> None:
-    async with serving(mesh=world()) as (server, address):
+    async with serving(mesh=world()) as (_, address):
         other = AdsServer(memo=Memo(derive=derive, names=names, report=print), admission=TokenIsName(), report=print)
         with pytest.raises(OSError, match="cannot listen"):
             other.listen(address, None)
@@ -180,7 +180,7 @@ async def test_a_snapshot_reaches_every_stream_and_askers_are_looked_up_anew() -
             for sidecar in sidecars:
                 await sidecar.until(CLUSTER, "a", other_than=before[0][0])
                 await sidecar.until(CLUSTER, "b", other_than=before[0][1])
-            while not all(state.acknowledged(2) for state in server.state()):  # noqa: ASYNC110
+            while not all(state.acknowledged(2) for state in server.state()):  # noqa: ASYNC110 - the server has no event for it
                 await asyncio.sleep(0.01)
         assert {state.asker.labels["app"] for state in server.state()} == {"second"}
         for task in running:
