@@ -21,7 +21,7 @@ class Capture(StrEnum):
 class Asker:
     """A sidecar, as far as resources depend on it.
 
-    `address` is the workload's own address; `application_address` where the application listens (else '': EXPLICIT only).
+    `address` is the workload's own; `application_address` is where the application listens (EXPLICIT only, else '').
     `vhds`: route tables come without their virtual hosts, which are asked for by VHDS (delta streams); else joined.
     `ipv6`: the sidecar's machine has IPv6, so that listeners can take both families.
     """

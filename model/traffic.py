@@ -27,7 +27,7 @@ class HashHeader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HashCookie:
-    """`ttl` None: only a cookie the client has already counts; else Envoy sets one that lives so long (0: a session)."""
+    """`ttl` None: only a cookie the client has already counts; else Envoy sets one that lives so long (0: session)."""
 
     name: str
     path: str = ""
@@ -147,7 +147,7 @@ class Subset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationRule:
-    """`host` is fully qualified, or a wildcard (`*.shop.svc.cluster.local`, `*`). The most specific wins, then the oldest."""
+    """`host` is qualified, or a wildcard (`*.shop.svc.cluster.local`, `*`); the most specific wins, then the oldest."""
 
     ref: ObjectRef
     host: str
