@@ -1,7 +1,7 @@
 """Running a scenario inside a mesh's namespaces, as root or as an ordinary user, from a test outside of them.
 
 `python -m tests.network.mesh_under_test ISOLATION SCENARIO FOLDER` is the mesh: it leaves the host and starts itself
-again as the supervisor, which calls the function `SCENARIO` of `scenarios.py`.
+again as the supervisor, which calls the function `SCENARIO` of `scenarios.py` or `restart.py`.
 """
 
 import os
@@ -92,9 +92,9 @@ def main() -> int:
     if len(sys.argv) == 4:
         again = (sys.executable, "-m", "tests.network.mesh_under_test", *sys.argv[1:], "inside")
         return run_isolated(isolation, again, resolvers=resolvers())
-    from tests.network import scenarios
+    from tests.network import restart, scenarios
 
-    getattr(scenarios, scenario)(folder)
+    getattr(restart if hasattr(restart, scenario) and not hasattr(scenarios, scenario) else scenarios, scenario)(folder)
     return 0
 
 

@@ -90,3 +90,9 @@ rules=$(cat)
 case $rules in *nat*) echo 'no nat table' >&2; exit 1;; esac
 printf '%s\\n' "$rules" | PATH=/usr/sbin:/sbin ip6tables-restore "$@"
 """
+
+
+@pytest.mark.envoy
+@pytest.mark.slow
+def test_sidecars_keep_working_while_the_control_plane_is_killed_and_restarted(folder: Path) -> None:
+    run_scenario(Isolation.ROOT, "control_plane_restarts", folder)
