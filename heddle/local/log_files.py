@@ -39,40 +39,35 @@ def rotate_logs(logs: Path, *, limit: int = ROTATE_BYTES) -> None:
             continue
 
 
-def read_tail(path: Path, lines: int | None) -> bytes:
-    """The last `lines` lines (None: all), the older file's before the newer's. Empty if there is no such log."""
-    kept: deque[bytes] = deque(maxlen=lines)
-    for part in (_older(path), path):
-        try:
-            with part.open("rb") as file:
-                kept.extend(file)
-        except FileNotFoundError:
-            continue
-    return b"".join(kept)
-
-
-class LogFollower:
-    """Reads what is added to one log. Starts at its present end."""
+class LogReader:
+    """Reads one log: first its end, then what is added."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
-        with contextlib.suppress(FileNotFoundError):
-            self._offset = path.stat().st_size
+
+    def tail(self, lines: int | None) -> bytes:
+        """The last `lines` lines (None: all), the older file's before the newer's. Empty if there is no such log."""
+        kept: deque[bytes] = deque(maxlen=lines)
+        with contextlib.suppress(FileNotFoundError), _older(self._path).open("rb") as file:
+            kept.extend(file)
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
+            kept.extend(file)
+            self._offset = file.tell()
+        return b"".join(kept)
 
     def added(self) -> Iterator[bytes]:
-        """What was written since the last call; nothing if the log is gone."""
+        """What was written since the last call, to this or to `tail`; nothing if the log is gone."""
         try:
-            size = self._path.stat().st_size
+            with self._path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size < self._offset:
+                    self._offset = 0  # it was cut
+                file.seek(self._offset)
+                while block := file.read(_BLOCK):
+                    self._offset += len(block)
+                    yield block
         except FileNotFoundError:
             return
-        if size < self._offset:
-            self._offset = 0
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            while block := file.read(_BLOCK):
-                self._offset += len(block)
-                yield block
 
 
 def _older(path: Path) -> Path:

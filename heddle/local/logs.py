@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from heddle.local.execute import find_container, find_pod, find_state
-from heddle.local.log_files import LogFollower, read_tail
+from heddle.local.log_files import LogReader
 from heddle.meshes import NoMesh
 from heddle.output import complain
 from heddle.pod_names import NoSuchPod
@@ -24,11 +24,11 @@ def print_logs(args: argparse.Namespace) -> int:
     except (NoMesh, NoSuchPod, PermissionError) as error:
         complain(str(error))
         return 2
-    follower = LogFollower(log)
-    sys.stdout.buffer.write(read_tail(log, args.tail))
+    reader = LogReader(log)
+    sys.stdout.buffer.write(reader.tail(args.tail))
     sys.stdout.buffer.flush()
     while args.follow and log.parent.exists():
-        for block in follower.added():
+        for block in reader.added():
             sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()
         time.sleep(_LOOK_EVERY_SECONDS)

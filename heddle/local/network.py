@@ -162,6 +162,10 @@ class MeshNetwork:
         ]
         _run((find_program("nsenter"), f"--net={namespace}", find_program("ip"), "-batch", "-"), host_side)
 
+    def disconnect_host(self) -> None:
+        """Takes the host's end away, at once; the kernel would only after the mesh is gone. Nothing if there is none."""
+        _ip(["link delete uplink"], force=True)
+
     def _restore(self, version: int, rules: str) -> None:
         if self._rules.get(version) == rules:
             return

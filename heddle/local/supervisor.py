@@ -163,18 +163,23 @@ async def _isolated_ground(home: MeshHome, process: MeshProcess) -> AsyncIterato
     reservation = reserve_subnet(home.path.parent, taken=host_networks(process.host_network))
     scratch = _cover_state(home)
     network = MeshNetwork(subnet=reservation.subnet, files=scratch / "files")
-    if process.host_network is not None:
-        try:
-            network.connect_host(process.host_network)
-        except NetworkFailed as error:
-            complain(f"pods cannot be reached from the host, only by `heddle local exec`: {error}")
     binary = scratch / "envoy"
     binary.touch()
     # Where it is installed, the sidecar's user may not be allowed to go (/root, say).
     namespaces.bind(find_envoy(), binary)
     places = IsolatedPlaces(network=network, isolation=process.isolation)
     gateway = reservation.subnet.gateway
-    async with serve_names([str(gateway)], new_id=lambda: secrets.randbits(16), resolvers=process.resolvers) as names:
+    async with (
+        serve_names([str(gateway)], new_id=lambda: secrets.randbits(16), resolvers=process.resolvers) as names,
+        contextlib.AsyncExitStack() as at_end,
+    ):
+        at_end.callback(os.close, reservation.lock)
+        if process.host_network is not None:
+            at_end.callback(network.disconnect_host)
+            try:
+                network.connect_host(process.host_network)
+            except NetworkFailed as error:
+                complain(f"pods cannot be reached from the host, only by `heddle local exec`: {error}")
         places.serve_names_with(names)
         yield _Ground(
             places=places,
@@ -186,7 +191,6 @@ async def _isolated_ground(home: MeshHome, process: MeshProcess) -> AsyncIterato
             binary=binary,
             capture=lambda pod: (Capture.REDIRECT, ""),
         )
-    os.close(reservation.lock)
 
 
 @asynccontextmanager

@@ -85,7 +85,7 @@ def test_any_spec_is_answered(kind: str, version: str, spec: Json) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_right_object_with_one_part_replaced_is_answered(data: st.DataObject) -> None:
     mutated = json.loads(json.dumps(data.draw(st.sampled_from(VALID))))
     node = mutated["spec"]
