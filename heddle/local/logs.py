@@ -25,7 +25,7 @@ def print_logs(args: argparse.Namespace) -> int:
         complain(str(error))
         return 2
     reader = LogReader(log)
-    sys.stdout.buffer.write(reader.tail(args.tail))
+    sys.stdout.buffer.write(reader.tail(args.tail if args.tail is not None and args.tail >= 0 else None))
     sys.stdout.buffer.flush()
     while args.follow and log.parent.exists():
         for block in reader.added():

@@ -163,7 +163,7 @@ class MeshNetwork:
         _run((find_program("nsenter"), f"--net={namespace}", find_program("ip"), "-batch", "-"), host_side)
 
     def disconnect_host(self) -> None:
-        """Takes the host's end away, at once; the kernel would only after the mesh is gone. Nothing if there is none."""
+        """Takes the uplink away at once; the kernel would do it some time after the mesh's end."""
         _ip(["link delete uplink"], force=True)
 
     def _restore(self, version: int, rules: str) -> None:

@@ -12,7 +12,7 @@ from tests.golden.cases import cases_in, read_case, run_case
 
 DIRECTORY = Path(__file__).parent
 INPUTS = cases_in(DIRECTORY)
-SHUFFLES = 3
+SHUFFLES = 2
 
 
 def output_of(path: Path) -> Path:
