@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 
 import structlog
 
@@ -19,6 +20,9 @@ from xds.stream_secrets import StreamSecrets
 from xds.wire import Node
 
 _BEARER = "Bearer "
+_HAS_IPV6 = Path("/proc/net/if_inet6").exists()
+"""Whether this machine has IPv6: sidecars elsewhere are assumed to be like it."""
+
 _log = structlog.get_logger()
 
 
@@ -89,6 +93,7 @@ class PodAdmission:
             address=pod.addresses[0] if pod.addresses else "",
             capture=capture,
             application_address=application_address,
+            ipv6=capture is Capture.REDIRECT and _HAS_IPV6,
         )
 
     def secrets_for(self, caller: Caller) -> StreamSecrets:

@@ -66,6 +66,9 @@ class Channel:
     flight: Flight | None = None
     owed: bool = False
     claimed: str = ""
+    unproven: bool = False
+    """The client came with a complete set of which nothing is known, and has accepted none of ours yet (state of the
+    world). Whatever is left out of a response is taken from it, so that it gets all or nothing."""
     refused_versions: set[str] = field(default_factory=set)
     """Of responses that were refused while the culprit is looked for (state of the world)."""
     nonce: str = ""
@@ -118,6 +121,8 @@ class Channel:
             group = self._current(self.groups.pop(), find)
             if group:
                 return Push(changed=group)
+        if self.unproven:
+            return self._take_all(find)
         push = self._gather(find)
         if not (push.changed or push.removed or self.owed):
             return None
@@ -133,6 +138,7 @@ class Channel:
 
     def accept(self, push: Push) -> None:
         """The client has all of this now. What it has unsubscribed from meanwhile is not kept track of."""
+        self.unproven = False
         for resource in push.changed:
             self.refused.pop(resource.name, None)
             if self.wants(resource.name):
@@ -148,7 +154,7 @@ class Channel:
         self.words = message
         if push.changed:
             self.marked.update(push.removed)
-        if len(push.changed) > 1:
+        if len(push.changed) > 1 and not self.unproven:
             self.groups.extend(reversed(split(push.changed, message)))
             return False
         for resource in push.changed:
@@ -173,6 +179,16 @@ class Channel:
             else:
                 self.marked.add(resource.name)
         return tuple(kept)
+
+    def _take_all(self, find: Callable[[str], Found]) -> Push | None:
+        if not self.unsent:
+            return None
+        self.refused.clear()
+        self.owed = False
+        self.marked |= self.subscription.names | (self.scope.members if self.subscription.wildcard else frozenset())
+        complete = not any(found.failed and found.resource is None for found in map(find, self.marked))
+        push = self._gather(find)
+        return push if complete else None
 
     def _gather(self, find: Callable[[str], Found]) -> Push:
         changed: list[Resource] = []

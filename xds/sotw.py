@@ -17,6 +17,7 @@ def subscribe(channel: Channel, request: SotwRequest, *, first: bool, scope: Cal
     but what it leaves out may still be wanted."""
     if first:
         change = replace_names(None, request.names)
+        channel.unproven = channel.kind.complete and bool(request.version)
         if not change.after.names:
             channel.claimed = request.version
     elif request.nonce == channel.nonce:

@@ -139,6 +139,8 @@ class IsolatedPlaces:
             async with self._one_at_a_time:
                 made = await asyncio.to_thread(self._network.add_pods, specs)
         except (NetworkFailed, OSError) as error:
+            for request in requests:
+                self._book = self._book.without_pod(request.key)
             raise PlaceRefused(str(error)) from error
         return tuple(IsolatedPlace(network=network, sidecar_user=self.sidecar_user) for network in made)
 

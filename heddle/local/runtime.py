@@ -89,6 +89,8 @@ class Runtime:
         self._published: Mesh | None = None
         self._publishing = asyncio.Lock()
         self._saved = b""
+        self._telling = False
+        self._ended: set[tuple[str, str]] = set()
         self._context = PodContext(
             plane=plane,
             program=settings.program,
@@ -113,8 +115,10 @@ class Runtime:
                 tasks.create_task(self._rotate())
                 while True:
                     await self._wake.wait()
+                    self._telling = True
                     self._wake.clear()
                     await self._reconcile(tasks)
+                    self._telling = False
         finally:
             unsubscribe()
 
@@ -129,7 +133,16 @@ class Runtime:
                         await container.ended()
 
     def pending(self) -> tuple[str, ...]:
-        """What is not applied yet, for people. Right the moment a manifest has been read: nothing is cached."""
+        """What is not applied yet, for people. Right the moment a manifest has been read: nothing is cached.
+
+        Empty only when everybody has been told, `MeshState` included.
+        """
+        found = self._unsettled()
+        if not found and (self._wake.is_set() or self._telling):
+            found = ("what runs is not known everywhere",)
+        return found
+
+    def _unsettled(self) -> tuple[str, ...]:
         found = [_describe(action) for action in self._plan()]
         for run in self._runs.values():
             if not run.is_settled:
@@ -217,16 +230,19 @@ class Runtime:
     async def _live(self, run: PodRun) -> None:
         await run.live()
         namespace, name = run.key
-        del self._runs[run.key]
+        self._ended.add(run.key)
         await self._tell()
         if run.place is not None:
             await self._places.remove(f"{namespace}/{name}", run.place)
         shutil.rmtree(log_path(self._settings.logs, namespace, name, "any").parent, ignore_errors=True)
+        # Only now may another pod have its name, and its address.
+        self._ended.discard(run.key)
+        del self._runs[run.key]
         self._wake.set()
 
     async def _tell(self) -> None:
         """Everybody is told what runs: the control plane at once, then names and Service addresses."""
-        pods = [run.pod for run in self._runs.values() if run.place is not None]
+        pods = [run.pod for key, run in self._runs.items() if run.place is not None and key not in self._ended]
         self._store.observe(pods, self._places.service_addresses(self._store.mesh))
         async with self._publishing:
             mesh = self._store.mesh
@@ -240,7 +256,7 @@ class Runtime:
         await self._settings.told()
 
     def _save(self) -> None:
-        pending = self.pending()
+        pending = self._unsettled()
         state = MeshState(
             isolation=self._settings.isolation,
             process=self._settings.process,

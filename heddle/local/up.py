@@ -6,7 +6,6 @@ import argparse
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Final
 
 from heddle.admin_client import MeshUnreachable, Refused, ask
 from heddle.local.down import clear_home
+from heddle.local.held_child import run_in_child
 from heddle.local.host_names import open_resolvers
 from heddle.local.isolation import Isolation, IsolationRefused, Probe, probe, run_isolated
 from heddle.local.loopback import NOT_COVERED
@@ -75,17 +75,9 @@ def start_mesh(args: argparse.Namespace) -> int:
 
 
 def _hold(isolation: Isolation, home: MeshHome, lock: int, options: SupervisorOptions) -> int:
-    """Is the mesh's parent until it ends."""
+    """Holds the mesh until it ends, and clears up after it."""
     record_own_process(home)
-    argv = (sys.executable, "-P", "-m", "heddle.local.supervisor", options.encode())
-    try:
-        if isolation is Isolation.LOOPBACK:
-            status = _run_beside(argv, lock)
-        else:
-            status = run_isolated(isolation, argv, resolvers=_resolvers())
-    except OSError as error:
-        complain(f"the mesh could not be started: {error}")
-        status = 2
+    status = run_in_child(lambda: _be_mesh(isolation, lock, options))
     if status != 0 and (home.path / _LOG).exists():
         (home.path / _LOG).rename(home.path.with_suffix(".failed"))
     clear_home(home)
@@ -93,12 +85,18 @@ def _hold(isolation: Isolation, home: MeshHome, lock: int, options: SupervisorOp
     return 0 if status == 0 else 2
 
 
-def _run_beside(argv: tuple[str, ...], lock: int) -> int:
-    """Runs the supervisor as a plain child, and passes on what asks it to end."""
-    with subprocess.Popen(argv, start_new_session=True, pass_fds=(lock,)) as process:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: process.terminate())
-        return process.wait()
+def _be_mesh(isolation: Isolation, lock: int, options: SupervisorOptions) -> int:
+    argv = (sys.executable, "-P", "-m", "heddle.local.supervisor", options.encode())
+    try:
+        if isolation is not Isolation.LOOPBACK:
+            return run_isolated(isolation, argv, resolvers=_resolvers())
+        # If this process's parent is killed, its supervisor still holds the lock while it ends.
+        os.set_inheritable(lock, True)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.execv(argv[0], argv)
+    except OSError as error:
+        complain(f"the mesh could not be started: {error}")
+        return 2
 
 
 def _follow(home: MeshHome, child: int, *, wait: bool, timeout_seconds: float) -> int:

@@ -36,6 +36,8 @@ class ModelClient:
     wants: dict[str, Want] = field(default_factory=dict)
     outbox: deque[bytes] = field(default_factory=deque)
     begun: set[str] = field(default_factory=set)
+    proven: set[str] = field(default_factory=set)
+    """The types of which it accepted something on this stream, or had nothing before it."""
 
     def open_wildcard(self, url: str) -> None:
         want = self.wants.setdefault(url, Want())
@@ -64,6 +66,7 @@ class ModelClient:
     def reconnect(self) -> None:
         self.outbox.clear()
         self.begun.clear()
+        self.proven = {url for url, want in self.wants.items() if not want.version}
         for url, want in self.wants.items():
             want.nonce = ""
             names = sorted(want.names) + (["*"] if want.wildcard and want.named else [])
@@ -102,6 +105,7 @@ class ModelClient:
             self._request(message.type_url, error="bad")
             return
         want.version = message.version_info
+        self.proven.add(message.type_url)
         if message.type_url in COMPLETE:
             want.held.clear()
         for name, content in contents.items():

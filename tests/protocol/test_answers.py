@@ -202,6 +202,23 @@ def test_r21_sotw_a_reconnect_at_the_same_version_gets_wildcards_not_again_but_n
     talk.hears(LDS, {"l": "2"})
 
 
+@pytest.mark.parametrize("refused", [True, False], ids=["refused", "underivable"])
+def test_r25_sotw_a_client_that_comes_with_a_set_is_never_sent_a_part_of_it(refused: bool) -> None:
+    talk = Talk(False, {CDS: {"a": "1", "b": "1", "c": BROKEN if not refused else "bad"}})
+    talk.sotw_says(CDS, version="of another server")
+    if refused:
+        talk.hears(CDS, {"a": "1", "b": "1", "c": "bad"}, accept=False)
+        talk.refuses(CDS)
+    talk.silence()
+    talk.stream.reassign(talk.asker)
+    talk.silence()
+    talk.becomes({CDS: {"a": "2", "b": "1", "c": "1"}})
+    talk.hears(CDS, {"a": "2", "b": "1", "c": "1"})
+    talk.becomes({CDS: {"a": "2", "b": "2", "c": "1"}})
+    talk.hears(CDS, {"a": "2", "b": "2", "c": "1"})
+    assert not talk.stream.state().rejected
+
+
 def test_r38_delta_endpoints_that_vanish_are_not_removed_from_a_live_cluster() -> None:
     talk = Talk(True, {EDS: {"a": "1"}})
     talk.delta_says(EDS, "a")

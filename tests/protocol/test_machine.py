@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, VHDS, Talk
-from tests.protocol.model_client import BAD, ModelClient, Want
+from tests.protocol.model_client import BAD, COMPLETE, ModelClient, Want
 from xds.wire import parse_delta_request, parse_sotw_request
 
 NAMES = {CDS: ("a", "b", "c"), EDS: ("a", "b", "c"), LDS: ("l", "m"), VHDS: ("80/a", "80/b", "81/a")}
@@ -106,6 +106,8 @@ class Machine(RuleBasedStateMachine):
         routes_rejected = any(url in (LDS, VHDS) for url, _ in rejected)
         for url, want in self.client.wants.items():
             world = self.talk.world.get(url, {})
+            if self.keeps_all(url):
+                continue
             for name, content in world.items():
                 if name not in want.names and not want.wildcard:
                     continue
@@ -116,6 +118,12 @@ class Machine(RuleBasedStateMachine):
                 elif content != BROKEN:
                     assert held == content, (url, name)
             self.compare_absent(url, want, routes_rejected=routes_rejected)
+
+    def keeps_all(self, url: str) -> bool:
+        """A client that came with a complete set keeps it while one is refused or cannot be derived."""
+        came_with_a_set = self.client.wants[url].version and url not in self.client.proven
+        unproven = not self.delta and url in COMPLETE and came_with_a_set
+        return bool(unproven) and any(BAD in content or content == BROKEN for content in self.talk.world[url].values())
 
     def compare_absent(self, url: str, want: Want, *, routes_rejected: bool) -> None:
         if url == EDS or (url == CDS and routes_rejected):

@@ -1,4 +1,4 @@
-"""`hammer.py URL`: requests without a pause, on 4 kept connections, until standard input ends; prints what came back."""
+"""`hammer.py URL`: requests on 4 kept connections until standard input ends; prints what came back."""
 
 from __future__ import annotations
 
