@@ -20,6 +20,7 @@ from model.pods import (
     TcpSocket,
 )
 from model.problem_codes import ProblemCode
+from model.problems import Severity
 from sources import ignored_fields
 from sources.fields import Fields
 from sources.kubernetes_names import is_dns_label
@@ -61,6 +62,7 @@ def _parse_container(fields: Fields) -> Container:
         startup=_parse_probe(fields, "startupProbe"),
     )
     fields.later("lifecycle", "restartPolicy")
+    fields.later("volumeMounts", "securityContext", severity=Severity.INFO)
     fields.finish(ignored_fields.CONTAINER)
     return container
 

@@ -66,7 +66,7 @@ def _walk(folder: str, entered: set[tuple[int, int]], *, top: bool = False) -> I
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
-    except OSError:
+    except FileNotFoundError:
         # A folder that went away between being listed and entered holds nothing any more.
         if top:
             raise

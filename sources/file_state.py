@@ -22,7 +22,8 @@ class FileState:
 def next_state(parsed: Parsed, previous: FileState | None, in_force: Mapping[ObjectRef, Object]) -> FileState:
     """The state after `parsed`. A value equal to the one in force keeps its identity.
 
-    A rejected object stays as it is in force, wherever that came from; a file that is no YAML keeps all it had.
+    A rejected object stays as it is in force, wherever that came from; a file that is no YAML keeps all it had, and
+    one with a document that nobody can name keeps what it does not hold any more: that may be the very object.
     """
     if not parsed.readable:
         return FileState(objects=previous.objects if previous else {}, problems=parsed.problems)
@@ -39,6 +40,8 @@ def next_state(parsed: Parsed, previous: FileState | None, in_force: Mapping[Obj
     for ref in sorted(parsed.rejected - objects.keys()):
         if ref in in_force:
             objects[ref] = in_force[ref]
+    if parsed.nameless and previous is not None:
+        objects.update((ref, kept) for ref, kept in previous.objects.items() if ref not in objects)
     return FileState(objects=objects, problems=tuple(problems))
 
 

@@ -21,13 +21,15 @@ _LIST_MEMBERS = frozenset({"apiVersion", "kind", "metadata", "items"})
 class Parsed:
     """What a file says. `rejected` are the objects that stand in it and must not come into force.
 
-    `readable` False: the file is no YAML, so that nothing is known about what it holds.
+    `readable` False: the file is no YAML, so that nothing is known about what it holds. `nameless`: a document is
+    wrong in such a way that nobody can tell which object it was meant to be.
     """
 
     objects: tuple[Object, ...] = ()
     rejected: frozenset[ObjectRef] = frozenset()
     problems: tuple[Problem, ...] = ()
     readable: bool = True
+    nameless: bool = False
 
 
 def parse_documents(file: str, text: bytes) -> Parsed:
@@ -39,6 +41,7 @@ def parse_documents(file: str, text: bytes) -> Parsed:
     objects: list[Object] = []
     rejected: set[ObjectRef] = set()
     problems: list[Problem] = []
+    nameless = False
     for document in documents:
         for node, faults in _expanded(document):
             report = Report(file=file)
@@ -49,8 +52,10 @@ def parse_documents(file: str, text: bytes) -> Parsed:
                 objects.append(found)
             elif report.ref is not None:
                 rejected.add(report.ref)
+            else:
+                nameless = nameless or report.failed
             problems.extend(report.problems)
-    return Parsed(objects=tuple(objects), rejected=frozenset(rejected), problems=tuple(problems))
+    return Parsed(objects=tuple(objects), rejected=frozenset(rejected), problems=tuple(problems), nameless=nameless)
 
 
 def _malformed(file: str, error: NotYaml) -> Problem:

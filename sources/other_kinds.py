@@ -89,7 +89,7 @@ def remark_on(group: str, kind: str, known: Iterable[tuple[str, str]]) -> Remark
         meant = close[:1]
     fix = f"Did you mean {meant[0]}?" if meant else "Nothing to do if another program reads it."
     return Remark(
-        severity=Severity.WARNING if ours or meant else Severity.INFO,
+        severity=Severity.ERROR if ours and meant else Severity.WARNING if ours or meant else Severity.INFO,
         code=ProblemCode.UNKNOWN_KIND,
         message=f"nothing here reads the kind {shown}",
         fix=fix,

@@ -16,6 +16,7 @@ from model.pods import (
     wants_sidecar,
 )
 from model.problem_codes import ProblemCode
+from model.problems import Severity
 from sources import ignored_fields
 from sources.cluster_objects import PodManifest
 from sources.containers import parse_containers
@@ -65,6 +66,7 @@ def parse_pod_spec(spec: Fields, metadata: Metadata) -> PodTemplate:
         fix = "Use lower-case letters, digits, '-' and '.'."
         spec.problem(ProblemCode.INVALID_NAME, message, fix, field="serviceAccountName")
     grace = spec.integer("terminationGracePeriodSeconds", default=30, minimum=0, maximum=10**8)
+    spec.later("volumes", "securityContext", "dnsConfig", "dnsPolicy", "hostIPC", "hostPID", severity=Severity.INFO)
     template = PodTemplate(
         labels=metadata.labels,
         annotations=metadata.annotations,

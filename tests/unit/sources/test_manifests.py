@@ -108,9 +108,9 @@ def test_what_is_no_object(text: str, code: ProblemCode) -> None:
     [
         ("networking.istio.io/v1", "Sidecar", Severity.WARNING, ProblemCode.NOT_IMPLEMENTED),
         ("gateway.networking.k8s.io/v1", "HTTPRoute", Severity.WARNING, ProblemCode.NOT_IMPLEMENTED),
-        ("networking.istio.io/v1", "VirtualServce", Severity.WARNING, ProblemCode.UNKNOWN_KIND),
-        ("v1", "Deployment", Severity.WARNING, ProblemCode.UNKNOWN_KIND),
-        ("v1", "Sevice", Severity.WARNING, ProblemCode.UNKNOWN_KIND),
+        ("networking.istio.io/v1", "VirtualServce", Severity.ERROR, ProblemCode.UNKNOWN_KIND),
+        ("v1", "Deployment", Severity.ERROR, ProblemCode.UNKNOWN_KIND),
+        ("v1", "Sevice", Severity.ERROR, ProblemCode.UNKNOWN_KIND),
         ("batch/v1", "Job", Severity.WARNING, ProblemCode.NOT_RUN),
         ("apps/v1", "DaemonSet", Severity.WARNING, ProblemCode.NOT_RUN),
         ("networking.k8s.io/v1", "Ingress", Severity.INFO, ProblemCode.NOT_RUN),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -235,3 +236,31 @@ def test_any_history_of_good_files_ends_where_a_fresh_store_begins(history: list
     assert store.config_maps == fresh.config_maps
     assert store.problems == fresh.problems
     assert list(store.mesh.hosts_on_port.items()) == list(fresh.mesh.hosts_on_port.items())
+
+
+POLICY = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: deny, namespace: shop}
+spec: {action: DENY, rules: [{to: [{operation: {paths: [/secret]}}]}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("name: deny", "name: 1e3"),
+        ("name: deny, ", ""),
+        ("AuthorizationPolicy", "AuthorizationPolicies"),
+        ("kind:", "kin:"),
+    ],
+)
+def test_an_object_that_lost_its_name_stays_in_force_until_it_is_mended(right: str, wrong: str) -> None:
+    store = Store()
+    store.replace_file("p.yaml", POLICY.encode())
+    before = store.mesh.authorization_policies["shop"]
+    store.replace_file("p.yaml", POLICY.replace(right, wrong, 1).encode())
+    assert store.mesh.authorization_policies["shop"] == before
+    assert any(problem.severity is Severity.ERROR for problem in store.problems)
+    store.replace_file("p.yaml", b"")
+    assert "shop" not in store.mesh.authorization_policies
