@@ -50,6 +50,8 @@ async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
         answer: web.StreamResponse = await handler(request)
     except web.HTTPException as error:
         return web.json_response({"error": error.text or error.reason}, status=error.status)
+    except ValueError as error:
+        return web.json_response({"error": str(error)}, status=400)
     return answer
 
 

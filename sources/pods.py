@@ -119,7 +119,7 @@ def _parse_status(status: Fields, metadata: Metadata, template: PodTemplate) -> 
         return None
     return Pod(
         ref=metadata.ref,
-        uid=metadata.uid,
+        uid=metadata.uid or f"{metadata.ref.namespace}.{metadata.ref.name}",
         labels=metadata.labels,
         annotations=metadata.annotations,
         service_account=template.service_account,

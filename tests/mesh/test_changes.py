@@ -162,3 +162,17 @@ spec:
             short_lived.get("client", "http://echo/sleep/0.5")
             serials.add(serial())
     assert summaries[0]["failed"] == 0, summaries
+
+
+def test_the_access_log_goes_to_the_sidecars_own_output(mesh: RunningMesh) -> None:
+    mesh.apply("""
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    accessLogFile: /dev/stdout
+""")
+    mesh.call("client", *[{"url": "http://echo/looked-for"}] * 6)
+    logged = mesh.must("local", "logs", "deploy/client", "-n", "app", "-c", "istio-proxy", "--mesh", mesh.name)
+    assert "/looked-for" in logged

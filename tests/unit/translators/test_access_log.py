@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from envoy_data_plane.envoy.extensions.access_loggers.file.v3 import FileAccessLog
+from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
 
 from model.settings import MeshSettings
 from translators.access_log import FIELDS, build_access_logs, default_text_format
 
 
-def built(*, text: str = "", as_json: bool = False) -> FileAccessLog:
+def built(*, text: str = "", as_json: bool = False) -> StdoutAccessLog:
     settings = MeshSettings(access_log_file="/dev/stdout", access_log_format=text, access_log_json=as_json)
     (log,) = build_access_logs(settings)
     assert log.typed_config is not None
-    return FileAccessLog.parse(log.typed_config.value)
+    return StdoutAccessLog.parse(log.typed_config.value)
 
 
-def text_of(log: FileAccessLog) -> str | None:
+def text_of(log: StdoutAccessLog) -> str | None:
     assert log.log_format is not None
     assert log.log_format.text_format_source is not None
     return log.log_format.text_format_source.inline_string

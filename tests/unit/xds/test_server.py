@@ -196,5 +196,10 @@ async def test_stopping_ends_every_stream_well() -> None:
         async with asyncio.timeout(10):
             await sidecar.until_count(CLUSTER, 1)
             await server.stop()
-            await running
+            try:
+                await running
+            except grpc.aio.AioRpcError as error:
+                # The connection may be gone before the client has read the stream's end.
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
     assert [event.reason for event in events if isinstance(event, StreamClosed)] == ["shutdown"]
