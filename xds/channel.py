@@ -85,6 +85,11 @@ class Channel:
         """Whether everything that was to be sent was also answered, removals that have to wait apart."""
         return self.flight is None and not self.unsent
 
+    @property
+    def _holds_all(self) -> bool:
+        """Whether the client keeps what it is sent, named or not, until it is told that it is gone."""
+        return self.subscription.wildcard and self.kind.scoped
+
     def wants(self, name: str) -> bool:
         """Whether the client is subscribed to this name."""
         subscription = self.subscription
@@ -137,11 +142,14 @@ class Channel:
         return Push(removed=removed) if removed else None
 
     def accept(self, push: Push) -> None:
-        """The client has all of this now. What it has unsubscribed from meanwhile is not kept track of."""
+        """The client has all of this now. What it has unsubscribed from meanwhile is not kept track of.
+
+        What left the scope meanwhile is: a client of everything holds it until it is told that it is gone.
+        """
         self.unproven = False
         for resource in push.changed:
             self.refused.pop(resource.name, None)
-            if self.wants(resource.name):
+            if self._holds_all or self.wants(resource.name):
                 self.held[resource.name] = resource
         for name in push.removed:
             self.held.pop(name, None)
@@ -162,9 +170,15 @@ class Channel:
         return True
 
     def give_up_waiting(self) -> None:
-        """No answer came: what was sent counts as not held, and is sent again with whatever is new."""
+        """No answer came: what was sent counts as not held, and is sent again with whatever is new.
+
+        What left the scope meanwhile counts as held in a version of the client's own, as it may have taken it.
+        """
         if self.flight is not None:
-            self.marked.update(resource.name for resource in self.flight.push.changed)
+            for resource in self.flight.push.changed:
+                self.marked.add(resource.name)
+                if self._holds_all and not self.wants(resource.name):
+                    self.held.setdefault(resource.name, build_foreign(resource.name, ""))
             self.marked.update(self.flight.push.removed)
             self.flight = None
 

@@ -326,6 +326,39 @@ def test_r48_changes_during_a_push_coalesce_into_the_newest(delta: bool) -> None
 
 
 @both
+def test_r37_what_leaves_the_scope_while_it_is_on_its_way_is_removed_after(delta: bool) -> None:
+    talk = Talk(delta, {LDS: {"stays": "1"}})
+    talk.says(LDS)
+    talk.hears(LDS, {"stays": "1"})
+    talk.becomes({LDS: {"stays": "1", "goes": "1"}})
+    talk.hears(LDS, {"goes": "1"} if delta else {"stays": "1", "goes": "1"}, accept=False)
+    talk.becomes({LDS: {"stays": "1"}})
+    talk.silence()
+    talk.accepts(LDS)
+    if delta:
+        talk.hears(LDS, removed=("goes",))
+    else:
+        talk.hears(LDS, {"stays": "1"})
+    talk.silence()
+
+
+@both
+def test_r51_what_left_the_scope_unanswered_is_removed(delta: bool) -> None:
+    talk = Talk(delta, {LDS: {"stays": "1"}})
+    talk.says(LDS)
+    talk.hears(LDS, {"stays": "1"})
+    talk.becomes({LDS: {"stays": "1", "goes": "1"}})
+    talk.hears(LDS, {"goes": "1"} if delta else {"stays": "1", "goes": "1"}, accept=False)
+    talk.becomes({LDS: {"stays": "1"}})
+    talk.passes(seconds=31)
+    if delta:
+        talk.hears(LDS, removed=("goes",))
+    else:
+        talk.hears(LDS, {"stays": "1"})
+    talk.silence()
+
+
+@both
 def test_r49_nothing_is_sent_without_a_change(delta: bool) -> None:
     talk = Talk(delta, {CDS: {"a": "1"}})
     talk.says(CDS)
