@@ -69,7 +69,7 @@ class _Questions:
         deadline = loop.time() + float(request.query.get("timeout", "60"))
         self._plane.directory.scan()
         while (late := self._late()) and loop.time() < deadline:
-            if not self._plane.directory.settled:
+            if self._plane.directory.pending:
                 self._plane.directory.scan()
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
         status = self._status()
@@ -137,8 +137,7 @@ class _Questions:
             for stream in self._plane.streams.state()
             if is_late(stream, generation)
         ]
-        unsettled = [] if self._plane.directory.settled else [f"{self._plane.manifests} is empty: looking again"]
-        return [*unsettled, *self._plane.pending(), *late]
+        return [*self._plane.directory.pending, *self._plane.pending(), *late]
 
     def _stream_of(self, namespace: str, pod: str) -> StreamState:
         found = [s for s in self._plane.streams.state() if (s.asker.namespace, s.asker.pod) == (namespace, pod)]

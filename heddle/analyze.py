@@ -78,7 +78,7 @@ def read_manifests(paths: Iterable[str], stdin: BinaryIO) -> dict[str, bytes]:
         if path == STDIN:
             found["<stdin>"] = _read(stdin, "<stdin>")
             continue
-        for file, stamp in list_files(Path(path)):
+        for file, stamp in list_files(Path(path), _refuse):
             if (stamp.device, stamp.inode) not in seen:
                 seen.add((stamp.device, stamp.inode))
                 with open(file, "rb") as opened:
@@ -116,6 +116,10 @@ def to_lines(problems: Sequence[Problem], files: int) -> Iterable[str]:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 or what == "info" else f"{number} {what}s"
+
+
+def _refuse(folder: str, error: OSError) -> None:
+    raise error
 
 
 def _read(stream: BinaryIO, name: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,18 +43,21 @@ def digest(text: bytes) -> bytes:
     return hashlib.blake2b(text, digest_size=16).digest()
 
 
-def list_files(path: Path) -> Iterator[tuple[str, Stamp]]:
+def list_files(path: Path, unreadable: Callable[[str, OSError], None]) -> Iterator[tuple[str, Stamp]]:
     """(path, stamp) of every manifest at or under `path`; a path that is a file is taken whatever it is called.
 
     Hidden files and directories and what editors leave behind (`x~`, `#x#`, `.x.swp`, `4913`) are no manifests.
-    Symbolic links are followed, as a mounted ConfigMap needs; a directory is entered once. Raises OSError if
-    `path` itself cannot be read.
+    Symbolic links are followed, as a mounted ConfigMap needs; a directory is entered once. A folder below `path` that
+    cannot be read is handed to `unreadable`. Raises OSError if `path` itself cannot be read.
     """
     status = path.stat()
     if not path.is_dir():
         yield str(path), _stamp(status)
         return
-    yield from _walk(str(path), {(status.st_dev, status.st_ino)}, top=True)
+    entered = {(status.st_dev, status.st_ino)}
+    with os.scandir(path) as found:
+        entries = list(found)
+    yield from _walk(entries, entered, unreadable)
 
 
 def is_manifest(name: str) -> bool:
@@ -62,16 +65,10 @@ def is_manifest(name: str) -> bool:
     return name.endswith(SUFFIXES) and not name.startswith((".", "#"))
 
 
-def _walk(folder: str, entered: set[tuple[int, int]], *, top: bool = False) -> Iterator[tuple[str, Stamp]]:
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except FileNotFoundError:
-        # A folder that went away between being listed and entered holds nothing any more.
-        if top:
-            raise
-        return
-    for entry in entries:
+def _walk(
+    entries: list[os.DirEntry[str]], entered: set[tuple[int, int]], unreadable: Callable[[str, OSError], None]
+) -> Iterator[tuple[str, Stamp]]:
+    for entry in sorted(entries, key=lambda entry: entry.name):
         if entry.name.startswith("."):
             continue
         try:
@@ -83,9 +80,21 @@ def _walk(folder: str, entered: set[tuple[int, int]], *, top: bool = False) -> I
             key = (status.st_dev, status.st_ino)
             if key not in entered:
                 entered.add(key)
-                yield from _walk(entry.path, entered)
+                yield from _walk(_enter(entry.path, unreadable), entered, unreadable)
         elif is_manifest(entry.name) and entry.is_file():
             yield entry.path, _stamp(status)
+
+
+def _enter(folder: str, unreadable: Callable[[str, OSError], None]) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except FileNotFoundError:
+        # A folder that went away between being listed and entered holds nothing any more.
+        return []
+    except OSError as error:
+        unreadable(folder, error)
+        return []
 
 
 def _stamp(status: os.stat_result) -> Stamp:

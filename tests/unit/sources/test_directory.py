@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from model.problem_codes import ProblemCode
-from sources.directory import CONFIRM_SECONDS, Directory
+from sources.directory import CONFIRM_SECONDS, RESCAN_SECONDS, Directory
 from sources.file_scan import YOUNG_NS
+from sources.open_files import QUIET_SECONDS, read_whole
 from sources.store import Store
 
 TIMEOUT_SECONDS = 20.0
@@ -117,13 +118,13 @@ def test_an_old_file_is_not_read_again(tmp_path: Path, store: Store, clock: Cloc
     directory = Directory(tmp_path, store, now=clock)
     directory.scan()
     reads: list[str] = []
-    directory._read = lambda file, size, problems: reads.append(file)  # type: ignore[assignment, method-assign, return-value]
+    directory._read = lambda file, size, problems, now: reads.append(file)  # type: ignore[assignment, method-assign, return-value]
     directory.scan()
     assert reads == []
     clock.now = file.stat().st_ctime_ns / 1e9 + YOUNG_NS / 2e9
     again = Directory(tmp_path, store, now=clock)
     again.scan()
-    again._read = lambda file, size, problems: reads.append(file)  # type: ignore[assignment, method-assign, return-value]
+    again._read = lambda file, size, problems, now: reads.append(file)  # type: ignore[assignment, method-assign, return-value]
     again.scan()
     assert reads == [str(file)]
 
@@ -152,16 +153,15 @@ def test_a_file_that_cannot_be_read_keeps_its_last_good(
     (tmp_path / "b.yaml").write_text(namespace("b"))
     directory = Directory(tmp_path, store)
     directory.scan()
-    read = Path.read_bytes
 
-    def refuse(path: Path) -> bytes:
-        if path.name == "a.yaml":
+    def refuse(path: str, *, now: float) -> bytes:
+        if path.endswith("a.yaml"):
             raise PermissionError(13, "Permission denied")
-        return read(path)
+        return read_whole(path, now=now)
 
     with monkeypatch.context() as patch:
         # Root reads everything, so that no mode bits make this fail.
-        patch.setattr(Path, "read_bytes", refuse)
+        patch.setattr("sources.directory.read_whole", refuse)
         (tmp_path / "a.yaml").write_text(namespace("changed"))
         (tmp_path / "b.yaml").write_text(namespace("c"))
         directory.scan()
@@ -169,6 +169,80 @@ def test_a_file_that_cannot_be_read_keeps_its_last_good(
     assert codes(store) == [ProblemCode.UNREADABLE_FILE]
     directory.scan()
     assert (names(store), codes(store)) == (["c", "changed"], [])
+
+
+def test_a_file_that_is_being_written_stays_as_it_was(tmp_path: Path, store: Store, clock: Clock) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(namespace("a") + "---\n" + namespace("b"))
+    directory = Directory(tmp_path, store, now=clock)
+    directory.scan()
+    with file.open("w") as writer:
+        assert not directory.scan()
+        writer.write(namespace("a"))
+        writer.flush()
+        (tmp_path / "c.yaml").write_text(namespace("c"))
+        assert directory.scan()
+        assert (names(store), codes(store)) == (["a", "b", "c"], [])
+        assert directory.pending == (f"{file} is being written",)
+        clock.now += RESCAN_SECONDS
+        directory.scan()
+        assert (names(store), codes(store)) == (["a", "b", "c"], [ProblemCode.UNREADABLE_FILE])
+        writer.write("---\n" + namespace("d"))
+    assert directory.scan()
+    assert (names(store), codes(store), directory.pending) == (["a", "c", "d"], [], ())
+
+
+def test_a_file_that_goes_away_while_it_is_written(tmp_path: Path, store: Store) -> None:
+    directory = Directory(tmp_path, store)
+    (tmp_path / "b.yaml").write_text(namespace("b"))
+    with (tmp_path / "a.yaml").open("w") as writer:
+        writer.write(namespace("a"))
+        directory.scan()
+        assert names(store) == ["b"]
+        (tmp_path / "a.yaml").unlink()
+        directory.scan()
+    assert (names(store), directory.pending) == (["b"], ())
+
+
+def test_where_nobody_can_tell_a_file_must_be_quiet(
+    tmp_path: Path, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sources.open_files._SET_LEASE", None)
+    file = tmp_path / "a.yaml"
+    file.write_text(namespace("a"))
+    clock.now = file.stat().st_mtime + QUIET_SECONDS / 2
+    directory = Directory(tmp_path, store, now=clock)
+    directory.scan()
+    assert (names(store), directory.pending) == ([], (f"{file} is being written",))
+    clock.now += QUIET_SECONDS
+    directory.scan()
+    assert (names(store), directory.pending) == (["a"], ())
+
+
+def test_a_folder_that_cannot_be_read_keeps_what_is_in_it(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("open", "closed"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.yaml").write_text(namespace(folder))
+    directory = Directory(tmp_path, store)
+    directory.scan()
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sources.file_scan.os.scandir", refuse)
+        (tmp_path / "open" / "a.yaml").write_text(namespace("changed"))
+        directory.scan()
+        assert names(store) == ["changed", "closed"]
+        assert [str(problem.position) for problem in store.problems] == [str(tmp_path / "closed")]
+    (tmp_path / "closed" / "a.yaml").unlink()
+    directory.scan()
+    assert (names(store), codes(store)) == (["changed"], [])
 
 
 def test_an_absurdly_large_file_is_not_read(tmp_path: Path, store: Store) -> None:
@@ -202,16 +276,16 @@ def test_an_empty_directory_is_believed_the_second_time(tmp_path: Path, store: S
     (tmp_path / "a.yaml").write_text(namespace("a"))
     directory = Directory(tmp_path, store, now=clock)
     directory.scan()
-    assert directory.settled
+    assert directory.pending == ()
     (tmp_path / "a.yaml").unlink()
     assert not directory.scan()
-    assert not directory.settled
+    assert directory.pending == (f"{tmp_path} is empty: looking again",)
     clock.now += CONFIRM_SECONDS / 2
     assert not directory.scan()
     assert (names(store), codes(store)) == (["a"], [ProblemCode.SOURCE_VANISHED])
     clock.now += CONFIRM_SECONDS / 2
     assert directory.scan()
-    assert directory.settled
+    assert directory.pending == ()
     assert (names(store), codes(store)) == ([], [])
 
 
@@ -224,7 +298,7 @@ def test_a_directory_that_comes_back_in_time_loses_nothing(tmp_path: Path, store
     (tmp_path / "a.yaml").write_text(namespace("a"))
     generation = store.generation
     assert not directory.scan()
-    assert (directory.settled, store.generation, codes(store)) == (True, generation, [])
+    assert (directory.pending, store.generation, codes(store)) == ((), generation, [])
 
 
 # Watching
@@ -317,6 +391,22 @@ async def test_a_truncated_file_is_given_the_time_to_be_written(tmp_path: Path, 
         file.write_text("")
         await watched.until(lambda: names(store) == ["b"])
     assert watched.seen.count(["b"]) == 1
+
+
+async def test_a_watch_reads_a_file_when_its_writer_closes_it(tmp_path: Path, store: Store) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(namespace("a") + "---\n" + namespace("b"))
+    async with watching(tmp_path, store) as watched:
+        await watched.until(lambda: names(store) == ["a", "b"])
+        with file.open("w") as writer:
+            writer.write(namespace("a"))
+            writer.flush()
+            (tmp_path / "c.yaml").write_text(namespace("c"))
+            await watched.until(lambda: names(store) == ["a", "b", "c"])
+            await asyncio.sleep(0.1)
+            writer.write("---\n" + namespace("d"))
+        await watched.until(lambda: names(store) == ["a", "c", "d"])
+    assert ["a", "c"] not in watched.seen
 
 
 async def test_a_watch_waits_for_a_directory_that_is_not_there_yet(tmp_path: Path, store: Store) -> None:
