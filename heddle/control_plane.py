@@ -61,6 +61,7 @@ class ControlPlane:
         self.store = Store()
         self.directory = Directory(settings.directory, self.store)
         self.directory.scan()
+        self.store.pin_trust_domain()
         trust_domain = self.store.mesh.settings.trust_domain
         settings.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._authority = load_or_create_authority(

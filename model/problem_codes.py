@@ -70,5 +70,6 @@ class ProblemCode(StrEnum):
     DUPLICATE_SUBSET = ("DuplicateSubset", "several DestinationRules for one host define the same subset")
 
     # A source
+    RESTART_NEEDED = ("RestartNeeded", "a setting that only a restart can change; the earlier one stays in force")
     SOURCE_VANISHED = ("SourceVanished", "the directory is gone or empty; the last good objects stay in force")
     UNREADABLE_FILE = ("UnreadableFile", "a file cannot be opened or read; its last good objects stay in force")

@@ -44,7 +44,13 @@ def load_or_create_authority(directory: Path, *, trust_domain: str, now: datetim
             return new.authority
     authority = load_authority(directory)
     if authority.trust_domain != trust_domain:
-        raise KeyFileError(f"{directory} holds the authority of {authority.trust_domain!r}, not of {trust_domain!r}")
+        message = f"{directory} holds the authority of {authority.trust_domain!r}, not of {trust_domain!r}: "
+        fix = (
+            "put that trustDomain back (ConfigMap istio in istio-system, key mesh; `heddle analyze` says whether it is "
+            f"read), or move {directory} away: the next start makes new roots, for which every sidecar that runs "
+            "needs a new bootstrap"
+        )
+        raise KeyFileError(message + fix)
     intermediate = authority.intermediate
     half = (intermediate.not_valid_after_utc - intermediate.not_valid_before_utc) / 2
     if instant(now) < intermediate.not_valid_before_utc + half:

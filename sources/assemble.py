@@ -32,9 +32,13 @@ Name = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Inputs:
-    """Everything a mesh is made of, by (namespace, name). A mapping that did not change is the same object."""
+    """Everything a mesh is made of, by (namespace, name). A mapping that did not change is the same object.
+
+    `managed_slices` as in `Surroundings`; it is one for the life of a store.
+    """
 
     settings: MeshSettings = field(default_factory=MeshSettings)
+    managed_slices: bool = False
     services: Mapping[Name, Service] = field(default_factory=dict)
     endpoint_slices: Mapping[Name, EndpointSlice] = field(default_factory=dict)
     stateful_sets: Mapping[Name, Workload] = field(default_factory=dict)
@@ -147,6 +151,7 @@ def _back_services(
         pods=PodIndex(pods.values()),
         trust_domain=trust_domain,
         stateful_sets={name: workload.service_name for name, workload in inputs.stateful_sets.items()},
+        managed_slices=inputs.managed_slices,
     )
     return {
         host: back_service(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from model.problem_codes import ProblemCode
 from model.problems import ObjectRef, Position, Problem, Severity
 from sources.fields import Fields, Report, describe
+from sources.json_values import TooDeep, to_node
 from sources.kinds import Kind, Object
 from sources.metadata import parse_metadata, parse_ref
 from sources.other_kinds import remark_on
@@ -56,6 +57,30 @@ def parse_documents(file: str, text: bytes) -> Parsed:
                 nameless = nameless or report.failed
             problems.extend(report.problems)
     return Parsed(objects=tuple(objects), rejected=frozenset(rejected), problems=tuple(problems), nameless=nameless)
+
+
+def parse_value(name: str, value: object) -> Parsed:
+    """One object that came as JSON and is decoded already. `name` stands where a file's name does in its problems."""
+    report = Report(file=name)
+    try:
+        found = _parse_object(to_node(value), report)
+    except TooDeep as error:
+        # Its name is within reach, so that the object is known and keeps what is in force.
+        found = None
+        _parse_object(to_node(_shallow(value)), report)
+        report.problems.clear()
+        report.add(Severity.ERROR, ProblemCode.TOO_LARGE, str(error), "Split the object.", 0)
+    if found is not None and not report.failed:
+        return Parsed(objects=(found,), problems=tuple(report.problems))
+    rejected = frozenset({report.ref}) if report.ref is not None else frozenset()
+    return Parsed(rejected=rejected, problems=tuple(report.problems), nameless=report.ref is None and report.failed)
+
+
+def _shallow(value: object) -> object:
+    """The object with its name and nothing else."""
+    if not isinstance(value, dict):
+        return value
+    return {name: value[name] for name in ("apiVersion", "kind", "metadata") if name in value}
 
 
 def _malformed(file: str, error: NotYaml) -> Problem:

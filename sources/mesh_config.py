@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 
-from model.identity import DEFAULT_TRUST_DOMAIN, check_trust_domain
+from model import identity
+from model.identity import DEFAULT_TRUST_DOMAIN
 from model.problem_codes import ProblemCode
-from model.problems import ObjectRef, Severity
+from model.problems import ObjectRef, Position, Problem, Severity
 from model.settings import MeshSettings, OutboundTraffic, PathNormalization
+from sources.cluster_objects import ConfigMap
 from sources.fields import Fields, Report
 from sources.istio_resilience import parse_retries
+from sources.kinds import Object
 from sources.kubernetes_names import is_dns_label
 from sources.yaml_documents import Document, Node, NotYaml, read_documents
 
 MESH_KEY = "mesh"
 MESH_CONFIG = ObjectRef(kind="ConfigMap", namespace="istio-system", name="istio")
 
+ACCESS_LOG_STREAMS = ("/dev/stdout", "/dev/stderr")
 _LATER = (
     "proxyListenPort",
     "proxyInboundListenPort",
@@ -57,6 +61,10 @@ _LATER = (
     "serviceEntryVisibility",
 )
 _MILLISECOND = timedelta(milliseconds=1)
+_RESTART = (
+    "start the mesh again: `heddle local down` and `heddle local up`; or end `heddle serve`, move its authority away "
+    "(the error of its next start names the directory), start it, and give every sidecar a new `heddle bootstrap`"
+)
 
 
 class _Normalization(StrEnum):
@@ -99,6 +107,42 @@ def is_mesh_config(ref: ObjectRef) -> bool:
     return ref == MESH_CONFIG
 
 
+def check_trust_domain(config: Object | None, pinned: str, origin: Position | None) -> list[Problem]:
+    """What to say of settings that ask for another trust domain than `pinned`, the one that the mesh began with.
+
+    `origin` is where that one was read, to be named if the ConfigMap is gone.
+    """
+    held = config.value if config is not None else None
+    settings = held.settings if isinstance(held, ConfigMap) else None
+    said = settings.trust_domain if settings is not None else DEFAULT_TRUST_DOMAIN
+    if said == pinned:
+        return []
+    return [
+        Problem(
+            severity=Severity.ERROR,
+            code=ProblemCode.RESTART_NEEDED,
+            message=f"trustDomain is {said!r} now, but {pinned!r} stays in force until the mesh is started again",
+            fix=f"Put trustDomain: {pinned} back, or {_RESTART}.",
+            object=MESH_CONFIG,
+            field=f"data.{MESH_KEY}.trustDomain",
+            position=_place_of(config, "trustDomain") if config is not None else origin,
+        )
+    ]
+
+
+def _place_of(config: Object, name: str) -> Position:
+    """The place of a setting, or of the settings if it is not there."""
+    place = config.where(f"data.{MESH_KEY}")
+    node = config.find(f"data.{MESH_KEY}")
+    if node is None or not isinstance(node.value, str):
+        return place
+    root = _only(read_documents(node.value.encode()))
+    member = root.value.get(name) if root is not None and isinstance(root.value, Mapping) else None
+    if member is None:
+        return place
+    return Position(file=place.file, line=node.line - (0 if node.block else 1) + member.line)
+
+
 def _only(documents: tuple[Document, ...]) -> Node | None:
     return Node({}, 1) if not documents else documents[0].root if len(documents) == 1 else None
 
@@ -125,7 +169,7 @@ def _parse(fields: Fields) -> MeshSettings:
         default_retries=parse_retries(fields, "defaultHttpRetryPolicy") or defaults.default_retries,
         connect_timeout=fields.duration("connectTimeout", default=defaults.connect_timeout, minimum=_MILLISECOND),
         protocol_detection_timeout=detection,
-        access_log_file=fields.text("accessLogFile"),
+        access_log_file=_parse_log_file(fields),
         access_log_format=fields.text("accessLogFormat"),
         access_log_json=fields.choice("accessLogEncoding", ("TEXT", "JSON"), "TEXT") == "JSON",
         default_export_to=_parse_export(fields) or defaults.default_export_to,
@@ -144,6 +188,18 @@ def _parse_namespace(fields: Fields, name: str) -> str:
     return text
 
 
+def _parse_log_file(fields: Fields) -> str:
+    path = fields.text("accessLogFile")
+    if path and path not in ACCESS_LOG_STREAMS:
+        # Nobody here can tell whether every sidecar can open it, and one that cannot refuses all its listeners.
+        message = f"access logs to {path[:80]!r} are not implemented yet; sidecars write none"
+        fix = "Use /dev/stdout or /dev/stderr."
+        severity = Severity.WARNING
+        fields.problem(ProblemCode.NOT_IMPLEMENTED, message, fix, field="accessLogFile", severity=severity)
+        return ""
+    return path
+
+
 def _parse_trust_domain(fields: Fields) -> str:
     text = fields.text("trustDomain")
     return text if not text or _is_trust_domain(fields, "trustDomain", text) else ""
@@ -156,7 +212,7 @@ def _parse_aliases(fields: Fields) -> tuple[str, ...]:
 
 def _is_trust_domain(fields: Fields, name: str, text: str) -> bool:
     try:
-        check_trust_domain(text)
+        identity.check_trust_domain(text)
     except ValueError as error:
         fields.problem(ProblemCode.INVALID_VALUE, str(error)[:400], "Use lower-case letters and dots.", field=name)
         return False

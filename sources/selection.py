@@ -35,4 +35,8 @@ class PodIndex:
 
     def find(self, namespace: str, name: str, address: str) -> Pod | None:
         """The pod of that name, or else the one with that address."""
-        return self._by_name.get((namespace, name)) or self._by_address.get(address)
+        return self.named(namespace, name) or self._by_address.get(address)
+
+    def named(self, namespace: str, name: str) -> Pod | None:
+        """The pod of that name."""
+        return self._by_name.get((namespace, name))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from model.identity import SpiffeId
 from model.pods import Pod
 from model.services import Endpoint, Protocol, Resolution, Service, ServicePort
-from sources.cluster_objects import EndpointSlice
+from sources.cluster_objects import EndpointSlice, SliceEndpoint
 from sources.keeping import same_objects
 from sources.selection import PodIndex
 
@@ -26,11 +26,15 @@ class Backing:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Surroundings:
-    """What all services share. `stateful_sets` maps (namespace, name) to the name of the headless service."""
+    """What all services share. `stateful_sets` maps (namespace, name) to the name of the headless service.
+
+    `managed_slices`: a cluster's controllers write the EndpointSlices, so that a service has no endpoints but theirs.
+    """
 
     pods: PodIndex
     trust_domain: str
     stateful_sets: Mapping[tuple[str, str], str]
+    managed_slices: bool = False
 
 
 def back_service(
@@ -40,11 +44,17 @@ def back_service(
     namespace = service.ref.namespace
     pods: tuple[Pod, ...] = ()
     if service.resolution is not Resolution.EXTERNAL_NAME:
-        pods = _pods_of_slices(slices, namespace, around) if slices else around.pods.select(namespace, service.selector)
+        pods = _pods_of_slices(slices, namespace, around)
+        if around.managed_slices:
+            # A pod listens for its service before the cluster has listed it.
+            pods = _without_repeats((*pods, *around.pods.select(namespace, service.selector)))
+        elif not slices:
+            pods = around.pods.select(namespace, service.selector)
     read: tuple[object, ...] = (service, *slices, *pods)
     if previous is not None and same_objects((previous.service, *previous.slices, *previous.pods), read):
         return previous
-    found = _from_slices(service, slices, around) if slices else _from_pods(service, pods, around)
+    listed = bool(slices) or around.managed_slices
+    found = _from_slices(service, slices, around) if listed else _from_pods(service, pods, around)
     endpoints = tuple(sorted(found, key=lambda endpoint: (":" in endpoint.address, endpoint.address)))
     identities = frozenset(endpoint.identity for endpoint in endpoints if endpoint.identity is not None)
     if previous is not None:
@@ -88,7 +98,10 @@ def _from_slices(service: Service, slices: tuple[EndpointSlice, ...], around: Su
             continue
         for listed in entry.endpoints:
             for address in listed.addresses:
-                pod = around.pods.find(entry.ref.namespace, listed.pod, address)
+                pod = _find_pod(entry.ref.namespace, listed, address, around)
+                if pod is None and listed.pod and around.managed_slices:
+                    # The slice came before its pod: without it nobody can say who answers there, and how.
+                    continue
                 ready = listed.ready or service.publish_not_ready
                 endpoint = _endpoint(service, address, ports, pod, ready, listed.hostname, around)
                 # A pod with two families stands in two slices; one endpoint is enough, the v4 one.
@@ -138,9 +151,20 @@ def _identity(pod: Pod, trust_domain: str) -> SpiffeId:
 
 def _pods_of_slices(slices: tuple[EndpointSlice, ...], namespace: str, around: Surroundings) -> tuple[Pod, ...]:
     found = (
-        around.pods.find(namespace, endpoint.pod, address)
+        _find_pod(namespace, endpoint, address, around)
         for entry in slices
         for endpoint in entry.endpoints
         for address in endpoint.addresses
     )
     return tuple(pod for pod in found if pod is not None)
+
+
+def _find_pod(namespace: str, endpoint: SliceEndpoint, address: str, around: Surroundings) -> Pod | None:
+    if around.managed_slices and endpoint.pod:
+        # Addresses are used again: another pod that had this one is not the one that is meant.
+        return around.pods.named(namespace, endpoint.pod)
+    return around.pods.find(namespace, endpoint.pod, address)
+
+
+def _without_repeats(pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
+    return tuple({pod.ref: pod for pod in pods}.values())

@@ -12,7 +12,7 @@ from typing import cast
 from model.mesh import Mesh
 from model.pods import Pod, Workload
 from model.policies import AuthorizationPolicy, PeerAuthentication
-from model.problems import ObjectRef, Problem
+from model.problems import ObjectRef, Position, Problem
 from model.routing import VirtualService
 from model.services import Service
 from model.settings import MeshSettings
@@ -23,8 +23,8 @@ from sources.cluster_objects import ConfigMap, EndpointSlice, Namespace, PodMani
 from sources.file_state import FileState, duplicate, next_state
 from sources.keeping import keep_equal
 from sources.kinds import Object
-from sources.manifests import parse_documents
-from sources.mesh_config import MESH_CONFIG
+from sources.manifests import Parsed, parse_documents
+from sources.mesh_config import MESH_CONFIG, check_trust_domain
 from sources.rules import clash_problem
 
 _NOTHING: Mapping[Name, object] = {}
@@ -36,10 +36,11 @@ class Store:
     """Files of manifests and what was observed, as one mesh.
 
     `mesh` and every value in it keep their identity as long as they are equal. `generation` counts the changes of
-    anything that can be read here, problems excepted.
+    anything that can be read here, problems excepted. `managed_slices`: see `service_endpoints.Surroundings`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, managed_slices: bool = False) -> None:
+        self._managed_slices = managed_slices
         self.generation = 0
         self.workloads: tuple[Workload, ...] = ()
         self._files: dict[str, FileState] = {}
@@ -52,6 +53,8 @@ class Store:
         self._callbacks: list[Callable[[], None]] = []
         self._source_problems: tuple[Problem, ...] = ()
         self._problems: tuple[Problem, ...] | None = ()
+        self._trust_domain = ""
+        self._trust_domain_origin: Position | None = None
 
     # What is in force
 
@@ -99,8 +102,20 @@ class Store:
             found += self._duplicates()
             found += [self._placed(clash_problem(clash)) for clash in self._assembly.clashes]
             found += check_mesh(self.mesh, self._objects)
+            if self._trust_domain:
+                config = self._objects.get(MESH_CONFIG)
+                found += check_trust_domain(config, self._trust_domain, self._trust_domain_origin)
             self._problems = tuple(sorted((*self._source_problems, *found), key=_place))
         return self._problems
+
+    def pin_trust_domain(self) -> None:
+        """The mesh's trust domain stays what it is now, whatever the settings say later; a problem tells of it.
+
+        Every certificate, root and expected peer is of it: to change it is to issue them all again, at one instant.
+        """
+        self._trust_domain = self.mesh.settings.trust_domain
+        config = self._objects.get(MESH_CONFIG)
+        self._trust_domain_origin = Position(file=config.position.file) if config is not None else None
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Calls back after every change of `generation`; the answer ends that."""
@@ -115,13 +130,19 @@ class Store:
 
     def replace_files(self, changes: Mapping[str, bytes | None]) -> bool:
         """Several files at once: an object that moves from one to another is never away in between."""
+        return self.replace_parsed(
+            {file: None if text is None else parse_documents(file, text) for file, text in changes.items()}
+        )
+
+    def replace_parsed(self, changes: Mapping[str, Parsed | None]) -> bool:
+        """`replace_files` for a source that has parsed them already."""
         touched: set[ObjectRef] = set()
         states: dict[str, FileState | None] = {}
-        for file, text in changes.items():
+        for file, parsed in changes.items():
             before = self._files.get(file)
             if before is not None:
                 touched.update(before.objects)
-            state = None if text is None else next_state(parse_documents(file, text), before, self._objects)
+            state = None if parsed is None else next_state(parsed, before, self._objects)
             if state is not None:
                 touched.update(state.objects)
             states[file] = state
@@ -198,6 +219,7 @@ class Store:
         last = self._assembly.inputs
         return Inputs(
             settings=self._settings(),
+            managed_slices=self._managed_slices,
             services=cast(Mapping[Name, Service], self._of("Service")),
             endpoint_slices=cast(Mapping[Name, EndpointSlice], self._of("EndpointSlice")),
             stateful_sets=cast(Mapping[Name, Workload], self._of("StatefulSet")),
@@ -212,7 +234,8 @@ class Store:
     def _settings(self) -> MeshSettings:
         found = self._of("ConfigMap").get((MESH_CONFIG.namespace, MESH_CONFIG.name))
         settings = found.settings if isinstance(found, ConfigMap) else None
-        return settings or MeshSettings()
+        settings = settings or MeshSettings()
+        return replace(settings, trust_domain=self._trust_domain) if self._trust_domain else settings
 
     def _pods(self) -> dict[Name, Pod]:
         manifests = cast(Mapping[Name, PodManifest], self._of("Pod"))

@@ -1,4 +1,4 @@
-"""Access logs to a file, in text or JSON."""
+"""Access logs to the sidecar's own output, in text or JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
 from envoy_data_plane.envoy.config.core.v3 import DataSource, JsonFormatOptions, SubstitutionFormatString
-from envoy_data_plane.envoy.extensions.access_loggers.file.v3 import FileAccessLog
 from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StderrAccessLog, StdoutAccessLog
 from envoy_data_plane.google.protobuf import ListValue, NullValue, Struct, Value
 
@@ -57,20 +56,18 @@ _LITERAL_PERCENT = re.compile(r"%%|%[A-Z0-9_]+(?:\([^()%]*\))?(?::[0-9]+)?%")
 
 
 def build_access_logs(settings: MeshSettings) -> list[AccessLog]:
-    """The mesh's access log, or none where no file is set."""
+    """The mesh's access log, or none where no stream is set."""
     if not settings.access_log_file:
         return []
     written = _build_format(settings)
-    log: FileAccessLog | StdoutAccessLog | StderrAccessLog
+    log: StdoutAccessLog | StderrAccessLog
     # A sidecar's own streams may belong to somebody else, so that it cannot open them again by their path: Envoy
     # would refuse the whole listener.
     match settings.access_log_file:
-        case "/dev/stdout":
-            name, log = "envoy.access_loggers.stdout", StdoutAccessLog(log_format=written)
         case "/dev/stderr":
             name, log = "envoy.access_loggers.stderr", StderrAccessLog(log_format=written)
-        case path:
-            name, log = "envoy.access_loggers.file", FileAccessLog(path=path, log_format=written)
+        case _:
+            name, log = "envoy.access_loggers.stdout", StdoutAccessLog(log_format=written)
     return [AccessLog(name=name, typed_config=to_any(log))]
 
 

@@ -37,7 +37,7 @@ from heddle.local.progress import Progress
 from heddle.local.runtime import Runtime, RuntimeSettings, sidecars_at_once
 from heddle.local.sidecar import SidecarProgram, find_envoy
 from heddle.local.subnets import host_networks, reserve_subnet
-from heddle.local.supervisor_options import SupervisorOptions, decode_options
+from heddle.local.supervisor_options import KEYS_REFUSED, SupervisorOptions, decode_options
 from heddle.log_output import configure_logging
 from heddle.meshes import MeshHome, MeshRecord, home_of
 from heddle.output import complain
@@ -66,25 +66,18 @@ class _Ground:
     capture: Callable[[Pod], tuple[Capture, str]]
 
 
-async def supervise(options: SupervisorOptions, home: MeshHome) -> None:
-    """Runs the mesh until it is told to end."""
+async def supervise(options: SupervisorOptions, home: MeshHome) -> int:
+    """Runs the mesh until it is told to end; the exit status."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    directory = Path(options.directory)
-    life = timedelta(seconds=options.certificate_seconds)
-    policy = CertificatePolicy(life=life) if life else CertificatePolicy()
     async with _ground(home) as ground:
-        plane = ControlPlane(
-            PlaneSettings(
-                directory=directory,
-                keys=home.path / "ca",
-                host=str(ground.xds_host),
-                port=ground.xds_port,
-                certificates=policy,
-                capture=ground.capture,
-            )
-        )
+        try:
+            plane = _control_plane(options, home, ground)
+        except KeyFileError as refused:
+            # Caught here, because the task groups around would wrap it.
+            complain(f"{refused}; `heddle local down --mesh {home.name}` clears away a crashed mesh with its keys")
+            return KEYS_REFUSED
         runtime = _runtime(options, home, ground, plane)
         plane.set_pending(runtime.pending)
         async with plane.running(), admin_api(plane, home.name, home.admin_socket):
@@ -102,6 +95,22 @@ async def supervise(options: SupervisorOptions, home: MeshHome) -> None:
             stopping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running
+    return 0
+
+
+def _control_plane(options: SupervisorOptions, home: MeshHome, ground: _Ground) -> ControlPlane:
+    """Raises KeyFileError if the keys that are there are not this mesh's."""
+    life = timedelta(seconds=options.certificate_seconds)
+    return ControlPlane(
+        PlaneSettings(
+            directory=Path(options.directory),
+            keys=home.path / "ca",
+            host=str(ground.xds_host),
+            port=ground.xds_port,
+            certificates=CertificatePolicy(life=life) if life else CertificatePolicy(),
+            capture=ground.capture,
+        )
+    )
 
 
 def _runtime(options: SupervisorOptions, home: MeshHome, ground: _Ground, plane: ControlPlane) -> Runtime:
@@ -235,11 +244,10 @@ def main() -> int:
     options = decode_options(sys.argv[1])
     configure_logging(json_lines=False, verbose=options.verbose)
     try:
-        asyncio.run(supervise(options, home_of(options.mesh)))
-    except (OSError, ValueError, NetworkFailed, AddressUnavailable, KeyFileError) as error:
+        return asyncio.run(supervise(options, home_of(options.mesh)))
+    except (OSError, ValueError, NetworkFailed, AddressUnavailable) as error:
         complain(str(error))
         return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
-"""What `up` tells the supervisor, as one argument."""
+"""What `up` tells the supervisor, as one argument, and what it is told by an exit status."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Final
+
+KEYS_REFUSED: Final = 3
+"""The supervisor's exit status when it cannot go on with the keys of an earlier mesh of its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

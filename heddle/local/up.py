@@ -20,7 +20,7 @@ from heddle.local.loopback import NOT_COVERED
 from heddle.local.mesh_process_file import record_own_process
 from heddle.local.mesh_state import read_state
 from heddle.local.progress import Progress
-from heddle.local.supervisor_options import SupervisorOptions
+from heddle.local.supervisor_options import KEYS_REFUSED, SupervisorOptions
 from heddle.meshes import MeshExists, MeshHome, all_homes, claim
 from heddle.output import complain
 
@@ -75,12 +75,13 @@ def start_mesh(args: argparse.Namespace) -> int:
 
 
 def _hold(isolation: Isolation, home: MeshHome, lock: int, options: SupervisorOptions) -> int:
-    """Holds the mesh until it ends, and clears up after it."""
+    """Holds the mesh until it ends, and clears up after it; keys that it could not use are left to a person."""
     record_own_process(home)
     status = run_in_child(lambda: _be_mesh(isolation, lock, options))
     if status != 0 and (home.path / _LOG).exists():
         (home.path / _LOG).rename(home.path.with_suffix(".failed"))
-    clear_home(home)
+    if status != KEYS_REFUSED:
+        clear_home(home)
     os.close(lock)
     return 0 if status == 0 else 2
 

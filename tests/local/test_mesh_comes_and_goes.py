@@ -87,6 +87,35 @@ def test_what_a_crash_leaves_is_cleaned_by_the_next_command(small: RunningMesh, 
     assert not home(small).path.exists()
 
 
+def trust_domain(name: str) -> str:
+    head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\n"
+    return f"{head}data: {{mesh: 'trustDomain: {name}'}}\n"
+
+
+@pytest.mark.parametrize("isolation", ["auto", "loopback"])
+def test_a_crashed_mesh_is_not_started_with_another_trust_domain(small: RunningMesh, isolation: str) -> None:
+    small.write(trust_domain("a.b"), "mesh.yaml")
+    small.up("--isolation", isolation)
+    holder = json.loads((home(small).path / "process.json").read_text())["pid"]
+    os.kill(holder, signal.SIGKILL)
+    until(lambda: not home(small).is_running())
+    small.write(trust_domain("c.d"), "mesh.yaml")
+    for _ in range(2):
+        again = small.heddle(
+            "local", "up", str(small.directory), "--detach", "--mesh", small.name, "--isolation", isolation
+        )
+        assert again.returncode == 2, again.stderr
+        assert "holds the authority of 'a.b', not of 'c.d': put that trustDomain back" in again.stderr
+        assert f"heddle local down --mesh {small.name}" in again.stderr
+        assert "Traceback" not in again.stderr
+        assert (home(small).path / "ca" / "authority" / "root.pem").exists()
+    small.write(trust_domain("a.b"), "mesh.yaml")
+    small.up("--isolation", isolation)
+    small.down()
+    small.write(trust_domain("c.d"), "mesh.yaml")
+    small.up("--isolation", isolation)
+
+
 def test_in_the_foreground_ctrl_c_ends_it(small: RunningMesh) -> None:
     argv = [*HEDDLE, "local", "up", str(small.directory), "--mesh", small.name]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:

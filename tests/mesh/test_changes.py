@@ -77,6 +77,40 @@ def test_bad_input_leaves_the_last_good_in_force(mesh: RunningMesh) -> None:
     assert mine[0]["fix"]
 
 
+def trust_domain(name: str) -> str:
+    head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\n"
+    return f"{head}data:\n  mesh: |\n    trustDomain: {name}\n"
+
+
+def restarts_needed(mesh: RunningMesh) -> list[dict[str, Any]]:
+    return [finding for finding in findings(mesh) if finding["code"] == "RestartNeeded"]
+
+
+def test_a_new_trust_domain_waits_for_a_restart_and_breaks_no_call(mesh: RunningMesh) -> None:
+    calls = [{"url": "http://echo/"}, {"tcp": "echo:9000", "send": "ping", "expect": "ping", "timeout": 5}]
+    with load(mesh) as summaries:
+        mesh.write(trust_domain("other.example"))
+        done = mesh.heddle("status", "--wait", "--timeout", "30", "--mesh", mesh.name)
+        assert done.returncode == 1, done.stdout
+        (finding,) = restarts_needed(mesh)
+        assert finding["file"].endswith("case.yaml")
+        assert (finding["line"], finding["field"]) == (6, "data.mesh.trustDomain")
+        assert "'cluster.local' stays in force" in finding["message"]
+        assert finding["message"] in done.stdout
+        # A client that has no connection yet is the first to notice other identities.
+        status, raw = mesh.call("other", *calls)
+        assert status["status"] == 200
+        assert dict(status["json"]["headers"])["x-forwarded-client-cert"].endswith(
+            "URI=spiffe://cluster.local/ns/app/sa/other"
+        )
+        assert "text" in raw
+        mesh.apply(trust_domain("cluster.local"))
+        assert restarts_needed(mesh) == []
+        assert mesh.get("other", "http://echo/")["status"] == 200
+    assert summaries[0]["failed"] == 0, summaries
+    assert summaries[0]["answers"] > 50
+
+
 @pytest.mark.parametrize(
     "bad",
     ["spec: [unclosed", "a: 1\na: 2", "just text", "\x00", "kind: VirtualService", "- 1\n- 2"],

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from heddle.admission import PodAdmission
+from heddle import clock
 from heddle.control_plane import ControlPlane, PlaneSettings
 from model.names import IDENTITY_SECRET
 from model.problem_codes import ProblemCode
+from sds.authority_store import load_or_create_authority
 from sds.keyfiles import KeyFileError
 from sds.tokens import Caller
 
+CHECKOUT = Path(__file__).resolve().parents[3]
 CALLER = Caller(namespace="shop", service_account="web", pod_name="web-1", pod_uid="u1")
 
 
@@ -23,16 +28,15 @@ def write(directory: Path, trust_domain: str) -> None:
     )
 
 
-def plane_on(directory: Path) -> ControlPlane:
-    return ControlPlane(
-        PlaneSettings(directory=directory, keys=directory.with_name("keys"), host="127.0.0.1")
-    )
+def start(directory: Path) -> ControlPlane:
+    return ControlPlane(PlaneSettings(directory=directory, keys=directory.with_name("keys"), host="127.0.0.1"))
 
 
-def root_identity(admission: PodAdmission) -> str:
-    (root,) = admission.describe(CALLER.namespace, CALLER.pod_name)
-    assert root.name != IDENTITY_SECRET
-    return root.spiffe_id
+def new_identity(plane: ControlPlane) -> str:
+    """The identity that a stream gets which opens now."""
+    plane.admission.secrets_for(CALLER).secret(IDENTITY_SECRET, clock.now())
+    found = plane.admission.describe(CALLER.namespace, CALLER.pod_name)
+    return next(secret.spiffe_id for secret in found if secret.name == IDENTITY_SECRET)
 
 
 @pytest.fixture
@@ -41,3 +45,40 @@ def directory(tmp_path: Path) -> Path:
     manifests.mkdir()
     write(manifests, "a.b")
     return manifests
+
+
+async def test_a_stream_that_opens_after_a_change_gets_the_identity_that_others_expect(directory: Path) -> None:
+    plane = start(directory)
+    write(directory, "c.d")
+    assert plane.directory.scan()
+    assert plane.store.mesh.settings.trust_domain == "a.b"
+    assert new_identity(plane) == "spiffe://a.b/ns/shop/sa/web"
+    assert [problem.code for problem in plane.store.problems] == [ProblemCode.RESTART_NEEDED]
+
+
+async def test_another_trust_domain_takes_another_authority(directory: Path) -> None:
+    start(directory)
+    write(directory, "c.d")
+    authority = directory.with_name("keys") / "authority"
+    with pytest.raises(KeyFileError, match=rf"move {authority} away"):
+        start(directory)
+    authority.rename(authority.with_name("old"))
+    assert new_identity(start(directory)) == "spiffe://c.d/ns/shop/sa/web"
+
+
+def test_serve_with_the_keys_of_another_trust_domain_names_the_fix(directory: Path, tmp_path: Path) -> None:
+    authority = tmp_path / "state" / "it" / "ca" / "authority"
+    load_or_create_authority(authority, trust_domain="c.d", now=clock.now())
+    done = subprocess.run(
+        [sys.executable, "-m", "heddle.main", "serve", "--config", directory, "--mesh", "it", "--xds", "127.0.0.1:0"],
+        env={**os.environ, "HEDDLE_STATE": str(tmp_path / "state"), "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert f"{authority} holds the authority of 'c.d', not of 'a.b'" in done.stderr
+    assert f"move {authority} away" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (authority / "root.pem").exists()

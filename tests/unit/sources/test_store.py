@@ -185,6 +185,25 @@ def test_mesh_settings_come_and_go() -> None:
     assert store.mesh.settings.trust_domain == "cluster.local"
 
 
+def test_the_trust_domain_is_the_one_the_mesh_began_with() -> None:
+    store = Store()
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\n"
+    begun = text + "data:\n  mesh: |\n    accessLogFile: /dev/stdout\n    trustDomain: a.b\n"
+    put(store, a=begun)
+    store.pin_trust_domain()
+    assert codes(store) == []
+    put(store, a=begun.replace("a.b", "c.d").replace("stdout", "stderr"))
+    settings = store.mesh.settings
+    assert (settings.trust_domain, settings.access_log_file) == ("a.b", "/dev/stderr")
+    (problem,) = store.problems
+    assert (problem.code, str(problem.position)) == (ProblemCode.RESTART_NEEDED, "a.yaml:7")
+    put(store, a=None)
+    (problem,) = store.problems
+    assert (problem.code, store.mesh.settings.trust_domain) == (ProblemCode.RESTART_NEEDED, "a.b")
+    put(store, a=begun)
+    assert codes(store) == []
+
+
 def pod(name: str, address: str, *, ready: bool = True) -> Pod:
     ref = ObjectRef(kind="Pod", namespace="shop", name=name)
     return Pod(ref=ref, labels={"app": "web"}, addresses=(address,), ready=ready, meshed=True)

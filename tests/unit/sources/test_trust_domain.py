@@ -39,11 +39,9 @@ def restarts(store: Store) -> list[Problem]:
     return [problem for problem in store.problems if problem.code == ProblemCode.RESTART_NEEDED]
 
 
-def test_the_answer_is_what_stays_in_force() -> None:
-    store = Store()
-    put(store, config("trustDomain: a.b"))
-    assert store.pin_trust_domain() == "a.b"
-    assert Store().pin_trust_domain() == "cluster.local"
+def test_what_is_in_force_at_the_start_stays() -> None:
+    assert started(config("trustDomain: a.b")).mesh.settings.trust_domain == "a.b"
+    assert started(None).mesh.settings.trust_domain == "cluster.local"
 
 
 def test_a_later_value_is_reported_and_not_in_force() -> None:
