@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "with --wait: 0 once everything in the directory is applied and every sidecar that needs the present\n"
         "configuration has acknowledged it, 1 if something was rejected, 2 when the time is up, naming who is late.\n"
-        "What was saved before the command started is always counted."
+        "What was saved before the command started is always counted; a file that is being written is waited for."
     )
     parser.add_argument("--wait", action="store_true", help="return when the present configuration is everywhere")
     parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds to wait at most (60)")
@@ -75,6 +75,7 @@ def _print(found: dict[str, Any]) -> None:
         print(f"pending: {pending}")
     for finding in found["findings"]:
         where = f"{finding['file']}:{finding['line']}" if finding["line"] else finding["file"]
-        print(f"{finding['severity']}: {where}: {finding['resource']} {finding['field']}: {finding['message']}")
+        subject = " ".join(part for part in (finding["resource"], finding["field"]) if part)
+        print(": ".join(part for part in (finding["severity"], where, subject, finding["message"]) if part))
         if finding["fix"]:
             print(f"  fix: {finding['fix']}")

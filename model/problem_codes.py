@@ -62,6 +62,7 @@ class ProblemCode(StrEnum):
     EMPTY_SUBSET = ("EmptySubset", "a subset whose labels no pod of the service has")
     UNUSED_SELECTOR = ("UnusedSelector", "a selector that matches no pod")
     HTTP_RULE_ON_TCP = ("HttpRuleOnTcp", "an authorization rule on HTTP where the port speaks TCP")
+    HTTP_HASH_ON_TCP = ("HttpHashOnTcp", "a consistent hash of a part of a request where the port speaks TCP")
     CONFLICTING_POLICIES = ("ConflictingPolicies", "two PeerAuthentications for the same workloads")
     UNKNOWN_IDENTITY = ("UnknownIdentity", "a policy names a service account or namespace that is not there")
     UNKNOWN_SERVICE_ACCOUNT = ("UnknownServiceAccount", "a workload runs as a ServiceAccount that is not there")
@@ -72,4 +73,8 @@ class ProblemCode(StrEnum):
     # A source
     RESTART_NEEDED = ("RestartNeeded", "a setting that only a restart can change; the earlier one stays in force")
     SOURCE_VANISHED = ("SourceVanished", "the directory is gone or empty; the last good objects stay in force")
-    UNREADABLE_FILE = ("UnreadableFile", "a file cannot be opened or read; its last good objects stay in force")
+    SOURCE_UNREACHABLE = (
+        "SourceUnreachable",
+        "the Kubernetes API server is away or refuses; what was read before stays in force",
+    )
+    UNREADABLE_FILE = ("UnreadableFile", "a file or folder cannot be read, or is being written; its last good objects stay in force")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from model.problem_codes import ProblemCode
 from model.problems import Problem, Severity
-from model.services import Service
-from model.traffic import DestinationRule, TrafficPolicy
+from model.services import Protocol, Service
+from model.traffic import ConsistentHash, DestinationRule, HashSourceAddress, TrafficPolicy, policy_for
 from sources.check_routes import unknown_host
 from sources.inventory import Inventory
 from sources.kinds import Object
@@ -23,6 +23,7 @@ def check_destination_rule(entry: Object, inventory: Inventory) -> Iterator[Prob
         yield unknown_host(rule.host, rule.ref.namespace, "spec.host", inventory, Severity.WARNING)
         return
     yield from _check_ports(rule.policy, "spec.trafficPolicy", service, entry)
+    yield from _check_hashes(rule, service, entry)
     backing = inventory.pods(service.ref.namespace, service.selector) if service.selector else ()
     for index, subset in enumerate(rule.subsets):
         yield from _check_ports(subset.policy, f"spec.subsets[{index}].trafficPolicy", service, entry)
@@ -48,6 +49,29 @@ def _check_ports(policy: TrafficPolicy, path: str, service: Service, entry: Obje
                 message=f"{service.ref} has no port {number}; portLevelSettings are by Service port",
                 fix=f"Use one of its ports: {', '.join(map(str, sorted(known)))}.",
                 field=_place_of(number, path, entry),
+            )
+
+
+def _check_hashes(rule: DestinationRule, service: Service, entry: Object) -> Iterator[Problem]:
+    """Of a connection only its source is known, so that only `useSourceIp` keeps it on one endpoint."""
+    places = [
+        ("", "spec.trafficPolicy"),
+        *((s.name, f"spec.subsets[{i}].trafficPolicy") for i, s in enumerate(rule.subsets)),
+    ]
+    for subset, path in places:
+        for port in (port for port in service.ports if port.protocol is Protocol.TCP):
+            balancer = policy_for(rule, subset, port.number).load_balancer
+            field = f"{path}.loadBalancer.consistentHash"
+            if not isinstance(balancer, ConsistentHash) or isinstance(balancer.key, HashSourceAddress):
+                continue
+            if entry.find(field) is None:
+                continue
+            yield Problem(
+                severity=Severity.WARNING,
+                code=ProblemCode.HTTP_HASH_ON_TCP,
+                message=f"port {port.number} of {service.ref} speaks TCP, which has none of this: any pod is chosen",
+                fix="Use useSourceIp, or set another load balancer for the port in portLevelSettings.",
+                field=field,
             )
 
 

@@ -318,6 +318,8 @@ class Fields:
                     "" if severity is Severity.ERROR else " and has no effect"
                 )
                 fix = f"Remove {name}, or expect the object to work as if it were not there."
+                if severity is Severity.ERROR:
+                    fix = f"Remove {name}; until then the object stays as it was before."
                 self.problem(ProblemCode.NOT_IMPLEMENTED, message, fix, field=name, severity=severity)
 
     def ignore(self, *names: str) -> None:

@@ -10,6 +10,9 @@ from model.problems import ObjectRef, Position, Problem, Severity
 from sources.kinds import Object
 from sources.manifests import Parsed
 
+_POLICIES = ("AuthorizationPolicy", "PeerAuthentication")
+"""Kinds of which everybody must know whether they are in force."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FileState:
@@ -40,9 +43,18 @@ def next_state(parsed: Parsed, previous: FileState | None, in_force: Mapping[Obj
     for ref in sorted(parsed.rejected - objects.keys()):
         if ref in in_force:
             objects[ref] = in_force[ref]
+        if ref.kind in _POLICIES:
+            problems = [_with_outcome(problem, ref, kept=ref in in_force) for problem in problems]
     if parsed.nameless and previous is not None:
         objects.update((ref, kept) for ref, kept in previous.objects.items() if ref not in objects)
     return FileState(objects=objects, problems=tuple(problems))
+
+
+def _with_outcome(problem: Problem, ref: ObjectRef, *, kept: bool) -> Problem:
+    if problem.object != ref or problem.severity is not Severity.ERROR:
+        return problem
+    outcome = "its last good version stays in force" if kept else "no version of it is in force, so it protects nothing"
+    return replace(problem, message=f"{problem.message}; {outcome}")
 
 
 def duplicate(loser: Object, winner: Object) -> Problem:

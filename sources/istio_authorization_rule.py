@@ -31,8 +31,8 @@ _UNDONE_SOURCES = (
 
 def half_applied(fields: Fields, name: str, what: str) -> None:
     """Reports what this kind knows and Heddle does not do; the whole object stays out of force."""
-    message = f"{what} is not implemented yet; the policy is not applied, its last good version stays in force"
-    fix = "Remove it: a policy is applied whole or not at all."
+    message = f"{what} is not implemented yet; a policy is applied whole or not at all"
+    fix = "Remove it, or say the same in other words."
     fields.problem(ProblemCode.HALF_APPLIED_POLICY, message, fix, field=name)
 
 

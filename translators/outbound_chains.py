@@ -22,6 +22,7 @@ from envoy_data_plane.envoy.extensions.filters.network.set_filter_state.v3 impor
 from model.names import BLACK_HOLE_CLUSTER, PASSTHROUGH_CLUSTER, RouteTable
 from model.services import Protocol
 from model.settings import MeshSettings, OutboundTraffic
+from model.traffic import policy_for
 from model.view import View
 from translators.addresses import build_host_range
 from translators.alpn import ALPN_FILTER_STATE
@@ -75,14 +76,15 @@ def _elsewhere_on(claims: PortClaims, settings: MeshSettings) -> list[Filter]:
 def _tcp_chains(claim: Claim, view: View) -> Iterable[FilterChain]:
     name, port = str(claim.cluster), claim.cluster.port
     offer = _offer(tcp_alpn_override(claim.cluster, view))
+    policy = policy_for(view.destination_rule(claim.cluster.host), claim.cluster.subset, port)
     if not claim.per_pod:
-        filters = [*offer, build_tcp_proxy(view.settings, name)]
+        filters = [*offer, build_tcp_proxy(view.settings, name, policy=policy)]
         return [_chain(f"{claim.cluster.host}:{port}", port, filters, claim.addresses)]
     return [
         _chain(
             f"{claim.cluster.host}:{port}.{address}",
             port,
-            [*offer, build_tcp_proxy(view.settings, name, pod_match(address))],
+            [*offer, build_tcp_proxy(view.settings, name, pod_match(address), policy=policy)],
             [address],
         )
         for address in claim.addresses

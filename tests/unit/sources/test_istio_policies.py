@@ -185,4 +185,4 @@ def test_what_would_be_half_applied_is_not_applied(spec: str) -> None:
     assert parsed.objects == ()
     (problem,) = parsed.problems
     assert problem.code == "HalfAppliedPolicy"
-    assert "last good version stays in force" in problem.message
+    assert "not implemented yet" in problem.message

@@ -185,6 +185,19 @@ def test_mesh_settings_come_and_go() -> None:
     assert store.mesh.settings.trust_domain == "cluster.local"
 
 
+def test_a_refused_policy_says_whether_one_is_in_force() -> None:
+    store = Store()
+    policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop}\n"
+    put(store, a=policy + "spec: {action: AUDIT}")
+    assert "no version of it is in force" in store.problems[0].message
+    assert not store.mesh.authorization_policies
+    put(store, a=policy + "spec: {rules: []}")
+    assert codes(store) == []
+    put(store, a=policy + "spec: {action: AUDIT}")
+    assert "its last good version stays in force" in store.problems[0].message
+    assert store.mesh.authorization_policies
+
+
 def test_the_trust_domain_is_the_one_the_mesh_began_with() -> None:
     store = Store()
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\n"
