@@ -24,6 +24,32 @@ def test_tcp_by_address(mesh: RunningMesh, caller: str) -> None:
     assert answer["text"].startswith("tcp v"), answer
 
 
+SOURCE_STAYS = """
+apiVersion: v1
+kind: Service
+metadata: {name: echo-by-source, namespace: app}
+spec:
+  selector: {app: echo}
+  ports: [{name: tcp, port: 9000}]
+"""
+BY_SOURCE = """---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: echo-by-source, namespace: app}
+spec:
+  host: echo-by-source
+  trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true}}}
+"""
+
+
+def test_tcp_connections_of_one_source_stay_on_one_pod(mesh: RunningMesh) -> None:
+    calls = [{"tcp": "echo-by-source:9000", "send": "ping", "expect": "ping"} for _ in range(24)]
+    mesh.apply(SOURCE_STAYS)
+    assert len({answer["text"] for answer in mesh.call("client", *calls)}) == 2
+    mesh.apply(SOURCE_STAYS + BY_SOURCE)
+    assert len({answer["text"] for answer in mesh.call("client", *calls)}) == 1
+
+
 @pytest.mark.parametrize("port", [3306, 9001], ids=["declared tcp", "detected"])
 @pytest.mark.parametrize("caller", ["client", "outsider"])
 def test_servers_that_speak_first_never_hang(mesh: RunningMesh, caller: str, port: int) -> None:
