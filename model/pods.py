@@ -180,6 +180,12 @@ class Pod:
 
 
 INJECT = "sidecar.istio.io/inject"
+TRUE, FALSE = ("true", "y", "yes", "on", "1"), ("false", "n", "no", "off", "0")
+"""How YAML of several versions writes a boolean; in any case of letters."""
+
+INJECTED = "heddle.io/injected"
+"""The annotation of every pod that the injector gave a sidecar; in a cluster no other pod is meshed."""
+
 LOCALITY = "istio-locality"
 
 
@@ -191,7 +197,7 @@ def wants_sidecar(labels: Mapping[str, str], annotations: Mapping[str, str], *, 
     if host_network:
         return False
     said = labels.get(INJECT, annotations.get(INJECT, "true"))
-    return said.lower() not in ("false", "n", "no", "off", "0")
+    return said.lower() not in FALSE
 
 
 def parse_locality(text: str) -> Locality:

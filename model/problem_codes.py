@@ -66,6 +66,7 @@ class ProblemCode(StrEnum):
     CONFLICTING_POLICIES = ("ConflictingPolicies", "two PeerAuthentications for the same workloads")
     UNKNOWN_IDENTITY = ("UnknownIdentity", "a policy names a service account or namespace that is not there")
     UNKNOWN_SERVICE_ACCOUNT = ("UnknownServiceAccount", "a workload runs as a ServiceAccount that is not there")
+    UNKNOWN_DATA = ("UnknownData", "a container needs a ConfigMap, a Secret or a key of one that is not there")
     UNDETECTED_PROTOCOL = ("UndetectedProtocol", "a Service port whose protocol has to be detected")
     DUPLICATE_OBJECT = ("DuplicateObject", "the same object stands in two places; the first is in force")
     DUPLICATE_SUBSET = ("DuplicateSubset", "several DestinationRules for one host define the same subset")
@@ -77,4 +78,7 @@ class ProblemCode(StrEnum):
         "SourceUnreachable",
         "the Kubernetes API server is away or refuses; what was read before stays in force",
     )
-    UNREADABLE_FILE = ("UnreadableFile", "a file or folder cannot be read, or is being written; its last good objects stay in force")
+    UNREADABLE_FILE = (
+        "UnreadableFile",
+        "a file or folder cannot be read, or is being written; its last good objects stay in force",
+    )

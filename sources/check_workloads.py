@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from model.pods import DEFAULT_SERVICE_ACCOUNT, Workload
+from model.pods import DEFAULT_SERVICE_ACCOUNT, FALSE, INJECT, TRUE, Container, KeyOf, PodTemplate, Workload
 from model.problem_codes import ProblemCode
-from model.problems import Problem, Severity
+from model.problems import ObjectRef, Problem, Severity
 from model.services import Protocol, Service
 from sources.cluster_objects import PodManifest
 from sources.inventory import Inventory
 from sources.kinds import Object
+
+PROXY_CONFIG = "proxy.istio.io/config"
 
 
 def check_service(entry: Object, inventory: Inventory) -> Iterator[Problem]:
@@ -56,6 +58,15 @@ def check_workload(entry: Object, inventory: Inventory) -> Iterator[Problem]:
             spec = "spec"
         case _:
             return
+    yield from _check_injection(workload.template, f"{spec.removesuffix('spec')}metadata")
+    if workload.template.host_network:
+        yield Problem(
+            severity=Severity.INFO,
+            code=ProblemCode.NOT_IMPLEMENTED,
+            message="a pod on the host's network gets no sidecar: no policy protects it and no route applies to it",
+            fix="Remove hostNetwork, if the pod is to be part of the mesh.",
+            field=f"{spec}.hostNetwork",
+        )
     account = workload.template.service_account
     if account != DEFAULT_SERVICE_ACCOUNT and (entry.ref.namespace, account) not in inventory.service_accounts:
         yield Problem(
@@ -65,3 +76,51 @@ def check_workload(entry: Object, inventory: Inventory) -> Iterator[Problem]:
             fix=f"Add the ServiceAccount {account}; Kubernetes would not start the pods without it.",
             field=f"{spec}.serviceAccountName",
         )
+    for index, container in enumerate(workload.template.containers):
+        for name, place in _needs(container, f"{spec}.containers[{index}]"):
+            yield from _check_data(name, place, entry, inventory)
+
+
+def _check_injection(template: PodTemplate, path: str) -> Iterator[Problem]:
+    for where, values in (("labels", template.labels), ("annotations", template.annotations)):
+        said = values.get(INJECT)
+        if said is not None and said.lower() not in (*TRUE, *FALSE):
+            yield Problem(
+                severity=Severity.WARNING,
+                code=ProblemCode.INVALID_VALUE,
+                message=f"{INJECT} is {said[:80]!r}, which says nothing about a sidecar",
+                fix="Write 'true' or 'false'.",
+                field=f"{path}.{where}['{INJECT}']",
+            )
+    if PROXY_CONFIG in template.annotations:
+        yield Problem(
+            severity=Severity.WARNING,
+            code=ProblemCode.NOT_IMPLEMENTED,
+            message=f"{PROXY_CONFIG} is not implemented yet and has no effect",
+            fix="Remove it, or expect the sidecar to work as if it were not there.",
+            field=f"{path}.annotations['{PROXY_CONFIG}']",
+        )
+
+
+def _needs(container: Container, path: str) -> Iterator[tuple[KeyOf, str]]:
+    """The data that must be there before the container starts, and where that is said. An empty key: any."""
+    for index, variable in enumerate(container.env):
+        if isinstance(variable.value, KeyOf) and not variable.value.optional:
+            yield variable.value, f"{path}.env[{index}].valueFrom"
+    for index, source in enumerate(container.env_from):
+        if not source.optional:
+            yield KeyOf(kind=source.kind, name=source.name, key=""), f"{path}.envFrom[{index}]"
+
+
+def _check_data(needed: KeyOf, place: str, entry: Object, inventory: Inventory) -> Iterator[Problem]:
+    ref = ObjectRef(kind=needed.kind, namespace=entry.ref.namespace, name=needed.name)
+    keys = inventory.data.get(ref)
+    if keys is None:
+        message = f"there is no {ref}; the container is not started"
+        fix = f"Add the {needed.kind}, or set optional: true."
+    elif needed.key and needed.key not in keys:
+        message = f"{ref} has no key {needed.key[:80]!r}; the container is not started"
+        fix = f"Use one of its keys: {', '.join(sorted(keys)[:10])}." if keys else "Add the key."
+    else:
+        return
+    yield Problem(severity=Severity.WARNING, code=ProblemCode.UNKNOWN_DATA, message=message, fix=fix, field=place)

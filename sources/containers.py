@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
@@ -28,6 +29,22 @@ from sources.services import parse_port_reference
 
 _KEY_SOURCES: Mapping[str, str] = MappingProxyType({"configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"})
 _ALL_SOURCES: Mapping[str, str] = MappingProxyType({"configMapRef": "ConfigMap", "secretRef": "Secret"})
+
+DOWNWARD_FIELDS = frozenset(
+    (
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.uid",
+        "spec.nodeName",
+        "spec.serviceAccountName",
+        "status.hostIP",
+        "status.hostIPs",
+        "status.podIP",
+        "status.podIPs",
+    )
+)
+"""What `fieldRef` may name. Source: Kubernetes, "Downward API", available fields."""
+_DOWNWARD_KEYS = re.compile(r"metadata\.(?:labels|annotations)\['[^']+'\]")
 
 
 def parse_containers(spec: Fields, name: str) -> tuple[Container, ...]:
@@ -81,7 +98,7 @@ def _parse_variable(fields: Fields) -> EnvVar | None:
     value: FieldPath | KeyOf | None = None
     reference = source.child("fieldRef")
     if reference is not None:
-        value = FieldPath(path=reference.required_text("fieldPath"))
+        value = FieldPath(path=_parse_path(reference))
         reference.finish(ignored_fields.FIELD_REF)
     for key, kind in _KEY_SOURCES.items():
         reference = source.child(key)
@@ -96,6 +113,15 @@ def _parse_variable(fields: Fields) -> EnvVar | None:
     source.later("resourceFieldRef", "fileKeyRef")
     source.finish()
     return EnvVar(name=name, value=value) if value is not None else None
+
+
+def _parse_path(reference: Fields) -> str:
+    path = reference.required_text("fieldPath")
+    if path and path not in DOWNWARD_FIELDS and not _DOWNWARD_KEYS.fullmatch(path):
+        message = f"the downward API has no field {path[:80]!r}"
+        fix = f"Use metadata.labels['KEY'], metadata.annotations['KEY'] or one of {', '.join(sorted(DOWNWARD_FIELDS))}."
+        reference.problem(ProblemCode.INVALID_VALUE, message, fix, field="fieldPath")
+    return path
 
 
 def _parse_all_of(fields: Fields) -> tuple[EnvFrom, ...]:

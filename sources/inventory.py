@@ -11,7 +11,7 @@ from model.names import CLUSTER_DOMAIN, service_host
 from model.pods import Pod, PodTemplate, Workload
 from model.problems import ObjectRef
 from model.services import Service
-from sources.cluster_objects import Namespace, PodManifest, ServiceAccount
+from sources.cluster_objects import ConfigMap, Namespace, PodManifest, Secret, ServiceAccount
 from sources.kinds import Object
 from sources.selection import PodIndex
 
@@ -30,6 +30,8 @@ class Inventory:
     def __init__(self, mesh: Mesh, objects: Sequence[Object]) -> None:
         self.mesh = mesh
         self.service_accounts: set[tuple[str, str]] = set()
+        self.data: dict[ObjectRef, frozenset[str]] = {}
+        """The keys of each ConfigMap and Secret."""
         self.namespaces: set[str] = {mesh.settings.root_namespace, "default"}
         pods = list(mesh.pods.values())
         for entry in objects:
@@ -39,6 +41,8 @@ class Inventory:
                     self.namespaces.add(entry.ref.name)
                 case ServiceAccount():
                     self.service_accounts.add((entry.ref.namespace, entry.ref.name))
+                case ConfigMap() | Secret() as holder:
+                    self.data[entry.ref] = frozenset(holder.data)
                 case PodManifest(workload=workload) | (Workload() as workload):
                     pods.append(_stand_in(workload.ref, workload.template))
                 case _:

@@ -157,7 +157,7 @@ def _parse_known(kind: Kind, version: str, node: Node, root: Fields) -> Object |
         # Faults of the document were filed before its object had a name.
         report.problems[:] = [_named(problem, ref) for problem in report.problems]
     if ref is None:
-        root.problem(ProblemCode.MISSING_FIELD, "metadata.name is missing", "Give the object a name.", field="metadata")
+        _say_why_nameless(root)
         return None
     if version not in kind.versions:
         message = f"{kind.kind} has no version {version[:80]!r}"
@@ -171,6 +171,16 @@ def _parse_known(kind: Kind, version: str, node: Node, root: Fields) -> Object |
         return None
     position = Position(file=report.file, line=node.line)
     return Object(ref=ref, position=position, value=value, root=node, metadata=metadata)
+
+
+def _say_why_nameless(root: Fields) -> None:
+    """An unquoted `123` or `n` is no text to YAML: the name is there, and is none."""
+    count = len(root.report.problems)
+    metadata = root.child("metadata") if root.has("metadata") else None
+    if metadata is not None:
+        metadata.text("name")
+    if len(root.report.problems) == count:
+        root.problem(ProblemCode.MISSING_FIELD, "metadata.name is missing", "Give the object a name.", field="metadata")
 
 
 def _named(problem: Problem, ref: ObjectRef | None) -> Problem:

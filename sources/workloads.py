@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from model.pods import PodTemplate, Workload, WorkloadKind
 from model.problem_codes import ProblemCode
+from model.problems import Severity
 from sources import ignored_fields
 from sources.fields import Fields
 from sources.kinds import Kind, Metadata
@@ -32,6 +33,7 @@ def _parse(root: Fields, metadata: Metadata, kind: WorkloadKind, ignored: tuple[
     replicas = spec.integer("replicas", default=1, minimum=0, maximum=MAX_REPLICAS)
     service_name = spec.text("serviceName") if kind is WorkloadKind.STATEFUL_SET else ""
     _check_selector(spec, template)
+    spec.later("paused", "volumeClaimTemplates", severity=Severity.INFO)
     if kind is WorkloadKind.STATEFUL_SET:
         spec.later("ordinals")
     spec.finish(ignored)
