@@ -38,6 +38,9 @@ bench: dev ## measure what matters and print it
 soak: dev ## the long counts: properties and conversations by the hundred thousand
 	@$(BIN)/python -m pytest -m soak $(TEST_ARGS)
 
+cluster: dev ## start a real Kubernetes control plane (no kubelet) and print its KUBECONFIG, until Ctrl-C
+	@$(BIN)/python -m tests.cluster $(CLUSTER_ARGS)
+
 lock: dev ## pin requirements*.in again
 	$(BIN)/python -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" requirements.in -o requirements.txt
@@ -45,9 +48,9 @@ lock: dev ## pin requirements*.in again
 	  --custom-compile-command "make lock" requirements.in requirements-dev.in -o requirements-dev.txt
 
 protos: dev ## compile protos/discovery.proto again
-	$(BIN)/python -m protos.compile
+	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. protos/discovery.proto
 
 clean: ## remove what was installed and built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup dev demo test check bench soak lock protos clean
+.PHONY: help setup dev demo test check bench soak cluster lock protos clean

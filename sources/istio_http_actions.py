@@ -101,7 +101,8 @@ def _regex_rewrite(outer: Fields) -> tuple[str, str] | None:
         try:
             check_substitution(pattern, substitution)
         except ValueError as error:
-            fix = rf"Use \1 to \{pattern.groups}." if pattern.groups else "Put what you refer to in brackets in match."
+            groups = r"Use \1." if pattern.groups == 1 else rf"Use \1 to \{pattern.groups}."
+            fix = groups if pattern.groups else "Put what you refer to in brackets in match."
             fields.problem(ProblemCode.INVALID_REGEX, f"rewrite: {error}", fix, field="rewrite")
     fields.finish()
     return (pattern.pattern, substitution) if pattern is not None else None
