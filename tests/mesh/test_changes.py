@@ -108,7 +108,7 @@ def test_a_new_trust_domain_waits_for_a_restart_and_breaks_no_call(mesh: Running
         assert restarts_needed(mesh) == []
         assert mesh.get("other", "http://echo/")["status"] == 200
     assert summaries[0]["failed"] == 0, summaries
-    assert summaries[0]["answers"] > 50
+    assert summaries[0]["answers"] > 10
 
 
 @pytest.mark.parametrize(
