@@ -12,7 +12,8 @@ from watchfiles import awatch
 
 from model.problem_codes import ProblemCode
 from model.problems import Position, Problem, Severity
-from sources.file_scan import MAX_FILE_BYTES, Seen, digest, list_files
+from sources.file_scan import MAX_FILE_BYTES, Seen, Stamp, digest, list_files
+from sources.held_file import HeldFile
 from sources.open_files import BeingWritten, is_written, read_whole
 from sources.store import Store
 
@@ -21,7 +22,7 @@ CONFIRM_SECONDS = 1.0
 EMPTY_FILE_SECONDS = 0.05
 """How long a watched file may be empty before that is believed: many programs truncate first and write then."""
 LOOK_AGAIN_SECONDS = 0.01
-"""How often a file that is being written is looked at again."""
+"""How often a file that is held back is looked at again: no event tells that it was closed."""
 RESCAN_SECONDS = 1.0
 """How often everything is looked at although no event came: what links lead to is not watched."""
 
@@ -45,44 +46,55 @@ class Directory:
         self._now = now
         self._seen: dict[str, Seen] = {}
         self._emptied_at: float | None = None
-        self._written: dict[str, float] = {}
-        """Files that a program has open for writing, and since when."""
-        self._has_writers = asyncio.Event()
+        self._held: dict[str, HeldFile] = {}
+        self._holds_back = asyncio.Event()
+
+    @property
+    def name(self) -> str:
+        """The path, as it was given."""
+        return str(self._path)
 
     @property
     def pending(self) -> tuple[str, ...]:
         """What keeps the store from being equal to the directory, in words; `scan` again later.
 
-        A source that is empty is believed to be so after CONFIRM_SECONDS; a file is read once it is closed.
+        A source that is empty is believed to be so after CONFIRM_SECONDS; a file is read once it is closed, or, where
+        nobody can tell, once it is quiet.
         """
         emptied = () if self._emptied_at is None else (f"{self._path} is empty: looking again",)
-        return (*emptied, *(f"{file} is being written" for file in sorted(self._written)))
+        return (*emptied, *(f"{file} is being written" for file in sorted(self._held)))
 
     def scan(self) -> bool:
         """Brings the store up to date. What was saved before the call is in it after; True if anything differed.
 
-        Three exceptions keep the last good: a file that cannot be read, one that a program has open for writing,
-        and a source of which nothing is left (a directory that is away for good, one that is empty until a second
-        scan, CONFIRM_SECONDS later, finds it so again). All are reported as problems of the store, a file that is
-        being written after RESCAN_SECONDS.
+        Three exceptions keep the last good: a file or folder that cannot be read, a file that a program has open for
+        writing, and a source of which nothing is left (a directory that is away for good, one that is empty until a
+        second scan, CONFIRM_SECONDS later, finds it so again). All are reported as problems of the store, a file that
+        is being written after RESCAN_SECONDS.
         """
         return self._scan(trust_empty_files=True)
+
+    async def synced(self) -> None:
+        """At once: a directory is read whole before it is watched."""
+
+    async def catch_up(self) -> None:
+        """See `scan`; what that leaves out is `pending`."""
+        self.scan()
 
     async def watch(self) -> None:
         """Scans now and after every change, until cancelled."""
         self._scan(trust_empty_files=True)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watch_writers())
+            tasks.create_task(self._watch_held_files())
             await self._watch_path()
 
-    async def _watch_writers(self) -> None:
-        """No event tells that a file was closed."""
+    async def _watch_held_files(self) -> None:
         while True:
-            await self._has_writers.wait()
+            await self._holds_back.wait()
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
-            if not all(is_written(file, now=self._now()) for file in self._written):
+            now = self._now()
+            if not all(is_written(file, quiet=held.is_quiet(now)) for file, held in self._held.items()):
                 self._scan(trust_empty_files=False)
-            self._note_writers()
 
     async def _watch_path(self) -> None:
         while True:
@@ -107,67 +119,74 @@ class Directory:
         )
         async for _ in events:
             self._scan(trust_empty_files=False)
-            if self._holds_back():
-                await asyncio.sleep(EMPTY_FILE_SECONDS)
-                self._scan(trust_empty_files=True)
             if _identity(self._path) != place and root == self._path:
                 return
 
-    def _holds_back(self) -> bool:
-        return any(seen.stamp.size == 0 and seen.digest != _EMPTY for seen in self._seen.values())
-
     def _scan(self, *, trust_empty_files: bool) -> bool:
-        now = self._now()
         problems: list[Problem] = []
-        closed: list[str] = []
-
-        def unreadable(folder: str, error: OSError) -> None:
-            message = f"the folder cannot be read: {error.strerror}"
-            problems.append(_unreadable(folder, ProblemCode.UNREADABLE_FILE, message, "Make it readable."))
-            closed.append(f"{folder}/")
-
-        try:
-            listed = dict(list_files(self._path, unreadable))
-        except OSError as error:
-            self._emptied_at = None
-            self._store.report([self._vanished(f"{self._path} cannot be read: {error.strerror}")])
-            return False
-        # What stands in a folder that cannot be read stays as it is.
-        kept = [file for file in self._seen if file.startswith(tuple(closed))] if closed else []
-        listed.update((file, self._seen[file].stamp) for file in kept)
-        if not listed and self._seen and not self._is_believed(now):
-            self._store.report([self._vanished(f"{self._path} has no manifests any more")])
-            return False
-        if listed:
-            self._emptied_at = None
-        changes: dict[str, bytes | None] = {file: None for file in self._seen if file not in listed}
-        for file in changes:
-            del self._seen[file]
-        for file in [file for file in self._written if file not in listed]:
-            del self._written[file]
-        for file, stamp in listed.items():
-            before = self._seen.get(file)
-            if file in kept or (before is not None and before.settled and before.stamp == stamp):
-                continue
-            if stamp.size == 0 and before is not None and before.digest != _EMPTY and not trust_empty_files:
-                self._seen[file] = Seen(stamp=stamp, digest=before.digest, settled=False)
-                continue
-            text = self._read(file, stamp.size, problems, now)
-            if text is None:
-                continue
-            mark = digest(text)
-            self._seen[file] = Seen(stamp=stamp, digest=mark, settled=not stamp.is_young(int(now * 1e9)))
-            if before is None or before.digest != mark:
-                changes[file] = text
-        self._note_writers()
+        changes = self._look(problems, trust_empty_files)
+        if self._held:
+            self._holds_back.set()
+        else:
+            self._holds_back.clear()
         self._store.report(problems)
         return self._store.replace_files(changes) if changes else False
 
-    def _note_writers(self) -> None:
-        if self._written:
-            self._has_writers.set()
-        else:
-            self._has_writers.clear()
+    def _look(self, problems: list[Problem], trust_empty_files: bool) -> dict[str, bytes | None]:
+        """What files contain that differ from the store, None for those that are gone."""
+        now = self._now()
+        listed = self._list(problems, now)
+        if listed is None:
+            self._held.clear()
+            return {}
+        changes: dict[str, bytes | None] = {file: None for file in self._seen if file not in listed}
+        for file in changes:
+            del self._seen[file]
+        held, self._held = self._held, {}
+        for file, stamp in listed.items():
+            before = self._seen.get(file)
+            if stamp is None or (before is not None and before.settled and before.stamp == stamp):
+                continue
+            if file in held:
+                attempt = held[file].again(stamp, now)
+            else:
+                attempt = HeldFile(since=now, stamp=stamp, unchanged_since=now)
+            text = self._read(file, attempt, problems, now)
+            if text is None:
+                continue
+            mark = digest(text)
+            is_emptied = mark == _EMPTY and before is not None and before.digest != _EMPTY
+            if is_emptied and not trust_empty_files and now - attempt.unchanged_since < EMPTY_FILE_SECONDS:
+                self._held[file] = attempt
+                continue
+            self._seen[file] = Seen(stamp=stamp, digest=mark, settled=not stamp.is_young(int(now * 1e9)))
+            if before is None or before.digest != mark:
+                changes[file] = text
+        return changes
+
+    def _list(self, problems: list[Problem], now: float) -> dict[str, Stamp | None] | None:
+        """Every file with its stamp, None for one that stands where nobody may look. None if the source is gone."""
+        closed: list[str] = []
+
+        def unreadable(place: str, error: OSError) -> None:
+            message = f"nothing in it can be read: {error.strerror}"
+            problems.append(_unreadable(place, ProblemCode.UNREADABLE_FILE, message, "Make it readable."))
+            closed.append(place)
+
+        try:
+            listed: dict[str, Stamp | None] = dict(list_files(self._path, unreadable))
+        except OSError as error:
+            self._emptied_at = None
+            problems[:] = [self._vanished(f"{self._path} cannot be read: {error.strerror}")]
+            return None
+        for place in closed:
+            listed.update({file: None for file in self._seen if file == place or file.startswith(f"{place}/")})
+        if listed:
+            self._emptied_at = None
+        elif self._seen and not self._is_believed(now):
+            problems[:] = [self._vanished(f"{self._path} has no manifests any more")]
+            return None
+        return listed
 
     def _is_believed(self, now: float) -> bool:
         if self._emptied_at is None:
@@ -177,19 +196,21 @@ class Directory:
         self._emptied_at = None
         return True
 
-    def _read(self, file: str, size: int, problems: list[Problem], now: float) -> bytes | None:
-        since = self._written.pop(file, now)
+    def _read(self, file: str, attempt: HeldFile, problems: list[Problem], now: float) -> bytes | None:
+        size = attempt.stamp.size
         if size > MAX_FILE_BYTES:
             message = f"the file has {size} bytes, more than {MAX_FILE_BYTES}"
             problems.append(_unreadable(file, ProblemCode.TOO_LARGE, message, "Split the file."))
             return None
+        before = self._seen.get(file)
+        is_known = before is not None and before.stamp == attempt.stamp
         try:
-            return read_whole(file, now=now)
+            return read_whole(file, quiet=is_known or attempt.is_quiet(now))
         except BeingWritten:
-            self._written[file] = since
-            if now - since >= RESCAN_SECONDS:
-                message = "a program has the file open for writing, so it is not read yet"
-                fix = "Close it, or write a new file and rename it."
+            self._held[file] = attempt
+            if now - attempt.since >= RESCAN_SECONDS:
+                message = "a program is writing the file, so that what it held before stays in force"
+                fix = "Close the file, or write a new one and rename it."
                 problems.append(_unreadable(file, ProblemCode.UNREADABLE_FILE, message, fix))
             return None
         except OSError as error:

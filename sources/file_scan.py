@@ -48,16 +48,15 @@ def list_files(path: Path, unreadable: Callable[[str, OSError], None]) -> Iterat
 
     Hidden files and directories and what editors leave behind (`x~`, `#x#`, `.x.swp`, `4913`) are no manifests.
     Symbolic links are followed, as a mounted ConfigMap needs; a directory is entered once. A folder below `path` that
-    cannot be read is handed to `unreadable`. Raises OSError if `path` itself cannot be read.
+    cannot be read, or a link that may not be followed, is handed to `unreadable`. Raises OSError if `path` itself
+    cannot be read.
     """
     status = path.stat()
     if not path.is_dir():
         yield str(path), _stamp(status)
         return
     entered = {(status.st_dev, status.st_ino)}
-    with os.scandir(path) as found:
-        entries = list(found)
-    yield from _walk(entries, entered, unreadable)
+    yield from _walk(_entries(str(path)), entered, unreadable)
 
 
 def is_manifest(name: str) -> bool:
@@ -74,6 +73,9 @@ def _walk(
         try:
             status = entry.stat()
             is_folder = entry.is_dir()
+        except PermissionError as error:
+            unreadable(entry.path, error)
+            continue
         except OSError:
             continue
         if is_folder:
@@ -87,14 +89,20 @@ def _walk(
 
 def _enter(folder: str, unreadable: Callable[[str, OSError], None]) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(folder) as found:
-            return list(found)
+        return _entries(folder)
     except FileNotFoundError:
         # A folder that went away between being listed and entered holds nothing any more.
         return []
     except OSError as error:
         unreadable(folder, error)
         return []
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    # A folder may be listed by whom it does not let in, and then it seems to hold nothing that exists.
+    os.stat(f"{folder}/.")
+    with os.scandir(folder) as found:
+        return list(found)
 
 
 def _stamp(status: os.stat_result) -> Stamp:

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,33 +15,11 @@ import pytest
 from model.problem_codes import ProblemCode
 from sources.directory import CONFIRM_SECONDS, RESCAN_SECONDS, Directory
 from sources.file_scan import YOUNG_NS
-from sources.open_files import QUIET_SECONDS, read_whole
+from sources.open_files import read_whole
 from sources.store import Store
+from tests.unit.sources.watched_directory import Clock, codes, names, namespace, watching
 
-TIMEOUT_SECONDS = 20.0
-"""Never measured; only so that a broken watch ends."""
-
-
-def namespace(name: str) -> str:
-    return f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n"
-
-
-def names(store: Store) -> list[str]:
-    return sorted(name for _, name in store.namespaces)
-
-
-def codes(store: Store) -> list[str]:
-    return [problem.code for problem in store.problems]
-
-
-class Clock:
-    """Seconds; starts where all files are old."""
-
-    def __init__(self) -> None:
-        self.now = 4e9
-
-    def __call__(self) -> float:
-        return self.now
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -118,13 +97,13 @@ def test_an_old_file_is_not_read_again(tmp_path: Path, store: Store, clock: Cloc
     directory = Directory(tmp_path, store, now=clock)
     directory.scan()
     reads: list[str] = []
-    directory._read = lambda file, size, problems, now: reads.append(file)  # type: ignore[assignment, method-assign, return-value]
+    directory._read = lambda file, *rest: reads.append(file)  # type: ignore[method-assign]
     directory.scan()
     assert reads == []
     clock.now = file.stat().st_ctime_ns / 1e9 + YOUNG_NS / 2e9
     again = Directory(tmp_path, store, now=clock)
     again.scan()
-    again._read = lambda file, size, problems, now: reads.append(file)  # type: ignore[assignment, method-assign, return-value]
+    again._read = lambda file, *rest: reads.append(file)  # type: ignore[method-assign]
     again.scan()
     assert reads == [str(file)]
 
@@ -154,10 +133,10 @@ def test_a_file_that_cannot_be_read_keeps_its_last_good(
     directory = Directory(tmp_path, store)
     directory.scan()
 
-    def refuse(path: str, *, now: float) -> bytes:
+    def refuse(path: str, *, quiet: bool) -> bytes:
         if path.endswith("a.yaml"):
             raise PermissionError(13, "Permission denied")
-        return read_whole(path, now=now)
+        return read_whole(path, quiet=quiet)
 
     with monkeypatch.context() as patch:
         # Root reads everything, so that no mode bits make this fail.
@@ -189,7 +168,8 @@ def test_a_file_that_is_being_written_stays_as_it_was(tmp_path: Path, store: Sto
         assert (names(store), codes(store)) == (["a", "b", "c"], [ProblemCode.UNREADABLE_FILE])
         writer.write("---\n" + namespace("d"))
     assert directory.scan()
-    assert (names(store), codes(store), directory.pending) == (["a", "c", "d"], [], ())
+    assert (names(store), codes(store)) == (["a", "c", "d"], [])
+    assert not directory.pending
 
 
 def test_a_file_that_goes_away_while_it_is_written(tmp_path: Path, store: Store) -> None:
@@ -202,21 +182,6 @@ def test_a_file_that_goes_away_while_it_is_written(tmp_path: Path, store: Store)
         (tmp_path / "a.yaml").unlink()
         directory.scan()
     assert (names(store), directory.pending) == (["b"], ())
-
-
-def test_where_nobody_can_tell_a_file_must_be_quiet(
-    tmp_path: Path, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sources.open_files._SET_LEASE", None)
-    file = tmp_path / "a.yaml"
-    file.write_text(namespace("a"))
-    clock.now = file.stat().st_mtime + QUIET_SECONDS / 2
-    directory = Directory(tmp_path, store, now=clock)
-    directory.scan()
-    assert (names(store), directory.pending) == ([], (f"{file} is being written",))
-    clock.now += QUIET_SECONDS
-    directory.scan()
-    assert (names(store), directory.pending) == (["a"], ())
 
 
 def test_a_folder_that_cannot_be_read_keeps_what_is_in_it(
@@ -243,6 +208,96 @@ def test_a_folder_that_cannot_be_read_keeps_what_is_in_it(
     (tmp_path / "closed" / "a.yaml").unlink()
     directory.scan()
     assert (names(store), codes(store)) == (["changed"], [])
+
+
+def test_a_folder_that_can_be_listed_but_not_entered_keeps_what_is_in_it(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir()
+    for name in ("closed/a", "closed/b", "c"):
+        (tmp_path / f"{name}.yaml").write_text(namespace(name[-1]))
+    directory = Directory(tmp_path, store)
+    directory.scan()
+    stat = os.stat
+
+    def refuse(path: str, *, follow_symlinks: bool = True) -> os.stat_result:
+        if str(path).endswith("closed/."):
+            raise PermissionError(13, "Permission denied")
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    with monkeypatch.context() as patch:
+        # As mode 0444 does to all but root.
+        patch.setattr("sources.file_scan.os.stat", refuse)
+        (tmp_path / "closed" / "a.yaml").unlink()
+        directory.scan()
+        assert names(store) == ["a", "b", "c"]
+        assert [str(problem.position) for problem in store.problems] == [str(tmp_path / "closed")]
+    directory.scan()
+    assert (names(store), codes(store)) == (["b", "c"], [])
+
+
+def test_what_stood_in_a_closed_folder_is_not_held_back(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir()
+    file = tmp_path / "closed" / "a.yaml"
+    file.write_text(namespace("a"))
+    directory = Directory(tmp_path, store)
+    directory.scan()
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    with file.open("w"), monkeypatch.context() as patch:
+        directory.scan()
+        assert directory.pending
+        patch.setattr("sources.file_scan.os.scandir", refuse)
+        directory.scan()
+        assert (names(store), codes(store), directory.pending) == (["a"], [ProblemCode.UNREADABLE_FILE], ())
+
+
+@contextlib.contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Within the block mode bits mean something, whoever runs the tests."""
+    if os.geteuid() != 0:
+        yield
+        return
+    try:
+        os.seteuid(NOBODY)
+    except OSError:
+        pytest.skip("root of a user namespace that has no other user")
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_folders_and_links_without_permission_keep_what_they_led_to(store: Store) -> None:
+    # Not in tmp_path: that is below a folder of the user who runs the tests.
+    with ordinary_user(), tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        for folder in ("source", "source/closed", "elsewhere"):
+            (top / folder).mkdir()
+        for file in ("source/a", "source/closed/b", "elsewhere/c"):
+            (top / f"{file}.yaml").write_text(namespace(file[-1]))
+        (top / "source" / "link.yaml").symlink_to(top / "elsewhere" / "c.yaml")
+        directory = Directory(top / "source", store)
+        directory.scan()
+        places = [str(top / "source" / "closed"), str(top / "source" / "link.yaml")]
+        for mode in (0o000, 0o444):
+            for folder in ("source/closed", "elsewhere"):
+                (top / folder).chmod(mode)
+            (top / "source" / "a.yaml").write_text(namespace(f"a{mode}"))
+            directory.scan()
+            assert names(store) == [f"a{mode}", "b", "c"]
+            assert sorted(str(problem.position) for problem in store.problems) == places
+        for folder in ("source/closed", "elsewhere"):
+            (top / folder).chmod(0o755)
+        directory.scan()
+        assert codes(store) == []
 
 
 def test_an_absurdly_large_file_is_not_read(tmp_path: Path, store: Store) -> None:
@@ -276,7 +331,7 @@ def test_an_empty_directory_is_believed_the_second_time(tmp_path: Path, store: S
     (tmp_path / "a.yaml").write_text(namespace("a"))
     directory = Directory(tmp_path, store, now=clock)
     directory.scan()
-    assert directory.pending == ()
+    assert (names(store), directory.pending) == (["a"], ())
     (tmp_path / "a.yaml").unlink()
     assert not directory.scan()
     assert directory.pending == (f"{tmp_path} is empty: looking again",)
@@ -285,8 +340,7 @@ def test_an_empty_directory_is_believed_the_second_time(tmp_path: Path, store: S
     assert (names(store), codes(store)) == (["a"], [ProblemCode.SOURCE_VANISHED])
     clock.now += CONFIRM_SECONDS / 2
     assert directory.scan()
-    assert directory.pending == ()
-    assert (names(store), codes(store)) == ([], [])
+    assert (names(store), codes(store), len(directory.pending)) == ([], [], 0)
 
 
 def test_a_directory_that_comes_back_in_time_loses_nothing(tmp_path: Path, store: Store, clock: Clock) -> None:
@@ -302,38 +356,6 @@ def test_a_directory_that_comes_back_in_time_loses_nothing(tmp_path: Path, store
 
 
 # Watching
-
-
-class Watched:
-    """A watch in the background; `until` waits for a state of the store."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._changed = asyncio.Event()
-        self.seen: list[list[str]] = []
-        store.on_change(self._note)
-
-    def _note(self) -> None:
-        self.seen.append(names(self._store))
-        self._changed.set()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
-
-
-@contextlib.asynccontextmanager
-async def watching(path: Path, store: Store) -> AsyncIterator[Watched]:
-    watched = Watched(store)
-    task = asyncio.create_task(Directory(path, store).watch())
-    try:
-        yield watched
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def test_a_watch_sees_every_kind_of_change(tmp_path: Path, store: Store) -> None:
