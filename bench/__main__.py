@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from bench import fanout, wire
+from bench import cluster_sync, fanout, injection, wire
 
 
 def main() -> int:
     print("The wire", flush=True)
     missed = wire.main()
     print("\nA change", flush=True)
-    return fanout.main() or missed
+    missed = fanout.main() or missed
+    print("\nA cluster", flush=True)
+    missed = cluster_sync.main() or missed
+    print("\nInjection", flush=True)
+    return injection.main() or missed
 
 
 if __name__ == "__main__":

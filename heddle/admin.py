@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from heddle.analyze import to_json
-from heddle.control_plane import ControlPlane
+from heddle.control_plane import ControlPlane, NotServing
 from heddle.delivery import describe_rejections, describe_sidecar, describe_types, is_late
 from model.problems import Severity
 from xds.state import StreamState
@@ -67,15 +67,26 @@ class _Questions:
         """Applies what is in the directory now, then waits until it is everywhere, or the time is up."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + float(request.query.get("timeout", "60"))
-        self._plane.directory.scan()
-        while (late := self._late()) and loop.time() < deadline:
-            if self._plane.directory.pending:
-                self._plane.directory.scan()
+        unknown = await self._catch_up(deadline)
+        while (late := [*unknown, *self._late()]) and loop.time() < deadline:
+            if unknown or self._plane.source.pending:
+                unknown = await self._catch_up(deadline)
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
         status = self._status()
         failed = any(finding["severity"] == Severity.ERROR for finding in status["findings"])
         outcome = "late" if late else "rejected" if status["rejections"] or failed else "applied"
         return web.json_response({**status, "outcome": outcome, "late": late})
+
+    async def _catch_up(self, deadline: float) -> list[str]:
+        """Why it cannot be told whether everything was read that was there when this began; empty if it was."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._plane.source.catch_up()
+        except TimeoutError:
+            return [f"{self._plane.source.name} did not answer in time"]
+        except OSError as error:
+            return [str(error)]
+        return []
 
     async def pods(self, request: web.Request) -> web.Response:
         pods = self._plane.store.mesh.pods.values()
@@ -99,12 +110,16 @@ class _Questions:
         if pod is None:
             raise web.HTTPNotFound(text=f"there is no pod {name[1]} in namespace {name[0]}, or it has no address yet")
         host, port = self._plane.xds_address
+        try:
+            roots = self._plane.trust_bundle.decode()
+        except NotServing as error:
+            raise web.HTTPServiceUnavailable(text=f"the control plane does not serve yet: {error}") from None
         return web.json_response(
             {
                 "host": host,
                 "port": port,
                 "server_name": self._plane.server_name,
-                "trust_bundle": self._plane.trust_bundle.decode(),
+                "trust_bundle": roots,
                 "token": self._plane.mint_token(pod),
                 "namespace": pod.ref.namespace,
                 "pod": pod.ref.name,
@@ -122,11 +137,11 @@ class _Questions:
         streams = plane.streams.state()
         return {
             "mesh": self._mesh,
-            "directory": str(plane.manifests),
+            "directory": plane.source.name,
             "generation": generation,
             "sidecars": [describe_sidecar(stream, generation) for stream in streams],
             "rejections": [rejection for stream in streams for rejection in describe_rejections(stream)],
-            "pending": list(plane.pending()),
+            "pending": [*plane.source.pending, *plane.pending()],
             "findings": [to_json(problem) for problem in plane.store.problems],
         }
 
@@ -137,7 +152,7 @@ class _Questions:
             for stream in self._plane.streams.state()
             if is_late(stream, generation)
         ]
-        return [*self._plane.directory.pending, *self._plane.pending(), *late]
+        return [*self._plane.source.pending, *self._plane.pending(), *late]
 
     def _stream_of(self, namespace: str, pod: str) -> StreamState:
         found = [s for s in self._plane.streams.state() if (s.asker.namespace, s.asker.pod) == (namespace, pod)]

@@ -18,12 +18,17 @@ from heddle.admission import PodAdmission
 from heddle.stream_log import log_event
 from model.asker import Capture
 from model.pods import Pod
+from sds.authority import Authority
 from sds.authority_store import load_or_create_authority
 from sds.certificate_policy import CertificatePolicy
 from sds.signing import issue_server
 from sds.token_signer import load_or_create_token_signer
 from sds.tokens import Caller
 from sources.directory import Directory
+from sources.kubernetes.api import Api
+from sources.kubernetes.resources import Scope
+from sources.kubernetes.source import KubernetesSource
+from sources.source import Source
 from sources.store import Store
 from translators.resources import derive, names_in_scope
 from xds.memo import Memo
@@ -33,40 +38,66 @@ SERVER_NAME = "heddle.heddle-system.svc"
 """The name in the control plane's own certificate, which every sidecar insists on."""
 
 _SERVER_CERTIFICATE_LIFE = timedelta(days=1)
+_TELL_SECONDS = 5.0
+"""How often the log says what the control plane waits for before it serves."""
 _log = structlog.get_logger()
+
+
+class NotServing(Exception):
+    """The source was not read whole yet; the text says what is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """An API server, and what of it is read."""
+
+    api: Api
+    scope: Scope = field(default_factory=Scope)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneSettings:
     """What a control plane is started with.
 
-    `directory` holds the manifests, `keys` the certificate authority and the token key (made if they are missing),
-    `host` and `port` are where sidecars connect (port 0: any). `capture` says of a pod how its traffic reaches its
-    sidecar, and where its application listens ('' for the pod's address).
+    `directory` holds the manifests, or `cluster` has them: one of the two. `keys` is the directory of the certificate
+    authority and the token key (made if they are missing), `host` and `port` are where sidecars connect (port 0: any).
+    `capture` says of a pod how its traffic reaches its sidecar, and where its application listens ('' for the pod's
+    address). Raises ValueError for none or both of the sources.
     """
 
-    directory: Path
+    directory: Path | None = None
+    cluster: Cluster | None = None
     keys: Path
     host: str
     port: int = 0
     certificates: CertificatePolicy = field(default_factory=CertificatePolicy)
     capture: Callable[[Pod], tuple[Capture, str]] = lambda pod: (Capture.REDIRECT, "")
 
+    def __post_init__(self) -> None:
+        if (self.directory is None) == (self.cluster is None):
+            raise ValueError("a control plane has one source: a directory or a cluster")
+
 
 class ControlPlane:
-    """One control plane. What `running` raises at its start (a port in use, unreadable keys) ends the process."""
+    """One control plane. What `running` raises at its start (a port in use, unreadable keys) ends the process.
+
+    A directory is read at once. A cluster is read by `running`: only once all of it was is there an authority, which
+    needs the trust domain, and a port, so that no sidecar is ever told half of a mesh.
+    """
 
     def __init__(self, settings: PlaneSettings) -> None:
         self._settings = settings
-        self.store = Store()
-        self.directory = Directory(settings.directory, self.store)
-        self.directory.scan()
-        self.store.pin_trust_domain()
-        trust_domain = self.store.mesh.settings.trust_domain
+        self.store = Store(managed_slices=settings.cluster is not None)
+        self.source: Source
+        self._loaded_authority: Authority | None = None
         settings.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._authority = load_or_create_authority(
-            settings.keys / "authority", trust_domain=trust_domain, now=clock.now()
-        )
+        if settings.cluster is not None:
+            cluster = settings.cluster
+            self.source = KubernetesSource(cluster.api, self.store, cluster.scope, jitter=clock.jitter)
+        elif settings.directory is not None:
+            self.source = directory = Directory(settings.directory, self.store)
+            directory.scan()
+            self._load_authority()
         self._signer = load_or_create_token_signer(settings.keys, issuer=f"https://{SERVER_NAME}")
         self.admission = PodAdmission(
             mesh=lambda: self.store.mesh,
@@ -90,12 +121,14 @@ class ControlPlane:
 
     @property
     def trust_bundle(self) -> bytes:
-        """The roots in PEM: what a sidecar must have before it can ask for anything."""
+        """The roots in PEM: what a sidecar must have before it can ask for anything. Raises NotServing."""
         return self._authority.trust_bundle
 
     @property
-    def manifests(self) -> Path:
-        return self._settings.directory
+    def directory(self) -> Directory:
+        """The source, where it is a directory."""
+        assert isinstance(self.source, Directory)
+        return self.source
 
     def mint_token(self, pod: Pod) -> str:
         """A token for one pod, good for an hour. Whoever runs the pod writes it to a file and renews it in time."""
@@ -118,22 +151,59 @@ class ControlPlane:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Serves as long as the block lasts. Raises OSError if the port cannot be bound."""
-        port = self.streams.listen(f"{_bracketed(self._settings.host)}:{self._settings.port}", self._credentials())
-        self.xds_address = (self._settings.host, port)
-        self.store.on_change(self._publish)
-        self._publish()
-        await self.streams.start()
-        _log.info("plane.serving", address=f"{self._settings.host}:{port}", directory=str(self._settings.directory))
+        """Serves as long as the block lasts, which begins once the source was read whole.
+
+        Raises OSError if the port cannot be bound, KeyFileError if the keys are of another trust domain; what comes up
+        after the source was first watched comes in an ExceptionGroup.
+        """
+        if self._loaded_authority is not None:
+            await self._open()
         try:
             async with asyncio.TaskGroup() as tasks:
-                watching = tasks.create_task(self.directory.watch())
+                watching = tasks.create_task(self.source.watch())
                 try:
+                    if self._loaded_authority is None:
+                        await self._sync()
+                        self._load_authority()
+                        await self._open()
                     yield
                 finally:
                     watching.cancel()
         finally:
             await self.streams.stop()
+
+    async def _sync(self) -> None:
+        """Waits for the source, and says what for."""
+        while True:
+            try:
+                async with asyncio.timeout(_TELL_SECONDS):
+                    await self.source.synced()
+            except TimeoutError:
+                _log.warning("plane.waiting", source=self.source.name, pending=self.source.pending)
+            else:
+                return
+
+    async def _open(self) -> None:
+        port = self.streams.listen(f"{_bracketed(self._settings.host)}:{self._settings.port}", self._credentials())
+        self.xds_address = (self._settings.host, port)
+        self.store.on_change(self._publish)
+        self._publish()
+        await self.streams.start()
+        _log.info("plane.serving", address=f"{self._settings.host}:{port}", source=self.source.name)
+
+    @property
+    def _authority(self) -> Authority:
+        if self._loaded_authority is None:
+            raise NotServing("; ".join(self.source.pending) or "the control plane is starting")
+        return self._loaded_authority
+
+    def _load_authority(self) -> None:
+        self.store.pin_trust_domain()
+        self._loaded_authority = load_or_create_authority(
+            self._settings.keys / "authority",
+            trust_domain=self.store.mesh.settings.trust_domain,
+            now=clock.now(),
+        )
 
     def _publish(self) -> None:
         self.streams.publish(self.store.mesh, self.store.generation)

@@ -26,6 +26,8 @@ COMMANDS = {
     "analyze": Command(module="heddle.analyze", summary="check manifests and say what to mend, with file and line"),
     "status": Command(module="heddle.status", summary="which sidecars have which configuration, and why not"),
     "config": Command(module="heddle.config_dump", summary="what one sidecar was sent"),
+    "inject": Command(module="heddle.inject", summary="add sidecars to manifests, for a cluster"),
+    "check-inject": Command(module="heddle.check_inject", summary="say why a pod gets a sidecar, or why not"),
     "bootstrap": Command(module="heddle.bootstrap", summary="print the Envoy bootstrap of one workload"),
 }
 

@@ -1,4 +1,4 @@
-"""`heddle serve`: the control plane on a directory of YAML, for sidecars that somebody else starts."""
+"""`heddle serve`: the control plane on a directory of YAML or on a cluster, for sidecars that somebody else starts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,27 @@ import os
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from heddle.log_output import configure_logging
-from heddle.meshes import MeshExists, MeshRecord, claim
+from heddle.meshes import MeshExists, MeshHome, MeshRecord, claim
 from heddle.output import complain
 from heddle.spans import span
+from model.problems import ObjectRef
 from sds.certificate_policy import CertificatePolicy
 from sds.keyfiles import KeyFileError
+from sources.kubernetes_names import is_dns_label, is_dns_name
+from sources.mesh_config import MESH_CONFIG
+
+if TYPE_CHECKING:
+    from heddle.control_plane import PlaneSettings
+
+_DEFAULT_CONFIG = f"{MESH_CONFIG.namespace}/{MESH_CONFIG.name}"
+_REFUSALS = (MeshExists, ValueError, OSError, KeyFileError)
+"""What the user is told in one line: everything else is our own mistake."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,9 +36,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  heddle serve --config manifests/ --xds 127.0.0.1:15010\n"
         "  heddle bootstrap POD -n NAMESPACE > envoy.yaml && envoy -c envoy.yaml\n"
         "Every file under DIR ending in .yaml, .yml or .json is read and watched; several documents a file are fine.\n"
+        "With --kubernetes everything comes from a cluster: by a kubeconfig, or in a pod by its service account.\n"
+        "Nothing is served before all of it was read; when the API server goes away, what was read stays in force.\n"
         "Sidecars connect over TLS and show their pod's token. Ctrl-C ends it; sidecars keep what they have."
     )
-    parser.add_argument("--config", required=True, type=Path, metavar="DIR", help="manifests: a directory or a file")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--config", type=Path, metavar="DIR", help="manifests: a directory or a file")
+    source.add_argument("--kubernetes", action="store_true", help="a cluster instead of a directory")
+    parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="which kubeconfig (as kubectl finds it)")
+    parser.add_argument("--context", default="", metavar="NAME", help="which of its contexts (the current one)")
+    parser.add_argument(
+        "--secrets-of", action="append", default=[], metavar="NS", help="a namespace whose Secrets may be read (none)"
+    )
+    parser.add_argument(
+        "--mesh-config",
+        type=_config_map,
+        default=MESH_CONFIG,
+        metavar="NS/NAME",
+        help="the ConfigMap with the mesh's settings (istio-system/istio)",
+    )
     parser.add_argument(
         "--xds", default="127.0.0.1:15010", metavar="ADDR", help="where sidecars connect (127.0.0.1:15010)"
     )
@@ -39,41 +68,95 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_command(args: argparse.Namespace) -> int:
     configure_logging(json_lines=args.log_json, verbose=args.verbose)
-    if not args.config.exists():
+    if args.config is not None and not args.config.exists():
         complain(f"{args.config} does not exist: name a directory (or a file) of manifests with --config")
+        return 2
+    if args.config is not None and (args.kubeconfig or args.context or args.secrets_of):
+        complain("--kubeconfig, --context and --secrets-of belong to --kubernetes, not to --config")
         return 2
     host, _, port = args.xds.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         complain(f"{args.xds!r} is no address: HOST:PORT, such as 127.0.0.1:15010 or [::1]:15010")
         return 2
     try:
-        policy = CertificatePolicy(life=args.cert_life)
-        return asyncio.run(_serve(args.config.resolve(), host.strip("[]"), int(port), args.mesh, policy))
-    except (MeshExists, ValueError, OSError, KeyFileError) as error:
+        return asyncio.run(_serve(args, host.strip("[]"), int(port)))
+    except _REFUSALS as error:
         complain(str(error))
+        return 2
+    except ExceptionGroup as group:
+        refused, other = group.split(_REFUSALS)
+        if refused is None or other is not None:
+            raise
+        complain(str(_first(refused)))
         return 2
 
 
-async def _serve(config: Path, host: str, port: int, mesh: str, policy: CertificatePolicy) -> int:
-    from heddle.admin import admin_api
-    from heddle.control_plane import ControlPlane, PlaneSettings
-
-    home, lock = claim(mesh)
+async def _serve(args: argparse.Namespace, host: str, port: int) -> int:
+    home, lock = claim(args.mesh)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        plane = ControlPlane(
-            PlaneSettings(directory=config, keys=home.path / "ca", host=host, port=port, certificates=policy)
-        )
-        async with plane.running(), admin_api(plane, home.name, home.admin_socket):
-            home.write_record(MeshRecord(name=home.name, directory=str(config), started=time.time(), kind="serve"))
-            served, bound = plane.xds_address
-            print(f"heddle serves {config} on {served}:{bound} (mesh {home.name}); Ctrl-C ends it", file=sys.stderr)
-            await stop.wait()
+        async with _settings(args, home, host, port) as settings:
+            serving = asyncio.create_task(_serve_for_ever(settings, home))
+            stopping = asyncio.create_task(stop.wait())
+            # In its own task, because a cluster that does not answer must not keep Ctrl-C from working.
+            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            serving.cancel()
+            with suppress(asyncio.CancelledError):
+                await serving
     finally:
         for left in home.path.iterdir():
             if left.name not in ("ca", "lock") and not left.is_dir():
                 left.unlink(missing_ok=True)
         os.close(lock)
     return 0
+
+
+async def _serve_for_ever(settings: PlaneSettings, home: MeshHome) -> None:
+    from heddle.admin import admin_api
+    from heddle.control_plane import ControlPlane
+
+    plane = ControlPlane(settings)
+    record = MeshRecord(name=home.name, directory=plane.source.name, started=time.time(), kind="serve")
+    async with admin_api(plane, home.name, home.admin_socket):
+        if settings.cluster is not None:
+            # From now on `heddle status` says what is waited for.
+            home.write_record(record)
+        async with plane.running():
+            home.write_record(record)
+            host, port = plane.xds_address
+            said = f"heddle serves {plane.source.name} on {host}:{port} (mesh {home.name}); Ctrl-C ends it"
+            print(said, file=sys.stderr)
+            await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def _settings(args: argparse.Namespace, home: MeshHome, host: str, port: int) -> AsyncIterator[PlaneSettings]:
+    from heddle.control_plane import Cluster, PlaneSettings
+
+    keys, policy = home.path / "ca", CertificatePolicy(life=args.cert_life)
+    if args.config is not None:
+        yield PlaneSettings(directory=args.config.resolve(), keys=keys, host=host, port=port, certificates=policy)
+        return
+
+    from sources.kubernetes.access import ClusterAccess
+    from sources.kubernetes.api import open_api
+    from sources.kubernetes.resources import Scope
+
+    scope = Scope(mesh_config=args.mesh_config, secret_namespaces=tuple(dict.fromkeys(args.secrets_of)))
+    async with open_api(ClusterAccess(kubeconfig=args.kubeconfig, context=args.context)) as api:
+        cluster = Cluster(api=api, scope=scope)
+        yield PlaneSettings(cluster=cluster, keys=keys, host=host, port=port, certificates=policy)
+
+
+def _config_map(text: str) -> ObjectRef:
+    namespace, slash, name = text.partition("/")
+    if not (slash and is_dns_label(namespace) and is_dns_name(name)):
+        raise argparse.ArgumentTypeError(f"{text!r} names no ConfigMap: NAMESPACE/NAME, such as {_DEFAULT_CONFIG}")
+    return ObjectRef(kind="ConfigMap", namespace=namespace, name=name)
+
+
+def _first(group: BaseException) -> BaseException:
+    return _first(group.exceptions[0]) if isinstance(group, BaseExceptionGroup) else group

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from heddle.admin_client import MeshUnreachable, Refused, ask
@@ -53,6 +54,13 @@ def run_command(args: argparse.Namespace) -> int:
     return EXIT_FINDINGS if outcome == "rejected" else EXIT_FINE
 
 
+def to_line(finding: Mapping[str, Any]) -> str:
+    """A finding without its fix, as `analyze.to_json` has it: severity, place (`-` where unknown), object, message."""
+    where = f"{finding['file']}:{finding['line']}" if finding["line"] else finding["file"] or "-"
+    subject = " ".join(part for part in (finding["resource"], finding["field"]) if part)
+    return ": ".join(part for part in (finding["severity"], where, subject, finding["message"]) if part)
+
+
 def _print(found: dict[str, Any]) -> None:
     print(f"mesh {found['mesh']}, configuration {found['generation']}, from {found['directory']}")
     rows = []
@@ -74,8 +82,6 @@ def _print(found: dict[str, Any]) -> None:
     for pending in found["pending"]:
         print(f"pending: {pending}")
     for finding in found["findings"]:
-        where = f"{finding['file']}:{finding['line']}" if finding["line"] else finding["file"]
-        subject = " ".join(part for part in (finding["resource"], finding["field"]) if part)
-        print(": ".join(part for part in (finding["severity"], where, subject, finding["message"]) if part))
+        print(to_line(finding))
         if finding["fix"]:
             print(f"  fix: {finding['fix']}")

@@ -48,8 +48,10 @@ class KeyOf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvVar:
+    """One variable. `value` None: it comes from where nothing can be read yet, and is not set."""
+
     name: str
-    value: Literal | FieldPath | KeyOf
+    value: Literal | FieldPath | KeyOf | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

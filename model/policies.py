@@ -108,11 +108,17 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Matches if one of `sources` (empty: anyone), one of `operations` (empty: anything) and all `conditions` do."""
+    """Matches if one of `sources` (empty: anyone), one of `operations` (empty: anything) and all `conditions` do.
+
+    `undone` are the fields that are left out because Heddle cannot evaluate them, as paths within the rule
+    (`from[0].source.remoteIpBlocks`). All of them narrow a rule: with any, an ALLOW rule must match nobody, and a DENY
+    rule matches without them (ADR 11).
+    """
 
     sources: tuple[Source, ...] = ()
     operations: tuple[Operation, ...] = ()
     conditions: tuple[Condition, ...] = ()
+    undone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,7 @@ class ProblemCode(StrEnum):
     INVALID_PATH_TEMPLATE = ("InvalidPathTemplate", "a path template that would end Envoy's process")
     HALF_APPLIED_POLICY = (
         "HalfAppliedPolicy",
-        "a policy that needs what is not done yet; none of it is applied",
+        "a policy that needs what is not done yet; the message says what of it is enforced",
     )
     NEVER_MATCHES = ("NeverMatches", "a condition that no request can meet")
     UNREACHABLE_ROUTE = ("UnreachableRoute", "a route behind one that takes every request")

@@ -70,7 +70,10 @@ class TcpKeepalive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionPool:
-    """None: Istio's default (practically unlimited; connect timeout 10 s, idle timeout 1 h)."""
+    """None: Istio's default (practically unlimited; connect timeout 10 s, idle timeout 1 h).
+
+    `tcp_idle_timeout` is in force for HTTP too where `http_idle_timeout` is None; 0 turns it off.
+    """
 
     max_connections: int | None = None
     connect_timeout: timedelta | None = None

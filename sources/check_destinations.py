@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from model.problem_codes import ProblemCode
 from model.problems import Problem, Severity
 from model.services import Protocol, Service
-from model.traffic import ConsistentHash, DestinationRule, HashSourceAddress, TrafficPolicy, policy_for
+from model.traffic import ConsistentHash, DestinationRule, HashSourceAddress, LoadBalancer, TrafficPolicy
 from sources.check_routes import unknown_host
 from sources.inventory import Inventory
 from sources.kinds import Object
@@ -54,33 +54,45 @@ def _check_ports(policy: TrafficPolicy, path: str, service: Service, entry: Obje
 
 def _check_hashes(rule: DestinationRule, service: Service, entry: Object) -> Iterator[Problem]:
     """Of a connection only its source is known, so that only `useSourceIp` keeps it on one endpoint."""
-    places = [
-        ("", "spec.trafficPolicy"),
-        *((s.name, f"spec.subsets[{i}].trafficPolicy") for i, s in enumerate(rule.subsets)),
-    ]
-    for subset, path in places:
-        for port in (port for port in service.ports if port.protocol is Protocol.TCP):
-            balancer = policy_for(rule, subset, port.number).load_balancer
-            field = f"{path}.loadBalancer.consistentHash"
-            if not isinstance(balancer, ConsistentHash) or isinstance(balancer.key, HashSourceAddress):
+    places = [(rule.policy, "spec.trafficPolicy")]
+    places += [(subset.policy, f"spec.subsets[{i}].trafficPolicy") for i, subset in enumerate(rule.subsets)]
+    for policy, path in places:
+        for port in service.ports:
+            if port.protocol not in (Protocol.TCP, Protocol.TLS):
                 continue
-            if entry.find(field) is None:
-                continue
-            yield Problem(
-                severity=Severity.WARNING,
-                code=ProblemCode.HTTP_HASH_ON_TCP,
-                message=f"port {port.number} of {service.ref} speaks TCP, which has none of this: any pod is chosen",
-                fix="Use useSourceIp, or set another load balancer for the port in portLevelSettings.",
-                field=field,
-            )
+            balancer, place = _balancer(policy, path, port.number, entry)
+            if isinstance(balancer, ConsistentHash) and not isinstance(balancer.key, HashSourceAddress):
+                spoken = port.protocol.upper()
+                yield Problem(
+                    severity=Severity.WARNING,
+                    code=ProblemCode.HTTP_HASH_ON_TCP,
+                    message=f"port {port.number} of {service.ref} speaks {spoken}, which has none of this: "
+                    "any pod is chosen",
+                    fix="Use useSourceIp, or set another load balancer for the port in portLevelSettings.",
+                    field=f"{place}.loadBalancer.consistentHash",
+                )
+
+
+def _balancer(policy: TrafficPolicy, path: str, number: int, entry: Object) -> tuple[LoadBalancer | None, str]:
+    """What one level says for a port, and the path of the settings that say it: the port's own come first."""
+    own = policy.ports.get(number)
+    if own is None or own.load_balancer is None:
+        return policy.load_balancer, path
+    return own.load_balancer, _settings_of(number, path, entry) or path
 
 
 def _place_of(number: int, path: str, entry: Object) -> str:
-    """The path of that port's settings; the value keeps them by number, the manifest in a list."""
+    """The path of that port's number."""
+    settings = _settings_of(number, path, entry)
+    return f"{settings}.port.number" if settings else path
+
+
+def _settings_of(number: int, path: str, entry: Object) -> str:
+    """The path of that port's settings, '' if not found; the value keeps them by number, the manifest in a list."""
     listed = entry.find(f"{path}.portLevelSettings")
     for index in range(len(listed.value) if listed is not None and isinstance(listed.value, tuple) else 0):
-        field = f"{path}.portLevelSettings[{index}].port.number"
-        node = entry.find(field)
+        settings = f"{path}.portLevelSettings[{index}]"
+        node = entry.find(f"{settings}.port.number")
         if node is not None and node.value == number:
-            return field
-    return path
+            return settings
+    return ""

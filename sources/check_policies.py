@@ -44,6 +44,7 @@ def check_authorization_policy(entry: Object, inventory: Inventory) -> Iterator[
     protocols = _protocols(policy, inventory)
     for index, rule in enumerate(policy.rules):
         path = f"spec.rules[{index}]"
+        yield from (_undone(entry, policy.action, f"{path}.{inner}") for inner in rule.undone)
         yield from _check_names(rule, path, inventory)
         conditions = any(condition.key.startswith("request.") for condition in rule.conditions)
         for position, operation in enumerate(rule.operations or (Operation(),)):
@@ -53,6 +54,25 @@ def check_authorization_policy(entry: Object, inventory: Inventory) -> Iterator[
             if ports:
                 inside = f"{path}.to[{position}].operation" if rule.operations else path
                 yield _http_on_tcp(policy.action, ports, inside)
+
+
+def _undone(entry: Object, action: Action, field: str) -> Problem:
+    """What is enforced of a rule that asks for what is not implemented: see `translators/authorization.py`."""
+    what = field.rpartition(".")[2]
+    if what == "key":
+        node = entry.find(field)
+        what = f"the key {str(node.value)[:80]}" if node is not None else "the key"
+    effect = {
+        Action.ALLOW: "until it is, nobody is admitted by this rule",
+        Action.DENY: "until it is, this rule is enforced without it and denies more than it says",
+    }[action]
+    return Problem(
+        severity=Severity.ERROR,
+        code=ProblemCode.HALF_APPLIED_POLICY,
+        message=f"{what} is not implemented yet; {effect}",
+        fix="Say the same in other words, or remove the rule.",
+        field=field,
+    )
 
 
 def _check_selector(ref: ObjectRef, selector: Mapping[str, str], inventory: Inventory) -> Iterator[Problem]:

@@ -9,10 +9,17 @@ from model.problem_codes import ProblemCode
 from model.problems import ObjectRef, Problem, Severity
 from model.services import Protocol, Service
 from sources.cluster_objects import PodManifest
+from sources.containers import ALL_SOURCES, KEY_SOURCES
 from sources.inventory import Inventory
 from sources.kinds import Object
 
 PROXY_CONFIG = "proxy.istio.io/config"
+EXPORT_TO = "networking.istio.io/exportTo"
+_CAPTURE, _SIDECAR = "traffic.sidecar.istio.io/", "sidecar.istio.io/"
+_INJECTION_STATUS = "sidecar.istio.io/status"
+"""What an injector wrote down, not what anybody asks for."""
+_KEY_FIELDS = {kind: name for name, kind in KEY_SOURCES.items()}
+_ALL_FIELDS = {kind: name for name, kind in ALL_SOURCES.items()}
 
 
 def check_service(entry: Object, inventory: Inventory) -> Iterator[Problem]:
@@ -20,6 +27,8 @@ def check_service(entry: Object, inventory: Inventory) -> Iterator[Problem]:
     service = entry.value
     if not isinstance(service, Service):
         return
+    if EXPORT_TO in entry.metadata.annotations:
+        yield _annotation_without_effect(EXPORT_TO, "metadata", Severity.WARNING)
     pods = inventory.pods(service.ref.namespace, service.selector) if service.selector else ()
     if service.selector and not pods:
         labels = ", ".join(f"{key}={value}" for key, value in service.selector.items())
@@ -61,7 +70,7 @@ def check_workload(entry: Object, inventory: Inventory) -> Iterator[Problem]:
     yield from _check_injection(workload.template, f"{spec.removesuffix('spec')}metadata")
     if workload.template.host_network:
         yield Problem(
-            severity=Severity.INFO,
+            severity=Severity.WARNING,
             code=ProblemCode.NOT_IMPLEMENTED,
             message="a pod on the host's network gets no sidecar: no policy protects it and no route applies to it",
             fix="Remove hostNetwork, if the pod is to be part of the mesh.",
@@ -76,9 +85,11 @@ def check_workload(entry: Object, inventory: Inventory) -> Iterator[Problem]:
             fix=f"Add the ServiceAccount {account}; Kubernetes would not start the pods without it.",
             field=f"{spec}.serviceAccountName",
         )
-    for index, container in enumerate(workload.template.containers):
-        for name, place in _needs(container, f"{spec}.containers[{index}]"):
-            yield from _check_data(name, place, entry, inventory)
+    lists = {"initContainers": workload.template.init_containers, "containers": workload.template.containers}
+    for name, containers in lists.items():
+        for index, container in enumerate(containers):
+            for needed, place in _needs(container, f"{spec}.{name}[{index}]"):
+                yield from _check_data(needed, place, entry, inventory)
 
 
 def _check_injection(template: PodTemplate, path: str) -> Iterator[Problem]:
@@ -92,35 +103,55 @@ def _check_injection(template: PodTemplate, path: str) -> Iterator[Problem]:
                 fix="Write 'true' or 'false'.",
                 field=f"{path}.{where}['{INJECT}']",
             )
-    if PROXY_CONFIG in template.annotations:
-        yield Problem(
-            severity=Severity.WARNING,
-            code=ProblemCode.NOT_IMPLEMENTED,
-            message=f"{PROXY_CONFIG} is not implemented yet and has no effect",
-            fix="Remove it, or expect the sidecar to work as if it were not there.",
-            field=f"{path}.annotations['{PROXY_CONFIG}']",
-        )
+    for name in template.annotations:
+        severity = _severity_of(name)
+        if severity is not None:
+            yield _annotation_without_effect(name, path, severity)
+
+
+def _severity_of(annotation: str) -> Severity | None:
+    """How bad it is that an annotation of a pod has no effect, None for one that has or needs none."""
+    if annotation == PROXY_CONFIG or annotation.startswith(_CAPTURE):
+        return Severity.WARNING
+    if annotation.startswith(_SIDECAR) and annotation not in (INJECT, _INJECTION_STATUS):
+        return Severity.INFO
+    return None
+
+
+def _annotation_without_effect(name: str, path: str, severity: Severity) -> Problem:
+    return Problem(
+        severity=severity,
+        code=ProblemCode.NOT_IMPLEMENTED,
+        message=f"{name} is not implemented yet and has no effect",
+        fix=f"Remove {name}, or expect the object to work as if it were not there.",
+        field=f"{path}.annotations['{name}']",
+    )
 
 
 def _needs(container: Container, path: str) -> Iterator[tuple[KeyOf, str]]:
     """The data that must be there before the container starts, and where that is said. An empty key: any."""
     for index, variable in enumerate(container.env):
         if isinstance(variable.value, KeyOf) and not variable.value.optional:
-            yield variable.value, f"{path}.env[{index}].valueFrom"
+            yield variable.value, f"{path}.env[{index}].valueFrom.{_KEY_FIELDS[variable.value.kind]}"
     for index, source in enumerate(container.env_from):
         if not source.optional:
-            yield KeyOf(kind=source.kind, name=source.name, key=""), f"{path}.envFrom[{index}]"
+            yield (
+                KeyOf(kind=source.kind, name=source.name, key=""),
+                f"{path}.envFrom[{index}].{_ALL_FIELDS[source.kind]}",
+            )
 
 
 def _check_data(needed: KeyOf, place: str, entry: Object, inventory: Inventory) -> Iterator[Problem]:
     ref = ObjectRef(kind=needed.kind, namespace=entry.ref.namespace, name=needed.name)
     keys = inventory.data.get(ref)
     if keys is None:
+        field = f"{place}.name"
         message = f"there is no {ref}; the container is not started"
         fix = f"Add the {needed.kind}, or set optional: true."
     elif needed.key and needed.key not in keys:
+        field = f"{place}.key"
         message = f"{ref} has no key {needed.key[:80]!r}; the container is not started"
         fix = f"Use one of its keys: {', '.join(sorted(keys)[:10])}." if keys else "Add the key."
     else:
         return
-    yield Problem(severity=Severity.WARNING, code=ProblemCode.UNKNOWN_DATA, message=message, fix=fix, field=place)
+    yield Problem(severity=Severity.WARNING, code=ProblemCode.UNKNOWN_DATA, message=message, fix=fix, field=field)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import MappingProxyType
 
@@ -23,12 +23,16 @@ from model.pods import (
 from model.problem_codes import ProblemCode
 from model.problems import Severity
 from sources import ignored_fields
+from sources.bounded import one_of
 from sources.fields import Fields
 from sources.kubernetes_names import is_dns_label
 from sources.services import parse_port_reference
 
-_KEY_SOURCES: Mapping[str, str] = MappingProxyType({"configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"})
-_ALL_SOURCES: Mapping[str, str] = MappingProxyType({"configMapRef": "ConfigMap", "secretRef": "Secret"})
+KEY_SOURCES: Mapping[str, str] = MappingProxyType({"configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"})
+"""The fields of `valueFrom` that name one key, and the kinds they name."""
+ALL_SOURCES: Mapping[str, str] = MappingProxyType({"configMapRef": "ConfigMap", "secretRef": "Secret"})
+"""The fields of `envFrom[]`, and the kinds they name."""
+_SOURCES_LATER = ("resourceFieldRef", "fileKeyRef")
 
 DOWNWARD_FIELDS = frozenset(
     (
@@ -71,7 +75,7 @@ def _parse_container(fields: Fields) -> Container:
         command=fields.texts("command"),
         args=fields.texts("args"),
         working_dir=fields.text("workingDir"),
-        env=tuple(variable for entry in fields.each("env") if (variable := _parse_variable(entry))),
+        env=tuple(_parse_variable(entry) for entry in fields.each("env")),
         env_from=tuple(source for entry in fields.each("envFrom") for source in _parse_all_of(entry)),
         ports=tuple(port for entry in fields.each("ports") if (port := _parse_port(entry))),
         readiness=_parse_probe(fields, "readinessProbe"),
@@ -84,9 +88,12 @@ def _parse_container(fields: Fields) -> Container:
     return container
 
 
-def _parse_variable(fields: Fields) -> EnvVar | None:
+def _parse_variable(fields: Fields) -> EnvVar:
     name = fields.required_text("name")
-    text = fields.text("value")
+    if name and ("=" in name or not (name.isascii() and name.isprintable())):
+        message = f"{name[:80]!r} is no name for a variable"
+        fields.problem(ProblemCode.INVALID_NAME, message, "Use letters, digits and '_'.", field="name")
+    text = _without_nul(fields, "value", fields.text("value"))
     source = fields.child("valueFrom")
     fields.finish()
     if source is None:
@@ -95,12 +102,13 @@ def _parse_variable(fields: Fields) -> EnvVar | None:
         fields.problem(
             ProblemCode.INVALID_VALUE, "value and valueFrom exclude each other", "Remove one.", field="value"
         )
+    _check_one(source, ("fieldRef", *KEY_SOURCES, *_SOURCES_LATER))
     value: FieldPath | KeyOf | None = None
     reference = source.child("fieldRef")
     if reference is not None:
         value = FieldPath(path=_parse_path(reference))
         reference.finish(ignored_fields.FIELD_REF)
-    for key, kind in _KEY_SOURCES.items():
+    for key, kind in KEY_SOURCES.items():
         reference = source.child(key)
         if reference is not None:
             value = KeyOf(
@@ -110,9 +118,22 @@ def _parse_variable(fields: Fields) -> EnvVar | None:
                 optional=reference.boolean("optional"),
             )
             reference.finish()
-    source.later("resourceFieldRef", "fileKeyRef")
+    source.later(*_SOURCES_LATER)
     source.finish()
-    return EnvVar(name=name, value=value) if value is not None else None
+    return EnvVar(name=name, value=value)
+
+
+def _without_nul(fields: Fields, name: str, text: str) -> str:
+    if "\0" in text:
+        message = f"{name} has a NUL in it, which no process can be given"
+        fields.problem(ProblemCode.INVALID_VALUE, message, "Remove it.", field=name)
+    return text
+
+
+def _check_one(source: Fields, names: Sequence[str]) -> None:
+    one_of(source, *names)
+    if not any(source.has(name) for name in names):
+        source.problem(ProblemCode.MISSING_FIELD, "it says nothing to read from", f"Add one of {', '.join(names)}.")
 
 
 def _parse_path(reference: Fields) -> str:
@@ -125,9 +146,10 @@ def _parse_path(reference: Fields) -> str:
 
 
 def _parse_all_of(fields: Fields) -> tuple[EnvFrom, ...]:
+    _check_one(fields, tuple(ALL_SOURCES))
     prefix = fields.text("prefix")
     found = []
-    for key, kind in _ALL_SOURCES.items():
+    for key, kind in ALL_SOURCES.items():
         reference = fields.child(key)
         if reference is not None:
             name, optional = reference.required_text("name"), reference.boolean("optional")

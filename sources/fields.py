@@ -319,7 +319,8 @@ class Fields:
                 )
                 fix = f"Remove {name}, or expect the object to work as if it were not there."
                 if severity is Severity.ERROR:
-                    fix = f"Remove {name}; until then the object stays as it was before."
+                    # What is in force meanwhile is for the store to say: see `sources/outcomes.py`.
+                    fix = f"Remove {name}."
                 self.problem(ProblemCode.NOT_IMPLEMENTED, message, fix, field=name, severity=severity)
 
     def ignore(self, *names: str) -> None:

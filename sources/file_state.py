@@ -10,23 +10,25 @@ from model.problems import ObjectRef, Position, Problem, Severity
 from sources.kinds import Object
 from sources.manifests import Parsed
 
-_POLICIES = ("AuthorizationPolicy", "PeerAuthentication")
-"""Kinds of which everybody must know whether they are in force."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FileState:
-    """`objects` in the order of the file, retained ones last."""
+    """`objects` in the order of the file, retained ones last. `refused`: those that stand in it and did not come from
+    there into force.
+    """
 
     objects: Mapping[ObjectRef, Object]
     problems: tuple[Problem, ...]
+    refused: frozenset[ObjectRef] = frozenset()
 
 
 def next_state(parsed: Parsed, previous: FileState | None, in_force: Mapping[ObjectRef, Object]) -> FileState:
     """The state after `parsed`. A value equal to the one in force keeps its identity.
 
     A rejected object stays as it is in force, wherever that came from; a file that is no YAML keeps all it had, and
-    one with a document that nobody can name keeps what it does not hold any more: that may be the very object.
+    one with a document that nobody can name, or with a rejected object that nobody knows, keeps what it does not hold
+    any more: that may be the very object, with a mistake in its name or namespace. Where
+    no good version is in force, the rejected object's stand-in is (ADR 11), or else an earlier one.
     """
     if not parsed.readable:
         return FileState(objects=previous.objects if previous else {}, problems=parsed.problems)
@@ -37,24 +39,27 @@ def next_state(parsed: Parsed, previous: FileState | None, in_force: Mapping[Obj
         if first is not None:
             problems.append(duplicate(found, first))
             continue
-        before = in_force.get(found.ref)
-        same = before is not None and before.value == found.value
-        objects[found.ref] = replace(found, value=before.value) if before is not None and same else found
-    for ref in sorted(parsed.rejected - objects.keys()):
-        if ref in in_force:
-            objects[ref] = in_force[ref]
-        if ref.kind in _POLICIES:
-            problems = [_with_outcome(problem, ref, kept=ref in in_force) for problem in problems]
-    if parsed.nameless and previous is not None:
+        objects[found.ref] = _keep_value(found, in_force.get(found.ref))
+    refused = parsed.rejected - objects.keys()
+    stand_ins = {found.ref: found for found in parsed.stand_ins}
+    for ref in sorted(refused):
+        before = in_force.get(ref)
+        if before is not None and not before.stand_in:
+            objects[ref] = before
+        elif ref in stand_ins:
+            objects[ref] = _keep_value(stand_ins[ref], before)
+        elif before is not None:
+            objects[ref] = before
+    may_be_another = parsed.nameless or any(ref not in in_force for ref in refused)
+    if may_be_another and previous is not None:
         objects.update((ref, kept) for ref, kept in previous.objects.items() if ref not in objects)
-    return FileState(objects=objects, problems=tuple(problems))
+    return FileState(objects=objects, problems=tuple(problems), refused=refused)
 
 
-def _with_outcome(problem: Problem, ref: ObjectRef, *, kept: bool) -> Problem:
-    if problem.object != ref or problem.severity is not Severity.ERROR:
-        return problem
-    outcome = "its last good version stays in force" if kept else "no version of it is in force, so it protects nothing"
-    return replace(problem, message=f"{problem.message}; {outcome}")
+def _keep_value(found: Object, before: Object | None) -> Object:
+    if before is not None and before.value == found.value:
+        return replace(found, value=before.value)
+    return found
 
 
 def duplicate(loser: Object, winner: Object) -> Problem:

@@ -29,14 +29,12 @@ SERVICE_SPEC = (
     "sessionAffinityConfig",
 )
 SERVICE_PORT = ("nodePort",)
-DEPLOYMENT_SPEC = ("minReadySeconds", "paused", "progressDeadlineSeconds", "revisionHistoryLimit", "strategy")
+DEPLOYMENT_SPEC = ("minReadySeconds", "progressDeadlineSeconds", "revisionHistoryLimit")
 STATEFUL_SET_SPEC = (
     "minReadySeconds",
     "persistentVolumeClaimRetentionPolicy",
     "podManagementPolicy",
     "revisionHistoryLimit",
-    "updateStrategy",
-    "volumeClaimTemplates",
 )
 POD_SPEC = (
     "activeDeadlineSeconds",

@@ -29,21 +29,19 @@ _UNDONE_SOURCES = (
 )
 
 
-def half_applied(fields: Fields, name: str, what: str) -> None:
-    """Reports what this kind knows and Heddle does not do; the whole object stays out of force."""
-    message = f"{what} is not implemented yet; a policy is applied whole or not at all"
-    fix = "Remove it, or say the same in other words."
-    fields.problem(ProblemCode.HALF_APPLIED_POLICY, message, fix, field=name)
-
-
 def parse_rule(fields: Fields, namespace: str) -> Rule:
-    """One entry of `rules`; `{}` matches everything. Finishes `fields`."""
+    """One entry of `rules`; `{}` matches everything. Finishes `fields`.
+
+    What Heddle does not do is no problem here: the rule names it in `undone`, and `check_policies` tells of it.
+    """
     for name in ("from", "to", "when"):
         _not_empty(fields, name)
     sources = []
-    for entry in fields.each("from"):
+    undone = []
+    for index, entry in enumerate(fields.each("from")):
         inner = entry.child("source") if entry.required("source") else None
         if inner is not None:
+            undone += [f"from[{index}].source.{name}" for name in _UNDONE_SOURCES if inner.node(name) is not None]
             sources.append(_source(inner, namespace))
         entry.finish()
     operations = []
@@ -52,21 +50,26 @@ def parse_rule(fields: Fields, namespace: str) -> Rule:
         if inner is not None:
             operations.append(_operation(inner))
         entry.finish()
-    conditions = [_condition(entry, namespace) for entry in fields.each("when")]
+    conditions = []
+    for index, entry in enumerate(fields.each("when")):
+        condition = _condition(entry, namespace)
+        if condition is None:
+            undone.append(f"when[{index}].key")
+        else:
+            conditions.append(condition)
     for misplaced in ("source", "operation"):
         if fields.node(misplaced) is not None:
             outer = {"source": "from", "operation": "to"}[misplaced]
             fix = f"Write {outer}: [{{{misplaced}: ...}}]."
             fields.problem(ProblemCode.MISPLACED_FIELD, f"{misplaced} stands outside {outer}", fix, field=misplaced)
     fields.finish()
-    return Rule(sources=tuple(sources), operations=tuple(operations), conditions=tuple(conditions))
+    return Rule(
+        sources=tuple(sources), operations=tuple(operations), conditions=tuple(conditions), undone=tuple(undone)
+    )
 
 
 def _source(fields: Fields, namespace: str) -> Source:
     _says_something(fields, "source", "anyone")
-    for name in _UNDONE_SOURCES:
-        if fields.node(name) is not None:
-            half_applied(fields, name, name)
 
     def account(text: str) -> StringMatch:
         return Exact(value=to_account(text, namespace))
@@ -154,14 +157,16 @@ def _addresses(fields: Fields) -> AddressSet:
     )
 
 
-def _condition(fields: Fields, namespace: str) -> Condition:
+def _condition(fields: Fields, namespace: str) -> Condition | None:
+    """None if its key is one of those that are not implemented."""
     fields.required("key")
     key = fields.text("key")
+    undone = False
     if key:
         try:
             key = check_key(key)
-        except Undone as undone:
-            half_applied(fields, "key", str(undone))
+        except Undone:
+            undone = True
         except ValueError as error:
             fields.problem(ProblemCode.INVALID_VALUE, f"key: {error}", CONDITION_FIX, field="key")
     _not_empty(fields, "values", "notValues")
@@ -178,7 +183,7 @@ def _condition(fields: Fields, namespace: str) -> Condition:
         not_values=checked_texts(fields, "notValues", check, fix="Write a value that the key can have."),
     )
     fields.finish()
-    return found
+    return None if undone else found
 
 
 def _either(fields: Fields, name: str, negated: str, check: Callable[[str], StringMatch]) -> Either:

@@ -11,7 +11,7 @@ from sources.hosts import export_to, service_host
 from sources.istio_destination import check_subset_name
 from sources.istio_traffic_policy import parse_traffic_policy
 from sources.kinds import Kind, Metadata
-from sources.kubernetes_names import parse_labels
+from sources.labels import parse_labels
 
 MAX_SUBSETS = 1000
 

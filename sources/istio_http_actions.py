@@ -9,7 +9,7 @@ from model.problem_codes import ProblemCode
 from model.routing import DirectResponse, Redirect, Rewrite
 from sources.bounded import checked, one_of, plain_text, port_number
 from sources.fields import Fields
-from sources.regex import check_substitution
+from sources.regex import Compiled, UnknownGroup, check_substitution
 from sources.string_match import regex
 
 MAX_BODY_BYTES = 1 << 20
@@ -100,12 +100,20 @@ def _regex_rewrite(outer: Fields) -> tuple[str, str] | None:
     if pattern is not None:
         try:
             check_substitution(pattern, substitution)
+        except UnknownGroup as error:
+            fields.problem(ProblemCode.INVALID_REGEX, f"rewrite: {error}", _group_fix(pattern), field="rewrite")
         except ValueError as error:
-            groups = r"Use \1." if pattern.groups == 1 else rf"Use \1 to \{pattern.groups}."
-            fix = groups if pattern.groups else "Put what you refer to in brackets in match."
+            fix = r"Write '\\' for a backslash, and '\' before a group's number alone."
             fields.problem(ProblemCode.INVALID_REGEX, f"rewrite: {error}", fix, field="rewrite")
     fields.finish()
     return (pattern.pattern, substitution) if pattern is not None else None
+
+
+def _group_fix(pattern: Compiled) -> str:
+    if pattern.groups == 0:
+        return r"Put what you refer to in brackets in match, or use \0 for the whole match."
+    last = rf" to \{min(pattern.groups, 9)}" if pattern.groups > 1 else ""
+    return rf"Use \1{last}, or \0 for the whole match."
 
 
 def _authority(text: str) -> str:

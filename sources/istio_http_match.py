@@ -9,7 +9,7 @@ from model.problems import Severity
 from model.routing import HttpMatch
 from sources.bounded import plain_text, port_number
 from sources.fields import Fields
-from sources.kubernetes_names import parse_labels
+from sources.labels import parse_labels
 from sources.string_match import header_matches, query_matches, string_match
 
 MAX_MATCHES = 1000

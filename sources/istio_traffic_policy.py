@@ -78,7 +78,7 @@ def _connection_pool(outer: Fields) -> ConnectionPool | None:
         connect_timeout=span(tcp, "connectTimeout"),
         tcp_keepalive=_keepalive(tcp),
         max_connection_duration=span(tcp, "maxConnectionDuration"),
-        tcp_idle_timeout=span(tcp, "idleTimeout"),
+        tcp_idle_timeout=span(tcp, "idleTimeout", minimum=timedelta(0)),
         max_pending_requests=count(http, "http1MaxPendingRequests"),
         max_requests=count(http, "http2MaxRequests"),
         max_requests_per_connection=count(http, "maxRequestsPerConnection"),

@@ -33,7 +33,9 @@ class Kind:
     """One kind. `parse` gets the whole object (metadata is read already) and answers its value, None after an error.
 
     `group` is '' for Kubernetes' core. `strict`: an unknown field is an error, else a warning. `parse` need not
-    call `finish()` on the object it is handed, only on what it takes out of it.
+    call `finish()` on the object it is handed, only on what it takes out of it. `parse_stand_in` answers the value to
+    enforce while an object is refused and no good version of it is known (ADR 11), None for nothing; what it files is
+    not shown.
     """
 
     group: str
@@ -42,17 +44,22 @@ class Kind:
     parse: Callable[[Fields, Metadata], object | None]
     namespaced: bool = True
     strict: bool = True
+    parse_stand_in: Callable[[Fields, Metadata], object | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Object:
-    """A parsed object and where it stands. `value` is of `model`, or of `sources` for kinds only a mesh is made of."""
+    """A parsed object and where it stands. `value` is of `model`, or of `sources` for kinds only a mesh is made of.
+
+    `stand_in`: the object was refused, and `value` is `Kind.parse_stand_in`'s.
+    """
 
     ref: ObjectRef
     position: Position
     value: object
     root: Node
     metadata: Metadata
+    stand_in: bool = False
 
     def where(self, field: str = "") -> Position:
         """The place of a field (`spec.http[0].route[1].weight`), or of the deepest part of the path that is there."""

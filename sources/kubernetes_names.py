@@ -1,4 +1,4 @@
-"""Names and labels as Kubernetes allows them. Source: Kubernetes' apimachinery validation (RFC 1123, RFC 1035)."""
+"""Names and addresses as Kubernetes allows them. Source: Kubernetes' apimachinery validation (RFC 1123, RFC 1035)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from model.problem_codes import ProblemCode
 from sources.fields import Fields
 
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
-_QUALIFIED = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 def is_dns_label(text: str) -> bool:
@@ -20,33 +19,6 @@ def is_dns_label(text: str) -> bool:
 def is_dns_name(text: str) -> bool:
     """Labels joined by dots, at most 253 characters."""
     return len(text) <= 253 and all(_LABEL.fullmatch(part) for part in text.split("."))
-
-
-def is_label_value(text: str) -> bool:
-    """Empty, or 1 to 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends."""
-    return not text or _QUALIFIED.fullmatch(text) is not None
-
-
-def is_label_key(text: str) -> bool:
-    """A name like a label's value, perhaps after a DNS name and '/'."""
-    prefix, slash, name = text.rpartition("/")
-    return _QUALIFIED.fullmatch(name) is not None and (not slash or is_dns_name(prefix))
-
-
-def parse_labels(fields: Fields, name: str) -> dict[str, str]:
-    """The labels in one field, sorted by key. Those that Kubernetes would refuse are reported and left out."""
-    found = fields.text_map(name)
-    for key, value in tuple(found.items()):
-        if is_label_key(key) and is_label_value(value):
-            continue
-        del found[key]
-        what, wrong = ("key", key) if not is_label_key(key) else ("value", value)
-        message = f"{wrong[:80]!r} cannot be the {what} of a label"
-        fix = "Use up to 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends."
-        inner = fields.child(name)
-        if inner is not None:
-            inner.problem(ProblemCode.INVALID_NAME, message, fix, field=key)
-    return found
 
 
 def parse_address(fields: Fields, name: str) -> str:

@@ -20,7 +20,8 @@ _LIST_MEMBERS = frozenset({"apiVersion", "kind", "metadata", "items"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """What a file says. `rejected` are the objects that stand in it and must not come into force.
+    """What a file says. `rejected` are the objects that stand in it and must not come into force; `stand_ins` are what
+    some of them leave to be enforced while no good version is known.
 
     `readable` False: the file is no YAML, so that nothing is known about what it holds. `nameless`: a document is
     wrong in such a way that nobody can tell which object it was meant to be.
@@ -28,6 +29,7 @@ class Parsed:
 
     objects: tuple[Object, ...] = ()
     rejected: frozenset[ObjectRef] = frozenset()
+    stand_ins: tuple[Object, ...] = ()
     problems: tuple[Problem, ...] = ()
     readable: bool = True
     nameless: bool = False
@@ -40,6 +42,7 @@ def parse_documents(file: str, text: bytes) -> Parsed:
     except NotYaml as error:
         return Parsed(readable=False, problems=(_malformed(file, error),))
     objects: list[Object] = []
+    stand_ins: list[Object] = []
     rejected: set[ObjectRef] = set()
     problems: list[Problem] = []
     nameless = False
@@ -48,15 +51,22 @@ def parse_documents(file: str, text: bytes) -> Parsed:
             report = Report(file=file)
             for fault in faults:
                 report.add(Severity.ERROR, fault.code, fault.message, fault.fix, fault.line)
-            found = _parse_object(node, report)
-            if found is not None and not report.failed:
-                objects.append(found)
-            elif report.ref is not None:
+            # A document that was skipped is empty here, and what would be said of that is false.
+            found = None if document.skipped else _parse_object(node, report)
+            if found is not None:
+                (stand_ins if found.stand_in else objects).append(found)
+            if report.failed and report.ref is not None:
                 rejected.add(report.ref)
             else:
                 nameless = nameless or report.failed
             problems.extend(report.problems)
-    return Parsed(objects=tuple(objects), rejected=frozenset(rejected), problems=tuple(problems), nameless=nameless)
+    return Parsed(
+        objects=tuple(objects),
+        rejected=frozenset(rejected),
+        stand_ins=tuple(stand_ins),
+        problems=tuple(problems),
+        nameless=nameless,
+    )
 
 
 def parse_value(name: str, value: object) -> Parsed:
@@ -70,10 +80,14 @@ def parse_value(name: str, value: object) -> Parsed:
         _parse_object(to_node(_shallow(value)), report)
         report.problems.clear()
         report.add(Severity.ERROR, ProblemCode.TOO_LARGE, str(error), "Split the object.", 0)
-    if found is not None and not report.failed:
+    if found is not None and not found.stand_in:
         return Parsed(objects=(found,), problems=tuple(report.problems))
-    rejected = frozenset({report.ref}) if report.ref is not None else frozenset()
-    return Parsed(rejected=rejected, problems=tuple(report.problems), nameless=report.ref is None and report.failed)
+    return Parsed(
+        rejected=frozenset({report.ref}) if report.ref is not None else frozenset(),
+        stand_ins=(found,) if found is not None else (),
+        problems=tuple(report.problems),
+        nameless=report.ref is None and report.failed,
+    )
 
 
 def _shallow(value: object) -> object:
@@ -157,7 +171,7 @@ def _parse_known(kind: Kind, version: str, node: Node, root: Fields) -> Object |
         # Faults of the document were filed before its object had a name.
         report.problems[:] = [_named(problem, ref) for problem in report.problems]
     if ref is None:
-        _say_why_nameless(root)
+        _say_why_nameless(kind, root)
         return None
     if version not in kind.versions:
         message = f"{kind.kind} has no version {version[:80]!r}"
@@ -167,20 +181,35 @@ def _parse_known(kind: Kind, version: str, node: Node, root: Fields) -> Object |
     root.ignore("status")
     value = kind.parse(root, metadata)
     root.finish()
+    if report.failed:
+        value = _stand_in(kind, ref, node, report.file)
     if value is None:
         return None
     position = Position(file=report.file, line=node.line)
-    return Object(ref=ref, position=position, value=value, root=node, metadata=metadata)
+    return Object(ref=ref, position=position, value=value, root=node, metadata=metadata, stand_in=report.failed)
 
 
-def _say_why_nameless(root: Fields) -> None:
-    """An unquoted `123` or `n` is no text to YAML: the name is there, and is none."""
+def _stand_in(kind: Kind, ref: ObjectRef, node: Node, file: str) -> object | None:
+    """What a refused object of this kind leaves to be enforced; None unless its metadata, at least, is right."""
+    if kind.parse_stand_in is None or not isinstance(node.value, Mapping):
+        return None
+    report = Report(file=file, ref=ref)
+    root = Fields(node.value, node.line, report)
+    value = kind.parse_stand_in(root, parse_metadata(ref, root))
+    return None if report.failed else value
+
+
+def _say_why_nameless(kind: Kind, root: Fields) -> None:
+    """An unquoted `123` or `n` is no text to YAML: the name or namespace is there, and is none."""
+    metadata = root.child("metadata")
+    if metadata is None and root.has("metadata"):
+        return
     count = len(root.report.problems)
-    metadata = root.child("metadata") if root.has("metadata") else None
-    if metadata is not None:
-        metadata.text("name")
-    if len(root.report.problems) == count:
+    name = metadata.text("name") if metadata is not None else ""
+    if not name and len(root.report.problems) == count:
         root.problem(ProblemCode.MISSING_FIELD, "metadata.name is missing", "Give the object a name.", field="metadata")
+    if metadata is not None and kind.namespaced:
+        metadata.text("namespace")
 
 
 def _named(problem: Problem, ref: ObjectRef | None) -> Problem:

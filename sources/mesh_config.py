@@ -11,6 +11,7 @@ from model.identity import DEFAULT_TRUST_DOMAIN
 from model.problem_codes import ProblemCode
 from model.problems import ObjectRef, Position, Problem, Severity
 from model.settings import MeshSettings, OutboundTraffic, PathNormalization
+from sources.access_log_format import check_log_format
 from sources.cluster_objects import ConfigMap
 from sources.fields import Fields, Report
 from sources.istio_resilience import parse_retries
@@ -170,7 +171,7 @@ def _parse(fields: Fields) -> MeshSettings:
         connect_timeout=fields.duration("connectTimeout", default=defaults.connect_timeout, minimum=_MILLISECOND),
         protocol_detection_timeout=detection,
         access_log_file=_parse_log_file(fields),
-        access_log_format=fields.text("accessLogFormat"),
+        access_log_format=_parse_log_format(fields),
         access_log_json=fields.choice("accessLogEncoding", ("TEXT", "JSON"), "TEXT") == "JSON",
         default_export_to=_parse_export(fields) or defaults.default_export_to,
     )
@@ -198,6 +199,18 @@ def _parse_log_file(fields: Fields) -> str:
         fields.problem(ProblemCode.NOT_IMPLEMENTED, message, fix, field="accessLogFile", severity=severity)
         return ""
     return path
+
+
+def _parse_log_format(fields: Fields) -> str:
+    text = fields.text("accessLogFormat")
+    encoding = fields.node("accessLogEncoding")
+    try:
+        if text:
+            check_log_format(text, as_json=encoding is not None and encoding.value == "JSON")
+    except ValueError as error:
+        fix = "Write '%%' for a percent sign, and Envoy's commands as %NAME% or %REQ(header)%."
+        fields.problem(ProblemCode.INVALID_VALUE, f"accessLogFormat: {error}", fix, field="accessLogFormat")
+    return text
 
 
 def _parse_trust_domain(fields: Fields) -> str:
@@ -241,7 +254,10 @@ def _parse_normalization(fields: Fields, default: PathNormalization) -> PathNorm
 def _parse_export(fields: Fields) -> tuple[str, ...]:
     of_routes, of_rules = (fields.texts(f"default{kind}ExportTo") for kind in ("VirtualService", "DestinationRule"))
     if of_rules and of_routes and of_rules != of_routes:
-        message = "defaultDestinationRuleExportTo other than defaultVirtualServiceExportTo is not implemented yet"
+        message = (
+            "defaultDestinationRuleExportTo other than defaultVirtualServiceExportTo is not implemented yet; "
+            "that of VirtualServices holds for both"
+        )
         fields.problem(
             ProblemCode.NOT_IMPLEMENTED,
             message,

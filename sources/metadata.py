@@ -9,13 +9,17 @@ from model.problems import ObjectRef
 from sources import ignored_fields
 from sources.fields import Fields
 from sources.kinds import Metadata
-from sources.kubernetes_names import is_dns_label, is_dns_name, parse_labels
+from sources.kubernetes_names import is_dns_label, is_dns_name
+from sources.labels import parse_labels
 
 DEFAULT_NAMESPACE = "default"
 
 
 def parse_ref(kind: str, namespaced: bool, root: Fields) -> ObjectRef | None:
-    """The object's name, or None if it has none that could be one. Files nothing: `parse_metadata` does."""
+    """The object's name, or None if it has none that could be one. Files nothing: `parse_metadata` does.
+
+    A namespace that is no text names no object either: to take it for the default one would let go of the right one.
+    """
     node = root.node("metadata")
     members = node.value if node is not None else None
     if not isinstance(members, dict):
@@ -26,7 +30,9 @@ def parse_ref(kind: str, namespaced: bool, root: Fields) -> ObjectRef | None:
         return None
     if not namespaced:
         return ObjectRef(kind=kind, name=name)
-    return ObjectRef(kind=kind, namespace=namespace if isinstance(namespace, str) else DEFAULT_NAMESPACE, name=name)
+    if namespace is None:
+        namespace = DEFAULT_NAMESPACE
+    return ObjectRef(kind=kind, namespace=namespace, name=name) if isinstance(namespace, str) else None
 
 
 def parse_metadata(ref: ObjectRef, root: Fields) -> Metadata:

@@ -22,7 +22,8 @@ from sources.cluster_objects import PodManifest
 from sources.containers import parse_containers
 from sources.fields import Fields
 from sources.kinds import Kind, Metadata
-from sources.kubernetes_names import is_dns_label, is_dns_name, parse_address, parse_labels
+from sources.kubernetes_names import is_dns_label, is_dns_name, parse_address
+from sources.labels import parse_labels
 
 _TEMPLATE_HASH = "pod-template-hash"
 
@@ -96,7 +97,13 @@ def _parse_label(spec: Fields, name: str) -> str:
 
 
 def _parse_alias(fields: Fields) -> HostAlias:
-    alias = HostAlias(address=parse_address(fields, "ip"), hostnames=fields.texts("hostnames"))
+    hostnames = fields.texts("hostnames")
+    for index, name in enumerate(hostnames):
+        if not is_dns_name(name):
+            message = f"{name[:80]!r} is no host name"
+            fix = "Use lower-case letters, digits, '-' and '.'."
+            fields.problem(ProblemCode.INVALID_NAME, message, fix, field=f"hostnames[{index}]")
+    alias = HostAlias(address=parse_address(fields, "ip"), hostnames=hostnames)
     fields.finish()
     return alias
 

@@ -51,10 +51,15 @@ def compile_regex(pattern: str) -> Compiled:
     return Compiled(pattern=pattern, groups=compiled.groups, size=compiled.programsize)
 
 
+class UnknownGroup(ValueError):
+    """A substitution names a group that its expression does not have."""
+
+
 def check_substitution(pattern: Compiled, substitution: str) -> str:
     r"""`substitution` itself: text in which `\0` to `\9` stand for what the groups matched, and `\\` for a backslash.
 
-    Raises ValueError if it names a group that `pattern` lacks, which Envoy takes silently and then never rewrites.
+    Raises UnknownGroup if it names a group that `pattern` lacks, which Envoy takes silently and then never rewrites;
+    ValueError if a backslash stands before anything else.
     """
     characters = iter(substitution)
     for character in characters:
@@ -66,8 +71,8 @@ def check_substitution(pattern: Compiled, substitution: str) -> str:
         if not (follower.isascii() and follower.isdigit()):
             raise ValueError(rf"'\{follower}' in the substitution stands for nothing: a backslash is written '\\'")
         if int(follower) > pattern.groups:
-            has = f"has {pattern.groups} groups" if pattern.groups != 1 else "has 1 group"
-            raise ValueError(rf"the substitution names group \{follower}, the expression {has}")
+            has = f"has {pattern.groups or 'no'} groups" if pattern.groups != 1 else "has 1 group"
+            raise UnknownGroup(rf"the substitution names group \{follower}, the expression {has}")
     return substitution
 
 

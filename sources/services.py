@@ -10,7 +10,8 @@ from model.services import Protocol, Resolution, Service, ServicePort
 from sources import ignored_fields
 from sources.fields import Fields
 from sources.kinds import Kind, Metadata
-from sources.kubernetes_names import is_dns_label, is_dns_name, parse_address, parse_addresses, parse_labels
+from sources.kubernetes_names import is_dns_label, is_dns_name, parse_address, parse_addresses
+from sources.labels import parse_labels
 
 _TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
 _TRANSPORTS = ("TCP", "UDP", "SCTP")

@@ -25,6 +25,7 @@ from sources.keeping import keep_equal
 from sources.kinds import Object
 from sources.manifests import Parsed, parse_documents
 from sources.mesh_config import MESH_CONFIG, check_trust_domain
+from sources.outcomes import with_outcome
 from sources.rules import clash_problem
 
 _NOTHING: Mapping[Name, object] = {}
@@ -98,7 +99,7 @@ class Store:
     def problems(self) -> tuple[Problem, ...]:
         """All that is wrong at present, by file and line. Worked out when read, after a change."""
         if self._problems is None:
-            found = [problem for state in self._files.values() for problem in state.problems]
+            found = [self._with_outcome(problem, state) for state in self._files.values() for problem in state.problems]
             found += self._duplicates()
             found += [self._placed(clash_problem(clash)) for clash in self._assembly.clashes]
             found += check_mesh(self.mesh, self._objects)
@@ -189,7 +190,7 @@ class Store:
         for ref in sorted(touched):
             claims = self._claims.get(ref)
             before = self._objects.get(ref)
-            now = self._files[min(claims)].objects[ref] if claims else None
+            now = self._files[self._in_order(ref, claims)[0]].objects[ref] if claims else None
             if now is None:
                 self._claims.pop(ref, None)
                 self._objects.pop(ref, None)
@@ -251,12 +252,21 @@ class Store:
         found = []
         for ref, files in self._claims.items():
             if len(files) > 1:
-                first, *others = sorted(files)
+                first, *others = self._in_order(ref, files)
                 winner = self._files[first].objects[ref]
                 claims = ((file, self._files[file].objects[ref]) for file in others)
                 # The last good of a rejected object may come from another file; that is no second object.
                 found += [duplicate(other, winner) for file, other in claims if other.position.file == file]
         return found
+
+    def _in_order(self, ref: ObjectRef, files: Iterable[str]) -> list[str]:
+        """The files that hold an object, the one in force first: a stand-in gives way to every good version."""
+        return sorted(files, key=lambda file: (self._files[file].objects[ref].stand_in, file))
+
+    def _with_outcome(self, problem: Problem, state: FileState) -> Problem:
+        if problem.object is None or problem.object not in state.refused:
+            return problem
+        return with_outcome(problem, self._objects.get(problem.object), self.mesh.settings.root_namespace)
 
     def _placed(self, problem: Problem) -> Problem:
         owner = self._objects.get(problem.object) if problem.object is not None else None

@@ -8,7 +8,7 @@ from model.problems import Severity
 from sources import ignored_fields
 from sources.fields import Fields
 from sources.kinds import Kind, Metadata
-from sources.kubernetes_names import parse_labels
+from sources.labels import parse_labels
 from sources.pods import parse_template
 
 MAX_REPLICAS = 10_000
@@ -17,15 +17,18 @@ MAX_REPLICAS = 10_000
 
 def parse_deployment(root: Fields, metadata: Metadata) -> Workload | None:
     """A Deployment, None without a template."""
-    return _parse(root, metadata, WorkloadKind.DEPLOYMENT, ignored_fields.DEPLOYMENT_SPEC)
+    return _parse(root, metadata, WorkloadKind.DEPLOYMENT, ("paused", "strategy"), ignored_fields.DEPLOYMENT_SPEC)
 
 
 def parse_stateful_set(root: Fields, metadata: Metadata) -> Workload | None:
     """A StatefulSet, None without a template."""
-    return _parse(root, metadata, WorkloadKind.STATEFUL_SET, ignored_fields.STATEFUL_SET_SPEC)
+    later = ("updateStrategy", "volumeClaimTemplates")
+    return _parse(root, metadata, WorkloadKind.STATEFUL_SET, later, ignored_fields.STATEFUL_SET_SPEC)
 
 
-def _parse(root: Fields, metadata: Metadata, kind: WorkloadKind, ignored: tuple[str, ...]) -> Workload | None:
+def _parse(
+    root: Fields, metadata: Metadata, kind: WorkloadKind, later: tuple[str, ...], ignored: tuple[str, ...]
+) -> Workload | None:
     spec = root.child("spec") if root.required("spec") else None
     if spec is None:
         return None
@@ -33,7 +36,7 @@ def _parse(root: Fields, metadata: Metadata, kind: WorkloadKind, ignored: tuple[
     replicas = spec.integer("replicas", default=1, minimum=0, maximum=MAX_REPLICAS)
     service_name = spec.text("serviceName") if kind is WorkloadKind.STATEFUL_SET else ""
     _check_selector(spec, template)
-    spec.later("paused", "volumeClaimTemplates", severity=Severity.INFO)
+    spec.later(*later, severity=Severity.INFO)
     if kind is WorkloadKind.STATEFUL_SET:
         spec.later("ordinals")
     spec.finish(ignored)

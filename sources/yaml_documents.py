@@ -49,10 +49,11 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """One document. `faults` not empty: its object must not come into force."""
+    """One document. `faults` not empty: its object must not come into force. `skipped`: `root` holds nothing of it."""
 
     root: Node
     faults: tuple[Fault, ...] = ()
+    skipped: bool = False
 
 
 class NotYaml(ValueError):
@@ -103,20 +104,21 @@ class _Reader:
             start: Any = event.start_mark
             self._faults, self._anchors = [], {}
             self._aliases = self._nodes = self._deepest = 0
+            skipped = False
             try:
                 root = self._node(self._next(), 1)
                 end = self._next()
             except _TooLarge as error:
-                root = Node({}, start.line + 1)
+                root, skipped = Node({}, start.line + 1), True
                 self._fault(ProblemCode.TOO_LARGE, start.line + 1, str(error), "Split the document.")
                 end = self._next()
                 while not isinstance(end, yaml.DocumentEndEvent):
                     end = self._next()
-            if end.end_mark.index - start.index > MAX_DOCUMENT_BYTES:
+            if end.end_mark.index - start.index > MAX_DOCUMENT_BYTES and not skipped:
                 message = f"the document has more than {MAX_DOCUMENT_BYTES >> 20} MiB"
                 self._fault(ProblemCode.TOO_LARGE, root.line, message, "Split the document.")
             if root.value is not None:
-                yield Document(root=root, faults=tuple(self._faults))
+                yield Document(root=root, faults=tuple(self._faults), skipped=skipped)
 
     def _node(self, event: Any, depth: int) -> Node:
         self._nodes += 1

@@ -52,7 +52,7 @@ _QUOTED = frozenset(
         "upstream_host",
     )
 )
-_LITERAL_PERCENT = re.compile(r"%%|%[A-Z0-9_]+(?:\([^()%]*\))?(?::[0-9]+)?%")
+_LITERAL_PERCENT = re.compile(r"%%|%[A-Z0-9_]+(?:\([^()]*\))?(?::[0-9]+)?%")
 
 
 def build_access_logs(settings: MeshSettings) -> list[AccessLog]:

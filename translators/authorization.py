@@ -60,12 +60,12 @@ def build_network_authorization(view: View) -> tuple[Filter, ...]:
 def build_rule(rule: Rule, action: Action, domains: Sequence[str], *, http: bool) -> Policy | None:
     """One rule, or None if it can never match.
 
-    Where something cannot be known (a request's fields on a bare connection), an ALLOW rule that asks for it does not
-    match, and a DENY rule matches as if it did not ask: in doubt nothing passes.
+    Where something cannot be known (a request's fields on a bare connection, what is not implemented), an ALLOW rule
+    that asks for it does not match, and a DENY rule matches as if it did not ask: in doubt nothing passes (ADR 11).
     """
     known = [condition for condition in rule.conditions if conditions.is_known(condition)]
     asks_for_request = any(map(permissions.needs_http, rule.operations)) or any(map(conditions.needs_http, known))
-    in_doubt = len(known) < len(rule.conditions) or (asks_for_request and not http)
+    in_doubt = bool(rule.undone) or len(known) < len(rule.conditions) or (asks_for_request and not http)
     if in_doubt and action is Action.ALLOW:
         return None
     usable = [condition for condition in known if http or not conditions.needs_http(condition)]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Literal
 
 from envoy_data_plane.envoy.config.bootstrap.v3 import (
     Admin,
@@ -39,9 +40,13 @@ from envoy_data_plane.google.protobuf import Struct, Value
 from model.names import CLUSTER_DOMAIN, XDS_CLUSTER
 from model.services import Locality
 from protos.encoder import to_any
+from protos.json_form import to_json_value
 from translators.bootstrap_listeners import build_admin_cluster, build_own_listeners
 from translators.config_source import ads
 from translators.control_plane_cluster import ControlPlane, build_control_plane_cluster
+
+NodeType = Literal["sidecar", "router"]
+"""What a proxy is for: one application, or a gateway. Istio's words."""
 
 MAX_PROGRAM_SIZE = 32768
 """How large a compiled regular expression may be; Envoy's own limit of 100 refuses even a long literal. As Istio."""
@@ -79,11 +84,12 @@ class BootstrapParameters:
     mark: bool = False
     own_address: str = "::"
     max_connections: int = MAX_CONNECTIONS
+    node_type: NodeType = "sidecar"
 
 
-def node_id(*, namespace: str, pod: str, address: str) -> str:
+def node_id(*, namespace: str, pod: str, address: str, node_type: NodeType = "sidecar") -> str:
     """`sidecar~ADDRESS~POD.NAMESPACE~NAMESPACE.svc.cluster.local`. Istio's form."""
-    return f"sidecar~{address}~{pod}.{namespace}~{namespace}.svc.{CLUSTER_DOMAIN}"
+    return f"{node_type}~{address}~{pod}.{namespace}~{namespace}.svc.{CLUSTER_DOMAIN}"
 
 
 def build_bootstrap(parameters: BootstrapParameters) -> Bootstrap:
@@ -111,13 +117,18 @@ def build_bootstrap(parameters: BootstrapParameters) -> Bootstrap:
 
 def to_json(bootstrap: Bootstrap) -> str:
     """The form that `envoy --config-path FILE.json` reads, indented for people."""
-    return json.dumps(bootstrap.to_dict(), indent=2) + "\n"
+    return json.dumps(to_json_value(bootstrap), indent=2) + "\n"
 
 
 def _node(parameters: BootstrapParameters) -> Node:
     locality = parameters.locality
     return Node(
-        id=node_id(namespace=parameters.namespace, pod=parameters.pod, address=parameters.address),
+        id=node_id(
+            namespace=parameters.namespace,
+            pod=parameters.pod,
+            address=parameters.address,
+            node_type=parameters.node_type,
+        ),
         cluster=f"{parameters.workload}.{parameters.namespace}",
         locality=LocalityMessage(region=locality.region, zone=locality.zone, sub_zone=locality.subzone),
         metadata=_struct(

@@ -19,10 +19,10 @@ from envoy_data_plane.envoy.extensions.filters.common.set_filter_state.v3 import
 )
 from envoy_data_plane.envoy.extensions.filters.network.set_filter_state.v3 import Config as SetFilterState
 
-from model.names import BLACK_HOLE_CLUSTER, PASSTHROUGH_CLUSTER, RouteTable
+from model.names import BLACK_HOLE_CLUSTER, PASSTHROUGH_CLUSTER, OutboundCluster, RouteTable
 from model.services import Protocol
 from model.settings import MeshSettings, OutboundTraffic
-from model.traffic import policy_for
+from model.traffic import TrafficPolicy, policy_for
 from model.view import View
 from translators.addresses import build_host_range
 from translators.alpn import ALPN_FILTER_STATE
@@ -37,17 +37,16 @@ from translators.upstream_tls import tcp_alpn_override
 
 def build_outbound_chains(claims: PortClaims, view: View) -> list[FilterChain]:
     """All chains of one port."""
-    settings = view.settings
     port = claims.port
-    http = [build_outbound_http(settings, RouteTable(port=port))]
+    http = [build_outbound_http(view.settings, RouteTable(port=port))]
     chains = []
     if claims.http_anywhere:
         chains.append(_chain(f"{port}.http", port, http))
     elif claims.detect_anywhere:
         chains.append(_chain(f"{port}.http", port, http, applications=PLAIN_HTTP))
-        chains.append(_chain(f"{port}.tcp", port, _elsewhere_on(claims, settings)))
+        chains.append(_chain(f"{port}.tcp", port, _elsewhere_on(claims, view)))
     elif claims.tcp_anywhere is not None:
-        chains.append(_chain(f"{port}.tcp", port, _elsewhere_on(claims, settings)))
+        chains.append(_chain(f"{port}.tcp", port, _elsewhere_on(claims, view)))
     detected = [address for claim in claims.exact if claim.protocol is Protocol.DETECT for address in claim.addresses]
     if detected:
         chains.append(_chain(f"{port}.detected.http", port, http, detected, PLAIN_HTTP))
@@ -65,18 +64,19 @@ def build_elsewhere(settings: MeshSettings) -> list[Filter]:
             return [build_tcp_proxy(settings, BLACK_HOLE_CLUSTER)]
 
 
-def _elsewhere_on(claims: PortClaims, settings: MeshSettings) -> list[Filter]:
+def _elsewhere_on(claims: PortClaims, view: View) -> list[Filter]:
     """Bytes to an address that nobody claims. If all may pass, a service without addresses needs no help: the
     connection is going to its address anyway, and others on the port are left alone."""
-    if claims.tcp_anywhere is not None and settings.outbound_traffic is OutboundTraffic.REGISTRY_ONLY:
-        return [build_tcp_proxy(settings, str(claims.tcp_anywhere))]
-    return build_elsewhere(settings)
+    cluster = claims.tcp_anywhere
+    if cluster is not None and view.settings.outbound_traffic is OutboundTraffic.REGISTRY_ONLY:
+        return [build_tcp_proxy(view.settings, str(cluster), policy=_policy(cluster, view))]
+    return build_elsewhere(view.settings)
 
 
 def _tcp_chains(claim: Claim, view: View) -> Iterable[FilterChain]:
     name, port = str(claim.cluster), claim.cluster.port
     offer = _offer(tcp_alpn_override(claim.cluster, view))
-    policy = policy_for(view.destination_rule(claim.cluster.host), claim.cluster.subset, port)
+    policy = _policy(claim.cluster, view)
     if not claim.per_pod:
         filters = [*offer, build_tcp_proxy(view.settings, name, policy=policy)]
         return [_chain(f"{claim.cluster.host}:{port}", port, filters, claim.addresses)]
@@ -89,6 +89,10 @@ def _tcp_chains(claim: Claim, view: View) -> Iterable[FilterChain]:
         )
         for address in claim.addresses
     ]
+
+
+def _policy(cluster: OutboundCluster, view: View) -> TrafficPolicy:
+    return policy_for(view.destination_rule(cluster.host), cluster.subset, cluster.port)
 
 
 def _offer(alpn: Sequence[str]) -> list[Filter]:

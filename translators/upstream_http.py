@@ -49,7 +49,7 @@ def upstream_http(protocol: Protocol, pool: ConnectionPool) -> UpstreamHttp:
 def build_protocol_options(speaks: UpstreamHttp, pool: ConnectionPool) -> HttpProtocolOptions | None:
     """The cluster's HTTP options, None for TCP."""
     common = CommonOptions(
-        idle_timeout=pool.http_idle_timeout,
+        idle_timeout=pool.tcp_idle_timeout if pool.http_idle_timeout is None else pool.http_idle_timeout,
         max_connection_duration=pool.max_connection_duration,
         max_requests_per_connection=pool.max_requests_per_connection or None,
     )

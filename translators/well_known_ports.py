@@ -4,6 +4,7 @@ from __future__ import annotations
 
 OUTBOUND = 15001
 INBOUND = 15006
+PROBES = 15020
 READINESS = 15021
 METRICS = 15090
 

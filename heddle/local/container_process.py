@@ -83,7 +83,8 @@ class ContainerProcess:
             began = loop.time()
             try:
                 status = await self._run_once(while_running)
-            except OSError as error:
+            except (OSError, ValueError) as error:
+                # A ValueError is a NUL, or a variable that no process may have.
                 self._become(Phase.CANNOT_RUN, str(error))
                 return
             if self._stopping.is_set():

@@ -100,6 +100,8 @@ def resolve_environment(
                 value = _one_key(reference, facts.namespace, data[reference.kind])
                 if value is not None:
                     own[variable.name] = value
+            case None:
+                pass
             case _:
                 assert_never(variable.value)
     return {**inherited, **own}

@@ -15,14 +15,6 @@ import structlog
 
 from heddle.local import namespaces
 from heddle.local.addresses import AddressBook, AddressUnavailable
-from heddle.local.capture import (
-    SIDECAR_USER,
-    CaptureSettings,
-    Exemption,
-    ExemptMark,
-    ExemptUser,
-    capture_from_annotations,
-)
 from heddle.local.dns import NameServer
 from heddle.local.enter import CONTAINER_CAPABILITIES, PodHandle, pod_command
 from heddle.local.isolation import Isolation
@@ -32,6 +24,14 @@ from heddle.local.network import MeshNetwork, NetworkFailed, PodNetwork, PodSpec
 from heddle.local.places import Place, PlaceRefused, PlaceRequest
 from heddle.local.pod_files import HostAlias
 from heddle.local.service_tables import to_name_table, to_service_ports
+from injector.capture import (
+    SIDECAR_USER,
+    CaptureSettings,
+    Exemption,
+    ExemptMark,
+    ExemptUser,
+    capture_from_annotations,
+)
 from model.mesh import Mesh
 from model.services import Resolution
 

@@ -20,13 +20,13 @@ from typing import Final, Literal
 
 from heddle.local import namespaces
 from heddle.local.addresses import MeshSubnet
-from heddle.local.capture import CaptureSettings, build_block, build_capture
 from heddle.local.enter import PodHandle
 from heddle.local.fresh_threads import run_in_fresh_threads
 from heddle.local.namespaces import Namespace
 from heddle.local.pod_files import HostAlias, build_pod_files
 from heddle.local.programs import find_program
 from heddle.local.service_proxy import ServicePort, build_service_rules
+from injector.capture import CaptureSettings, build_block, build_capture
 
 _POD: Final = Namespace.NETWORK | Namespace.MOUNT | Namespace.UTS
 _LEAVING: Final = 1

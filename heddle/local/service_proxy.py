@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Literal
 
-from heddle.local.capture import IpVersion
+from injector.capture import IpVersion
 
 Protocol = Literal["tcp", "udp"]
 

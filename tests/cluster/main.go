@@ -1,7 +1,7 @@
 // Command cluster starts one component of a real Kubernetes control plane, chosen by its first argument. The components are
 // linked as libraries, so that the tests need no downloaded binaries: one program is all four.
 //
-//	cluster etcd --data-dir DIR --listen-client-urls URL --listen-peer-urls URL
+//	cluster etcd --data-dir DIR --listen-client-urls URL --advertise-client-urls URL --listen-peer-urls URL
 //	cluster kube-apiserver|kube-controller-manager|kubectl ARGUMENTS...
 //
 // Called by the name of a component (a symbolic link, as in a folder for KUBEBUILDER_ASSETS), it is that component.
@@ -67,7 +67,8 @@ func run(component string) int {
 func runEtcd(arguments []string) int {
 	flags := flag.NewFlagSet("etcd", flag.ExitOnError)
 	directory := flags.String("data-dir", "", "folder of the data")
-	clients := flags.String("listen-client-urls", "", "URL that clients use")
+	listen := flags.String("listen-client-urls", "", "URL to serve clients at")
+	advertise := flags.String("advertise-client-urls", "", "URL that clients use")
 	peers := flags.String("listen-peer-urls", "", "URL for other members; there are none, yet etcd wants one")
 	unsafe := flags.Bool("unsafe-no-fsync", false, "do not wait for the disk")
 	logLevel := flags.String("log-level", "error", "debug, info, warn or error")
@@ -75,16 +76,22 @@ func runEtcd(arguments []string) int {
 
 	config := embed.NewConfig()
 	config.Dir, config.UnsafeNoFsync, config.LogLevel = *directory, *unsafe, *logLevel
-	clientURL, err := url.Parse(*clients)
-	if err != nil {
-		return fail(err)
+	for _, address := range []struct {
+		text string
+		into []*[]url.URL
+	}{
+		{*listen, []*[]url.URL{&config.ListenClientUrls}},
+		{*advertise, []*[]url.URL{&config.AdvertiseClientUrls}},
+		{*peers, []*[]url.URL{&config.ListenPeerUrls, &config.AdvertisePeerUrls}},
+	} {
+		parsed, err := url.Parse(address.text)
+		if err != nil {
+			return fail(err)
+		}
+		for _, field := range address.into {
+			*field = []url.URL{*parsed}
+		}
 	}
-	peerURL, err := url.Parse(*peers)
-	if err != nil {
-		return fail(err)
-	}
-	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{*clientURL}, []url.URL{*clientURL}
-	config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{*peerURL}, []url.URL{*peerURL}
 	config.InitialCluster = config.InitialClusterFromName(config.Name)
 	member, err := embed.StartEtcd(config)
 	if err != nil {

@@ -7,7 +7,7 @@ import queue
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +17,7 @@ import envoy
 from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, BootstrapStaticResources
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType
 from envoy_data_plane.envoy.config.core.v3 import Address, Node, SocketAddress
-from envoy_data_plane.envoy.config.listener.v3 import FilterChain, Listener
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
 
 from model.mesh import Mesh
 from model.names import OutboundCluster, RouteTable
@@ -120,19 +120,22 @@ class Proxy:
 
 
 @contextmanager
-def proxying(snapshot: Mesh, directory: Path) -> Iterator[Proxy]:
-    """An Envoy with everything outbound for port 80, given statically instead of over xDS."""
+def proxying(snapshot: Mesh, directory: Path, *, filters: Sequence[Filter] = ()) -> Iterator[Proxy]:
+    """An Envoy with all clusters, given statically instead of over xDS, and one listener.
+
+    The listener has these `filters`, or if there are none everything outbound for port 80.
+    """
     view = seen_from(snapshot)
     clusters = []
     for name in outbound_clusters(view):
         cluster = build_outbound_cluster(name, view)
         assert cluster is not None
         clusters.append(_static(cluster, name, snapshot))
-    table = build_route_table(RouteTable(port=80), view)
+    http = build_outbound_http(snapshot.settings, build_route_table(RouteTable(port=80), view))
     listener = Listener(
         name="test",
         address=_loopback(),
-        filter_chains=[FilterChain(filters=[build_outbound_http(snapshot.settings, table)])],
+        filter_chains=[FilterChain(filters=list(filters) or [http])],
     )
     bootstrap = Bootstrap(
         node=Node(id="test", cluster="test"),

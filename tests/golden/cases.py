@@ -1,6 +1,6 @@
 """A golden case: manifests, who asks, and what is looked at.
 
-The first document of an input says the latter two:
+The first document of an input says the latter two, and which errors the manifests have, if any:
 
     ask: {namespace: shop, pod: frontend-1}          # a Pod of the manifests, or labels of its own
     show:
@@ -9,6 +9,7 @@ The first document of an input says the latter two:
       - listener/virtualInbound#chains               # what each filter chain matches and where it leads
       - listener/virtualInbound#8080.mtls.http       # one filter chain
       - listener/virtualInbound#rbac:8080.mtls.http  # its RBAC rules alone
+    errors: [HalfAppliedPolicy]                      # the codes of all errors in the manifests, sorted
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Case:
     name: str
     ask: Mapping[str, object]
     show: tuple[str, ...]
+    errors: tuple[str, ...]
     documents: tuple[str, ...]
 
 
@@ -65,18 +67,24 @@ def read_case(path: Path) -> Case:
     header, *documents = path.read_text().split(SEPARATOR)
     said = yaml.safe_load(header)
     name = f"{path.parent.name}/{path.name.removesuffix('.in.yaml')}"
-    return Case(name=name, ask=said.get("ask", {}), show=tuple(said["show"]), documents=tuple(documents))
+    return Case(
+        name=name,
+        ask=said.get("ask", {}),
+        show=tuple(said["show"]),
+        errors=tuple(said.get("errors", ())),
+        documents=tuple(documents),
+    )
 
 
 def run_case(case: Case, *, shuffle: random.Random | None = None) -> Outcome:
-    """Everything from the manifests to the messages. Raises AssertionError if a manifest has an error in it."""
+    """Everything from the manifests to the messages. Raises AssertionError if they have other errors than announced."""
     documents = list(case.documents)
     if shuffle is not None:
         shuffle.shuffle(documents)
     store = Store()
     store.replace_file("case.yaml", SEPARATOR.join(documents).encode())
-    errors = [str(problem) for problem in store.problems if problem.severity == "error"]
-    assert not errors, "\n".join(errors)
+    errors = [problem for problem in store.problems if problem.severity == "error"]
+    assert sorted(problem.code for problem in errors) == list(case.errors), "\n".join(map(str, errors))
     view = view_of(store.mesh, _asker(case.ask, store.mesh))
     shown, resources = {}, []
     for wanted in case.show:

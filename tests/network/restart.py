@@ -12,8 +12,8 @@ from pathlib import Path
 
 import envoy
 
-from heddle.local.capture import SIDECAR_USER, CaptureSettings
 from heddle.local.enter import pod_command
+from injector.capture import SIDECAR_USER, CaptureSettings
 from tests.network.scenarios import EXEMPT, SUBNET, VIP, Mesh
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,6 @@ from pathlib import Path
 import pytest
 
 from heddle.local.addresses import AddressBook, MeshSubnet
-from heddle.local.capture import SIDECAR_MARK, SIDECAR_USER, CaptureSettings, ExemptMark, ExemptUser
 from heddle.local.dns import serve_names
 from heddle.local.enter import CONTAINER_CAPABILITIES, pod_command
 from heddle.local.isolation import Isolation, mesh_process
@@ -28,6 +27,7 @@ from heddle.local.network import MeshNetwork, NetworkFailed, PodNetwork, PodSpec
 from heddle.local.pod_files import HostAlias
 from heddle.local.service_proxy import Endpoint, ServicePort
 from heddle.local.subnets import host_networks
+from injector.capture import SIDECAR_MARK, SIDECAR_USER, CaptureSettings, ExemptMark, ExemptUser
 
 PROGRAM = str(Path(__file__).with_name("pod_program.py"))
 SUBNET = MeshSubnet(network=IPv4Network("10.199.0.0/16"))

@@ -117,6 +117,13 @@ def test_what_is_missing_is_named(container: Container, says: str) -> None:
         resolve(container)
 
 
+def test_a_variable_without_a_value_is_not_set() -> None:
+    container = Container(name="app", env=(EnvVar(name="X", value=None), EnvVar(name="Y", value=Literal(value="$(X)"))))
+    found = resolve(container)
+    assert "X" not in found
+    assert found["Y"] == "$(X)"
+
+
 def test_optional_sources_may_be_missing() -> None:
     container = Container(
         name="app",

@@ -114,6 +114,7 @@ def test_load_balancer(written: str, balancer: LoadBalancer | None) -> None:
         ),
         ("{tcp: {maxConnectionDuration: 1s}}", ConnectionPool(max_connection_duration=SECOND)),
         ("{tcp: {idleTimeout: 1s}}", ConnectionPool(tcp_idle_timeout=SECOND)),
+        ("{tcp: {idleTimeout: 0s}}", ConnectionPool(tcp_idle_timeout=timedelta(0))),
         ("{http: {http1MaxPendingRequests: 1}}", ConnectionPool(max_pending_requests=1)),
         ("{http: {http2MaxRequests: 1}}", ConnectionPool(max_requests=1)),
         ("{http: {maxRequestsPerConnection: 1}}", ConnectionPool(max_requests_per_connection=1)),

@@ -168,16 +168,6 @@ def test_condition(written: str, condition: Condition) -> None:
         "{provider: {name: a}}",
         "{targetRef: {kind: Gateway, name: a}}",
         "{targetRefs: [{kind: Gateway, name: a}]}",
-        "{rules: [{from: [{source: {requestPrincipals: ['*']}}]}]}",
-        "{rules: [{from: [{source: {notRequestPrincipals: ['*']}}]}]}",
-        "{rules: [{from: [{source: {remoteIpBlocks: [10.0.0.0/8]}}]}]}",
-        "{rules: [{from: [{source: {notRemoteIpBlocks: [10.0.0.0/8]}}]}]}",
-        "{rules: [{from: [{source: {trustDomains: [a]}}]}]}",
-        "{rules: [{when: [{key: remote.ip, values: [10.0.0.0/8]}]}]}",
-        "{rules: [{when: [{key: source.trustDomain, values: [a]}]}]}",
-        "{rules: [{when: [{key: request.auth.principal, values: [a]}]}]}",
-        "{rules: [{when: [{key: 'request.auth.claims[a][b]', values: [a]}]}]}",
-        "{rules: [{when: [{key: 'experimental.envoy.filters.a[b]', values: [a]}]}]}",
     ],
 )
 def test_what_would_be_half_applied_is_not_applied(spec: str) -> None:
@@ -186,3 +176,44 @@ def test_what_would_be_half_applied_is_not_applied(spec: str) -> None:
     (problem,) = parsed.problems
     assert problem.code == "HalfAppliedPolicy"
     assert "not implemented yet" in problem.message
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "requestPrincipals",
+        "notRequestPrincipals",
+        "remoteIpBlocks",
+        "notRemoteIpBlocks",
+        "trustDomains",
+        "notTrustDomains",
+    ],
+)
+def test_a_rule_names_the_source_that_it_leaves_out(name: str) -> None:
+    spec = f"{{rules: [{{from: [{{source: {{namespaces: [a]}}}}, {{source: {{{name}: ['10.0.0.0/8']}}}}]}}]}}"
+    (rule,) = parse_policy(spec).rules
+    assert rule.undone == (f"from[1].source.{name}",)
+    assert rule.sources == (Source(namespaces=Either(any_of=(Exact(value="a"),))), Source())
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "remote.ip",
+        "source.trustDomain",
+        "request.auth.principal",
+        "request.auth.claims[a][b]",
+        "experimental.envoy.filters.a[b]",
+    ],
+)
+def test_a_rule_names_the_condition_that_it_leaves_out(key: str) -> None:
+    spec = f"{{rules: [{{when: [{{key: source.ip, values: ['::1']}}, {{key: '{key}', values: ['10.0.0.0/8']}}]}}]}}"
+    (rule,) = parse_policy(spec).rules
+    assert rule == Rule(conditions=(Condition(key="source.ip", values=("::1/128",)),), undone=("when[1].key",))
+
+
+@pytest.mark.parametrize("key", ["remote.ipBlock", "source.trustDomains", "request.authority"])
+def test_a_key_that_only_resembles_one_is_none(key: str) -> None:
+    parsed = parse_any("AuthorizationPolicy", f"{{rules: [{{when: [{{key: '{key}', values: [a]}}]}}]}}")
+    assert parsed.objects == ()
+    assert parsed.problems[0].code == "InvalidValue"

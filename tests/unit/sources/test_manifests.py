@@ -104,6 +104,31 @@ def test_what_is_no_object(text: str, code: ProblemCode) -> None:
 
 
 @pytest.mark.parametrize(
+    ("metadata", "mistakes"),
+    [
+        ("{name: 123}", {"metadata.name": '"123"'}),
+        ("{name: n}", {"metadata.name": '"n"'}),
+        ("{name: web, namespace: 12}", {"metadata.namespace": '"12"'}),
+        ("{name: web, namespace: on}", {"metadata.namespace": '"on"'}),
+        ("{name: 1e3, namespace: no}", {"metadata.name": '"1e3"', "metadata.namespace": '"no"'}),
+    ],
+)
+def test_a_name_that_is_no_text_is_to_be_quoted(metadata: str, mistakes: dict[str, str]) -> None:
+    parsed = parse(SERVICE.replace("{name: web, namespace: shop}", metadata))
+    assert (parsed.objects, parsed.rejected, parsed.nameless) == ((), frozenset(), True)
+    assert said(parsed) == [(Severity.ERROR, ProblemCode.WRONG_TYPE, 3, field) for field in mistakes]
+    assert [problem.fix for problem in parsed.problems] == [f"Put it in quotes: {text}." for text in mistakes.values()]
+
+
+def test_a_missing_name_and_a_wrong_namespace_are_both_said() -> None:
+    parsed = parse(SERVICE.replace("{name: web, namespace: shop}", "{namespace: 12}"))
+    assert [(problem.code, problem.field) for problem in parsed.problems] == [
+        (ProblemCode.MISSING_FIELD, "metadata"),
+        (ProblemCode.WRONG_TYPE, "metadata.namespace"),
+    ]
+
+
+@pytest.mark.parametrize(
     ("api_version", "kind", "severity", "code"),
     [
         ("networking.istio.io/v1", "Sidecar", Severity.WARNING, ProblemCode.NOT_IMPLEMENTED),
@@ -161,3 +186,37 @@ def test_metadata() -> None:
     assert metadata.created == datetime(2026, 1, 31, 12, tzinfo=UTC)
     assert list(metadata.labels) == ["app", "z/a"]
     assert (metadata.annotations, metadata.uid, metadata.owner) == ({"x": "{}"}, "u1", "a-abc")
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "spec: " + "[" * 100 + "]" * 100,
+        "spec: " + "[" * 100 + "]" * 100 + f"\ndata: {{a: {'x' * (1 << 20)}}}",
+        f"data: {{a: {'x' * (1 << 20)}}}",
+    ],
+    ids=["deep", "deep and long", "long"],
+)
+def test_a_document_that_is_too_large_is_told_of_once(rest: str) -> None:
+    parsed = parse(f"{SERVICE}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\n{rest}\n")
+    assert [found.ref for found in parsed.objects] == [WEB]
+    assert [problem.code for problem in parsed.problems if problem.severity is Severity.ERROR] == [
+        ProblemCode.TOO_LARGE
+    ]
+    assert parsed.nameless is not bool(parsed.rejected)
+
+
+@pytest.mark.parametrize(
+    ("match", "rewrite", "fix"),
+    [
+        ("/a", r"/\1", r"Put what you refer to in brackets in match, or use \0 for the whole match."),
+        ("/(a)", r"/\2", r"Use \1, or \0 for the whole match."),
+        ("/(a)(b)", r"/\3", r"Use \1 to \2, or \0 for the whole match."),
+        ("/(a)", r"/\q", r"Write '\\' for a backslash, and '\' before a group's number alone."),
+    ],
+)
+def test_the_fix_of_a_rewrite_names_the_groups_there_are(match: str, rewrite: str, fix: str) -> None:
+    route = f"rewrite: {{uriRegexRewrite: {{match: '{match}', rewrite: '{rewrite}'}}}}"
+    head = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\n"
+    parsed = parse(f"{head}spec: {{hosts: [a], http: [{{route: [{{destination: {{host: a}}}}], {route}}}]}}\n")
+    assert [problem.fix for problem in parsed.problems] == [fix]

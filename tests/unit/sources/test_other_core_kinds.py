@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from model.problem_codes import ProblemCode
-from model.problems import Severity
+from model.problems import Position, Severity
 from model.routing import RetryPolicy
 from model.settings import MeshSettings, OutboundTraffic, PathNormalization
 from sources.cluster_objects import (
@@ -20,6 +20,7 @@ from sources.cluster_objects import (
     SlicePort,
 )
 from sources.manifests import parse_documents
+from sources.mesh_config import MESH_CONFIG
 
 
 def value_of(text: str) -> object:
@@ -127,7 +128,7 @@ defaultHttpRetryPolicy: {attempts: 5, perTryTimeout: 1s, retryOn: 5xx}
 connectTimeout: 3s
 protocolDetectionTimeout: 0s
 accessLogFile: /dev/stdout
-accessLogFormat: "%PROTOCOL%"
+accessLogFormat: '{"protocol": "%PROTOCOL%"}'
 accessLogEncoding: JSON
 defaultVirtualServiceExportTo: ["."]
 defaultDestinationRuleExportTo: ["."]
@@ -143,7 +144,7 @@ defaultDestinationRuleExportTo: ["."]
         connect_timeout=timedelta(seconds=3),
         protocol_detection_timeout=timedelta(0),
         access_log_file="/dev/stdout",
-        access_log_format="%PROTOCOL%",
+        access_log_format='{"protocol": "%PROTOCOL%"}',
         access_log_json=True,
         default_export_to=(".",),
     )
@@ -193,6 +194,21 @@ def test_what_istio_knows_is_reported_and_harmless() -> None:
         (Severity.WARNING, ProblemCode.NOT_IMPLEMENTED, "data.mesh.defaultConfig"),
         (Severity.WARNING, ProblemCode.NOT_IMPLEMENTED, "data.mesh.extensionProviders"),
     ]
+
+
+@pytest.mark.parametrize("path", ["/var/log/none/x.log", "/tmp", "x.log", "/dev/null", "/dev/stdout/"])
+def test_an_access_log_goes_to_streams_alone(path: str) -> None:
+    written = mesh(f"# c\naccessLogFile: {path}\ntrustDomain: a.b")
+    parsed = parse_documents("f.yaml", written.encode())
+    (problem,) = parsed.problems
+    assert (problem.severity, problem.code) == (Severity.WARNING, ProblemCode.NOT_IMPLEMENTED)
+    assert (problem.object, problem.field) == (MESH_CONFIG, "data.mesh.accessLogFile")
+    assert problem.position == Position(file="f.yaml", line=7)
+    assert repr(path) in problem.message
+    assert "/dev/stdout" in problem.fix
+    held = parsed.objects[0].value
+    assert isinstance(held, ConfigMap)
+    assert held.settings == MeshSettings(trust_domain="a.b")
 
 
 def test_two_export_lists_that_differ_are_reported() -> None:

@@ -228,6 +228,22 @@ def test_workloads(kind: str, extra: str, service_name: str) -> None:
             "spec.containers[0].env[0].valueFrom.resourceFieldRef",
         ),
         (
+            POD % ("", "    env: [{name: A, valueFrom: {}}]\n"),
+            ProblemCode.MISSING_FIELD,
+            "spec.containers[0].env[0].valueFrom",
+        ),
+        (
+            POD % ("", "    env: [{name: A, valueFrom: {configMapKeyRef: &a {name: a, key: b}, secretKeyRef: *a}}]\n"),
+            ProblemCode.CONFLICTING_FIELDS,
+            "spec.containers[0].env[0].valueFrom.secretKeyRef",
+        ),
+        (POD % ("", "    envFrom: [{prefix: A}]\n"), ProblemCode.MISSING_FIELD, "spec.containers[0].envFrom[0]"),
+        (
+            POD % ("", "    envFrom: [{configMapRef: {name: a}, secretRef: {name: a}}]\n"),
+            ProblemCode.CONFLICTING_FIELDS,
+            "spec.containers[0].envFrom[0].secretRef",
+        ),
+        (
             POD % ("", "    ports: [{containerPort: 0}]\n"),
             ProblemCode.INVALID_VALUE,
             "spec.containers[0].ports[0].containerPort",
@@ -295,3 +311,36 @@ spec:
     assert {problem.field.rpartition(".")[2] for problem in found} == {
         "dnsPolicy", "volumes", "volumeMounts", "securityContext"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines", "said"),
+    [
+        ("Deployment", "  paused: true\n  strategy: {type: Recreate}\n", {"spec.paused", "spec.strategy"}),
+        (
+            "StatefulSet",
+            "  volumeClaimTemplates: []\n  updateStrategy: {type: OnDelete}\n",
+            {"spec.volumeClaimTemplates", "spec.updateStrategy"},
+        ),
+    ],
+)
+def test_what_a_cluster_would_do_with_a_workload_is_said(kind: str, lines: str, said: set[str]) -> None:
+    found = parse_documents("f.yaml", (DEPLOYMENT % (kind, lines)).encode()).problems
+    assert {(problem.severity, problem.code, problem.field) for problem in found} == {
+        (Severity.INFO, ProblemCode.NOT_IMPLEMENTED, field) for field in said
+    }
+
+
+@pytest.mark.parametrize(("kind", "field"), [("Deployment", "volumeClaimTemplates"), ("StatefulSet", "paused")])
+def test_a_field_of_the_other_workload_is_unknown(kind: str, field: str) -> None:
+    assert codes(DEPLOYMENT % (kind, f"  {field}: 1\n")) == [(ProblemCode.UNKNOWN_FIELD, f"spec.{field}")]
+
+
+def test_a_variable_that_cannot_be_set_keeps_its_place() -> None:
+    text = "    env: [{name: A, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}, {name: B, value: b}]\n"
+    (found,) = parse_documents("f.yaml", (POD % ("", text)).encode()).objects
+    assert isinstance(found.value, PodManifest)
+    assert found.value.workload.template.containers[0].env == (
+        EnvVar(name="A", value=None),
+        EnvVar(name="B", value=Literal(value="b")),
+    )

@@ -189,13 +189,24 @@ def test_a_refused_policy_says_whether_one_is_in_force() -> None:
     store = Store()
     policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop}\n"
     put(store, a=policy + "spec: {action: AUDIT}")
-    assert "no version of it is in force" in store.problems[0].message
+    assert "no version of the object is in force" in store.problems[0].message
     assert not store.mesh.authorization_policies
     put(store, a=policy + "spec: {rules: []}")
     assert codes(store) == []
     put(store, a=policy + "spec: {action: AUDIT}")
-    assert "its last good version stays in force" in store.problems[0].message
+    assert "the object's last good version stays in force" in store.problems[0].message
     assert store.mesh.authorization_policies
+
+
+@pytest.mark.parametrize("mistake", ["shop ", "Shop", "123x_", "'12'x"])
+def test_a_mistake_in_a_namespace_lets_go_of_nothing(mistake: str) -> None:
+    store = Store()
+    policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop}\n"
+    put(store, a=policy + "spec: {action: DENY, rules: [{}]}")
+    before = store.mesh.authorization_policies
+    put(store, a=policy.replace("namespace: shop", f'namespace: "{mistake}"') + "spec: {action: DENY, rules: [{}]}")
+    assert store.mesh.authorization_policies == before
+    assert codes(store)
 
 
 def test_the_trust_domain_is_the_one_the_mesh_began_with() -> None:
@@ -283,6 +294,8 @@ spec: {action: DENY, rules: [{to: [{operation: {paths: [/secret]}}]}]}
     [
         ("name: deny", "name: 1e3"),
         ("name: deny, ", ""),
+        ("namespace: shop", "namespace: 12"),
+        ("namespace: shop", "namespace: n"),
         ("AuthorizationPolicy", "AuthorizationPolicies"),
         ("kind:", "kin:"),
     ],

@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.matching import policy_match
-from model.policies import Action, AuthorizationPolicy, Condition, Either, Operation, PortSet, Rule
+from model.policies import (
+    Action,
+    AddressSet,
+    AuthorizationPolicy,
+    Condition,
+    Either,
+    Operation,
+    PortSet,
+    Rule,
+    Source,
+)
 from model.problems import ObjectRef
 from model.services import Protocol
 from tests.unit.translators.listener_meshes import inbound_view
@@ -133,6 +143,17 @@ def test_what_we_cannot_tell_fails_closed() -> None:
     unknown = Rule(conditions=(Condition(key="request.auth.principal", values=("x",)),))
     assert build_rule(unknown, Action.ALLOW, DOMAINS, http=True) is None
     assert build_rule(unknown, Action.DENY, DOMAINS, http=True) == Policy(principals=[ANYONE], permissions=[ANYTHING])
+
+
+def test_what_is_not_implemented_fails_closed() -> None:
+    undone = Rule(
+        sources=(Source(), Source(ip_blocks=AddressSet(any_of=("10.0.0.0/8",)))), undone=("from[0].source.x",)
+    )
+    assert build_rule(undone, Action.ALLOW, DOMAINS, http=True) is None
+    denied = build_rule(undone, Action.DENY, DOMAINS, http=True)
+    assert denied is not None
+    assert ANYONE in denied.principals[0].or_ids.ids  # type: ignore[union-attr]
+    assert denied.permissions == [ANYTHING]
 
 
 def http_rules(*policies: AuthorizationPolicy) -> list[tuple[RbacAction, list[str]]]:

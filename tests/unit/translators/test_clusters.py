@@ -28,7 +28,7 @@ from model.traffic import (
     TlsMode,
     TrafficPolicy,
 )
-from tests.unit.translators.envoy_validation import refusal
+from tests.envoy_validation import refusal
 from tests.unit.translators.outbound_meshes import USERS, endpoint, mesh, rule, seen_from, service
 from translators.circuit_breaking import UNLIMITED
 from translators.clusters import build_black_hole_cluster, build_outbound_cluster, build_passthrough_cluster
@@ -186,6 +186,21 @@ def test_a_connection_pool_sets_limits_times_and_keepalive() -> None:
     assert common.max_connection_duration == timedelta(hours=1)
 
 
+@pytest.mark.parametrize(
+    ("http", "tcp", "found"),
+    [(None, 5, 5), (9, 5, 9), (9, None, 9), (None, 0, 0)],
+    ids=["only tcp", "both", "only http", "tcp off"],
+)
+def test_the_idle_timeout_of_connections_is_that_of_requests_too(http: int | None, tcp: int | None, found: int) -> None:
+    pool = ConnectionPool(
+        http_idle_timeout=None if http is None else timedelta(seconds=http),
+        tcp_idle_timeout=None if tcp is None else timedelta(seconds=tcp),
+    )
+    common = http_options(built(shop(policy=TrafficPolicy(connection_pool=pool)))).common_http_protocol_options
+    assert common is not None
+    assert common.idle_timeout == timedelta(seconds=found)
+
+
 def test_outlier_detection_ejects_by_consecutive_failures_alone() -> None:
     policy = OutlierDetection(consecutive_5xx=0, consecutive_gateway=2, max_ejection_percent=100)
     cluster = built(shop(policy=TrafficPolicy(outlier_detection=policy)))
@@ -321,10 +336,8 @@ def test_an_external_name_is_looked_up_by_dns_unless_it_is_one_of_ours() -> None
         (Protocol.HTTP, TrafficPolicy(tls=ClientTls(mode=TlsMode.DISABLE)), Resolution.CLUSTER_IP),
     ],
 )
-def test_envoy_accepts_the_cluster(
-    protocol: Protocol, policy: TrafficPolicy, resolution: Resolution, tmp_path: Path
-) -> None:
-    assert refusal(tmp_path, clusters=(built(shop(protocol, policy, resolution=resolution)),)) == ""
+def test_envoy_accepts_the_cluster(protocol: Protocol, policy: TrafficPolicy, resolution: Resolution) -> None:
+    assert refusal([built(shop(protocol, policy, resolution=resolution))]) is None
 
 
 @pytest.mark.envoy
@@ -337,18 +350,18 @@ def test_envoy_accepts_tls_to_a_server_outside(mode: TlsMode, tmp_path: Path) ->
     declared = ClientTls(
         mode=mode, client_certificate=certificate, private_key=str(tmp_path / "key.pem"), ca_certificates=certificate
     )
-    assert refusal(tmp_path, clusters=(built(shop(policy=TrafficPolicy(tls=declared))),)) == ""
+    assert refusal([built(shop(policy=TrafficPolicy(tls=declared)))]) is None
 
 
 @pytest.mark.envoy
-def test_envoy_accepts_an_external_name_and_the_two_fixed_clusters(tmp_path: Path) -> None:
+def test_envoy_accepts_an_external_name_and_the_two_fixed_clusters() -> None:
     outside = service("out", (80, Protocol.HTTP), resolution=Resolution.EXTERNAL_NAME, external_name="api.example.com")
     by_dns = built(mesh([outside]), OutboundCluster(port=80, host=outside.host))
-    assert refusal(tmp_path, clusters=(by_dns, build_passthrough_cluster(), build_black_hole_cluster())) == ""
+    assert refusal([by_dns, build_passthrough_cluster(), build_black_hole_cluster()]) is None
 
 
 @pytest.mark.envoy
-def test_envoy_refuses_what_is_wrong(tmp_path: Path) -> None:
+def test_envoy_refuses_what_is_wrong() -> None:
     """The check itself can fail."""
     wrong = Cluster(name="wrong", type=ClusterDiscoveryType.EDS)
-    assert "EDS" in refusal(tmp_path, clusters=(wrong,)).upper()
+    assert "EDS" in (refusal([wrong]) or "").upper()

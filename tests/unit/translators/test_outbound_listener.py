@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from model.mesh import Mesh
 from model.services import Protocol, Resolution, Service
 from model.settings import MeshSettings, OutboundTraffic
-from tests.unit.translators.outbound_meshes import endpoint, mesh, seen_from, service
+from model.traffic import ConnectionPool, TrafficPolicy
+from tests.unit.translators.outbound_meshes import endpoint, mesh, rule, seen_from, service
 from translators.outbound_listener import build_outbound_listener
 
 REGISTRY_ONLY = MeshSettings(outbound_traffic=OutboundTraffic.REGISTRY_ONLY)
@@ -82,6 +83,15 @@ def test_an_external_name_of_bytes_is_reached_even_if_nothing_else_is() -> None:
     far = service("far", (5432, Protocol.TCP), resolution=Resolution.EXTERNAL_NAME, external_name="db.example.com")
     assert leads(built(far), 5432) == {(): "PassthroughCluster"}
     assert leads(built(far, settings=REGISTRY_ONLY), 5432) == {(): "outbound|5432||far.shop.svc.cluster.local"}
+
+
+def test_an_external_name_of_bytes_keeps_its_policy() -> None:
+    far = service("far", (5432, Protocol.TCP), resolution=Resolution.EXTERNAL_NAME, external_name="db.example.com")
+    policy = TrafficPolicy(connection_pool=ConnectionPool(tcp_idle_timeout=timedelta(minutes=5)))
+    snapshot = mesh([far], rules=[rule(far.host, policy=policy)], settings=REGISTRY_ONLY)
+    chain = next(chain for chain in built(snapshot=snapshot).filter_chains if chain.name == "5432.tcp")
+    assert chain.filters[-1].typed_config is not None
+    assert TcpProxy.parse(chain.filters[-1].typed_config.value).idle_timeout == timedelta(minutes=5)
 
 
 def test_pods_of_headless_services_belong_to_one_service() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heddle.local.capture import (
+from injector.capture import (
     CaptureSettings,
     ExemptMark,
     ExemptUser,

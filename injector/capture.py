@@ -1,10 +1,11 @@
-"""The packet filter rules that send a pod's TCP through its sidecar: what an injected init container sets.
+"""The packet filter rules that send a pod's TCP through its sidecar, in a cluster and on a laptop alike.
 
 Inbound connections go to one port of the sidecar, outbound ones to another, and what the sidecar itself opens goes
 where it says. The meaning of every setting is Istio's (tools/istio-iptables); the text is for `iptables-restore
 --noflush` and `ip6tables-restore --noflush`, which apply a table as one transaction.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -18,6 +19,10 @@ SIDECAR_MARK: Final = 0x539
 SIDECAR_PORTS: Final = (15020, 15021, 15090)
 """The sidecar's own ports that others ask: telemetry, readiness, statistics. Never captured."""
 
+PREFIX: Final = "traffic.sidecar.istio.io/"
+"""What the names of the annotations that choose what is captured begin with."""
+
+_PORT: Final = re.compile(r"[0-9]{1,5}")
 _LOCALHOST: Final[Mapping[IpVersion, str]] = {4: "127.0.0.1/32", 6: "::1/128"}
 _INBOUND_SOURCE: Final[Mapping[IpVersion, str]] = {4: "127.0.0.6/32", 6: "::6/128"}
 """Where the sidecar's connections to its own application come from; Istio's choice, ::6 must be put on `lo`."""
@@ -74,8 +79,18 @@ class CaptureSettings:
                 raise ValueError(f"not a port: {port}")
 
 
+class BadAnnotation(ValueError):
+    """An annotation that does not parse. `name` is its whole name, `fix` one sentence."""
+
+    def __init__(self, name: str, message: str, fix: str) -> None:
+        super().__init__(f"{name}: {message}")
+        self.name = name
+        self.message = message
+        self.fix = fix
+
+
 def capture_from_annotations(annotations: Mapping[str, str], *, exempt: Exemption) -> CaptureSettings:
-    """The settings a pod's annotations ask for. Raises ValueError, naming the annotation, if one does not parse."""
+    """The settings a pod's annotations ask for. Raises BadAnnotation for the first that does not parse."""
     included_ports = _annotation(annotations, "includeInboundPorts", "*")
     included_ranges = _annotation(annotations, "includeOutboundIPRanges", "*")
     return CaptureSettings(
@@ -176,18 +191,17 @@ def _unique(ports: Iterable[int]) -> tuple[int, ...]:
 
 
 def _annotation(annotations: Mapping[str, str], name: str, default: str) -> str:
-    return annotations.get(f"traffic.sidecar.istio.io/{name}", default).strip()
+    return annotations.get(PREFIX + name, default).strip()
 
 
 def _ports(annotations: Mapping[str, str], name: str) -> tuple[int, ...]:
     text = _annotation(annotations, name, "")
-    try:
-        ports = tuple(int(item) for item in text.split(",") if item.strip())
-    except ValueError:
-        ports = (0,)
-    if not all(1 <= port <= 65535 for port in ports):
-        raise ValueError(f"traffic.sidecar.istio.io/{name}: not a list of ports: {text!r}")
-    return ports
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if not all(_PORT.fullmatch(item) and 1 <= int(item) <= 65535 for item in items):
+        everything = ", or * for all of them" if name == "includeInboundPorts" else ""
+        fix = f"Write ports from 1 to 65535, separated by commas{everything}."
+        raise BadAnnotation(PREFIX + name, f"not a list of ports: {text[:80]!r}", fix)
+    return tuple(map(int, items))
 
 
 def _ranges(annotations: Mapping[str, str], name: str) -> tuple[Network, ...]:
@@ -195,4 +209,6 @@ def _ranges(annotations: Mapping[str, str], name: str) -> tuple[Network, ...]:
     try:
         return tuple(ip_network(item.strip(), strict=False) for item in text.split(",") if item.strip())
     except ValueError as error:
-        raise ValueError(f"traffic.sidecar.istio.io/{name}: not a list of IP ranges: {text!r}") from error
+        everything = ", or * for all of them" if name == "includeOutboundIPRanges" else ""
+        fix = f"Write ranges such as 10.0.0.0/8, separated by commas{everything}."
+        raise BadAnnotation(PREFIX + name, f"not a list of IP ranges: {text[:80]!r}", fix) from error

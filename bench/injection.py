@@ -1,0 +1,139 @@
+"""The injection webhook: 50 pods a second, each created by an API server that waits for the answer.
+
+Server and client are processes of their own; a pod is sent at its moment, whether earlier ones are answered or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import multiprocessing
+import ssl
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import structlog
+
+from injector.server import running_webhook, tls_context
+from injector.settings import InjectionSettings
+from tests.unit.injector.test_server import NAME, write_certificate
+
+RATE = 50.0
+SECONDS = 20.0
+TEMPLATES = 50
+"""How many different workloads the pods are of: the bootstrap of each is made when its first pod comes."""
+
+P99_TARGET_MS = 20.0
+
+
+class EnabledNamespaces:
+    """All of them."""
+
+    async def labels_of(self, namespace: str) -> Mapping[str, str] | None:
+        return {"heddle.io/inject": "enabled"}
+
+
+def pod(number: int) -> dict[str, Any]:
+    """A pod of an ordinary size: two containers, three probes, some environment."""
+    template = number % TEMPLATES
+    environment = [{"name": f"SETTING_{index}", "value": "x" * 40} for index in range(30)]
+    app = {
+        "name": "app",
+        "image": f"app-{template}:1",
+        "env": environment,
+        "ports": [{"containerPort": 8000 + template, "name": "http"}],
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": "http"}},
+        "livenessProbe": {"tcpSocket": {"port": 8000 + template}},
+    }
+    helper = {
+        "name": "helper",
+        "image": "helper:1",
+        "livenessProbe": {"httpGet": {"path": "/", "port": 9000 + template}},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": f"app-{template}-5d9f-", "labels": {"app": f"app-{template}"}},
+        "spec": {"serviceAccountName": "app", "containers": [app, helper]},
+    }
+
+
+def review(number: int) -> bytes:
+    request = {
+        "uid": f"uid-{number}",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "namespace": "shop",
+        "operation": "CREATE",
+        "object": pod(number),
+    }
+    return json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).encode()
+
+
+def serve(folder: Path, ready: Connection) -> None:
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    asyncio.run(_serve(folder, ready))
+
+
+async def _serve(folder: Path, ready: Connection) -> None:
+    tls = tls_context(folder / "1.pem", folder / "1.key")
+    async with running_webhook(InjectionSettings(), EnabledNamespaces(), tls=tls, host="127.0.0.1", port=0) as port:
+        ready.send(port)
+        await asyncio.to_thread(ready.recv)
+
+
+async def load(folder: Path, port: int) -> list[float]:
+    """Milliseconds from the moment that a pod should be sent to its answer."""
+    trust = ssl.create_default_context(cafile=str(folder / "1.pem"))
+    bodies = [review(number) for number in range(round(RATE * SECONDS))]
+    took = [0.0] * len(bodies)
+    begun = time.perf_counter() + 0.1
+
+    async def one(client: aiohttp.ClientSession, number: int) -> None:
+        due = begun + number / RATE
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        url = f"https://127.0.0.1:{port}/inject"
+        headers = {"Content-Type": "application/json"}
+        async with client.post(url, data=io.BytesIO(bodies[number]), headers=headers, server_hostname=NAME) as answer:
+            response = json.loads(await answer.read())["response"]
+        if not response["allowed"] or "patch" not in response:
+            raise AssertionError(f"pod {number} was not injected")
+        took[number] = 1000 * (time.perf_counter() - due)
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust, limit=32)) as client:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(len(bodies)):
+                tasks.create_task(one(client, number))
+    return took
+
+
+def main() -> int:
+    """Prints the figures; 1 if the target is missed."""
+    with tempfile.TemporaryDirectory(prefix="heddle-bench-") as name:
+        folder = Path(name)
+        write_certificate(folder, 1)
+        ours, theirs = multiprocessing.Pipe()
+        server = multiprocessing.get_context("spawn").Process(target=serve, args=(folder, theirs))
+        server.start()
+        try:
+            took = asyncio.run(load(folder, ours.recv()))
+            ours.send("end")
+        finally:
+            server.join(10)
+            if server.is_alive():
+                server.kill()
+    percentiles = statistics.quantiles(took, n=100)
+    p50, p99 = percentiles[49], percentiles[98]
+    print(f"injection webhook, {RATE:.0f} pods/s of {TEMPLATES} templates for {SECONDS:.0f} s from its start:")
+    print(f"  p50 {p50:.1f} ms  p99 {p99:.1f} ms (target {P99_TARGET_MS:.0f})  max {max(took):.1f} ms", flush=True)
+    return int(p99 >= P99_TARGET_MS)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,126 @@
+"""`heddle check-inject`: whether a pod gets a sidecar, and why, or why not."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from heddle.analyze import read_manifests, to_json
+from heddle.injection_arguments import add_injection_arguments, injection_settings
+from heddle.output import add_output_argument, complain, print_json, print_table
+from model.problems import Problem, Severity
+
+if TYPE_CHECKING:
+    from injector.manifests import Explained
+
+EXIT_FINE, EXIT_FINDINGS, EXIT_ERROR = 0, 1, 2
+_KINDS = {
+    "po": "pod",
+    "pods": "pod",
+    "deploy": "deployment",
+    "deployments": "deployment",
+    "sts": "statefulset",
+    "statefulsets": "statefulset",
+    "ds": "daemonset",
+    "daemonsets": "daemonset",
+    "rs": "replicaset",
+    "replicasets": "replicaset",
+    "jobs": "job",
+    "cj": "cronjob",
+    "cronjobs": "cronjob",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "  heddle check-inject -f manifests/\n"
+        "  heddle check-inject -f manifests/ deploy/web -n shop\n"
+        "Decides as the webhook would: by the labels of the pod and of its Namespace, which must be in the files too\n"
+        "(one that is not has no labels). Exit status 1 if one of the pods gets no sidecar, or if an annotation is\n"
+        "wrong; every answer says what to change."
+    )
+    parser.add_argument("pod", nargs="?", metavar="NAME", help="POD, deploy/NAME, sts/NAME, ... (all there are)")
+    parser.add_argument(
+        "-f", "--filename", action="append", required=True, metavar="PATH", help="a file, a directory, or - for stdin"
+    )
+    parser.add_argument("-n", "--namespace", help="only there; also that of objects that do not say theirs")
+    parser.add_argument("--istio-injection", action="store_true", help="Heddle takes istio-injection=enabled over")
+    add_injection_arguments(parser)
+    add_output_argument(parser)
+
+
+def run_command(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from injector.manifests import explain_text, namespace_labels
+
+    try:
+        settings = replace(injection_settings(args), take_over_istio_injection=args.istio_injection)
+        files = read_manifests(args.filename, sys.stdin.buffer)
+    except (OSError, ValueError) as error:
+        complain(str(error))
+        return EXIT_ERROR
+    namespaces = {name: labels for text in files.values() for name, labels in namespace_labels(text).items()}
+    explained: list[Explained] = []
+    problems: list[Problem] = []
+    for file, text in files.items():
+        some, faults = explain_text(
+            text, file=file, settings=settings, namespaces=namespaces, namespace=args.namespace or "default"
+        )
+        explained += some
+        problems += faults
+    chosen = [one for one in explained if _is_meant(one, args.pod, args.namespace)]
+    if not chosen and not problems:
+        there = ", ".join(str(one.ref) for one in explained[:20])
+        complain(f"no pod fits {args.pod or args.namespace or 'that'!r}; there are: {there or 'none'}")
+        return EXIT_ERROR
+    problems += [problem for one in chosen for problem in one.problems]
+    if args.output == "json":
+        print_json({"pods": [_entry(one) for one in chosen], "findings": [to_json(problem) for problem in problems]})
+    else:
+        _print(chosen, problems)
+    wrong = any(problem.severity is not Severity.INFO for problem in problems)
+    return EXIT_FINDINGS if wrong or not all(one.decision.inject for one in chosen) else EXIT_FINE
+
+
+def _is_meant(one: Explained, wanted: str | None, namespace: str | None) -> bool:
+    if namespace is not None and one.ref.namespace != namespace:
+        return False
+    if wanted is None:
+        return True
+    kind, slash, name = wanted.rpartition("/")
+    return one.ref.name == name and (not slash or one.ref.kind.lower() == _KINDS.get(kind.lower(), kind.lower()))
+
+
+def _entry(one: Explained) -> dict[str, object]:
+    decision = one.decision
+    return {
+        "resource": str(one.ref),
+        "injected": decision.inject and not _refused(one),
+        "reason": str(decision.why),
+        "message": decision.message,
+        "fix": decision.fix,
+        "by_hand": one.injected,
+    }
+
+
+def _refused(one: Explained) -> bool:
+    return any(problem.severity is Severity.ERROR for problem in one.problems)
+
+
+def _print(chosen: Sequence[Explained], problems: Sequence[Problem]) -> None:
+    from heddle.analyze import to_lines
+
+    rows = []
+    for one in chosen:
+        answer = "refused" if _refused(one) else "yes" if one.decision.inject else "no"
+        rows.append((str(one.ref), answer, one.decision.why, one.decision.message))
+    print_table(("POD", "SIDECAR", "REASON", "WHY"), rows)
+    fixes = {f"{one.ref}: {one.decision.fix}" for one in chosen if one.decision.fix}
+    for fix in sorted(fixes):
+        print(f"to change that: {fix}")
+    if problems:
+        print()
+        sys.stdout.writelines(list(to_lines(problems, 1))[:-1])

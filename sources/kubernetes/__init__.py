@@ -1,0 +1,5 @@
+"""A Kubernetes API server as a source.
+
+`resources` says what is watched, `api` speaks HTTP, `events` and `collection` are the protocol without I/O, `reflector`
+is the pump between them, `objects` and `observed_pods` make values of what comes, and `source` puts it together.
+"""

@@ -1,0 +1,63 @@
+"""Where a cluster is and who we are to it: a kubeconfig, or the service account of the pod we run in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.aio.config.incluster_config import (
+    SERVICE_CERT_FILENAME,
+    SERVICE_HOST_ENV_NAME,
+    SERVICE_TOKEN_FILENAME,
+)
+
+LoadedConfiguration: TypeAlias = Any
+"""A `kubernetes.aio.client.Configuration`, which has no types."""
+
+
+class NoCluster(ValueError):
+    """There is no usable configuration; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterAccess:
+    """`kubeconfig` None: $KUBECONFIG or ~/.kube/config. `context` '': the current one.
+
+    Without either, a process in a pod takes the pod's own service account.
+    """
+
+    kubeconfig: Path | None = None
+    context: str = ""
+
+
+def is_in_cluster(exists: Callable[[str], bool] = os.path.isfile) -> bool:
+    """Whether this process runs in a pod that has a service account."""
+    return bool(os.environ.get(SERVICE_HOST_ENV_NAME)) and all(
+        map(exists, (SERVICE_TOKEN_FILENAME, SERVICE_CERT_FILENAME))
+    )
+
+
+async def load_configuration(access: ClusterAccess) -> LoadedConfiguration:
+    """The address, trust and credentials. Programs that a kubeconfig names are run. Raises NoCluster."""
+    configuration = Configuration()
+    try:
+        if access.kubeconfig is None and not access.context and is_in_cluster():
+            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            await load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=str(access.kubeconfig) if access.kubeconfig is not None else None,
+                context=access.context or None,
+                client_configuration=configuration,
+                persist_config=False,
+            )
+    except (ConfigException, OSError, yaml.YAMLError) as error:
+        where = access.kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+        fix = "name a kubeconfig with --kubeconfig, and one of its contexts with --context"
+        raise NoCluster(f"{where} leads to no cluster: {error}; {fix}") from None
+    return configuration

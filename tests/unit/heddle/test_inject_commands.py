@@ -1,0 +1,97 @@
+"""`heddle inject` and `heddle check-inject`."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from heddle.main import main
+
+WEB = """\
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {heddle.io/inject: enabled}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  template:
+    spec: {containers: [{name: app}]}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent, namespace: shop}
+spec:
+  template:
+    spec: {hostNetwork: true, containers: [{name: app}]}
+"""
+BAD = WEB.replace("template:", 'template:\n    metadata: {annotations: {sidecar.istio.io/proxyCPU: "lots"}}', 1)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "web.yaml"
+    path.write_text(WEB)
+    return path
+
+
+def test_inject_prints_manifests_and_says_who_is_left_out(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inject", "-f", str(file), "--proxy-image", "own/envoy:2"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.count("name: istio-proxy") == 1
+    assert "own/envoy:2" in printed.out
+    assert "DaemonSet/shop/agent: no sidecar: the pod is on the host's network" in printed.err
+
+
+def test_inject_reads_what_it_is_piped(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(["inject", "-f", str(file)])
+    once = capsys.readouterr().out
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(once.encode())))
+    assert main(["inject", "-f", "-"]) == 0
+    assert capsys.readouterr().out == once
+
+
+def test_after_an_error_nothing_is_printed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(BAD)
+    assert main(["inject", "-f", str(file)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"{file}:10" in printed.err
+    assert "sidecar.istio.io/proxyCPU" in printed.err
+    assert "fix: Write a quantity" in printed.err
+
+
+@pytest.mark.parametrize("more", [["-f", "/nowhere"], ["-f", "FILE", "--xds", "nowhere"]])
+def test_what_cannot_be_done_is_said(file: Path, capsys: pytest.CaptureFixture[str], more: list[str]) -> None:
+    assert main(["inject", *(str(file) if one == "FILE" else one for one in more)]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_check_inject_says_why(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-inject", "-f", str(file)]) == 1
+    printed = capsys.readouterr().out
+    assert "NamespaceEnabled" in printed
+    assert "HostNetwork" in printed
+    assert "to change that: DaemonSet/shop/agent:" in printed
+    assert main(["check-inject", "-f", str(file), "deploy/web"]) == 0
+    assert main(["check-inject", "-f", str(file), "ds/agent", "-n", "shop"]) == 1
+
+
+def test_check_inject_for_programs(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(BAD)
+    assert main(["check-inject", "-f", str(file), "-o", "json", "web"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    (pod,) = said["pods"]
+    assert (pod["resource"], pod["injected"], pod["reason"]) == ("Deployment/shop/web", False, "NamespaceEnabled")
+    assert [finding["code"] for finding in said["findings"]] == ["InvalidValue"]
+
+
+def test_check_inject_of_what_is_not_there(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-inject", "-f", str(file), "deploy/other"]) == 2
+    assert "there are: Deployment/shop/web" in capsys.readouterr().err
