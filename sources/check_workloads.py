@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from model.pods import DEFAULT_SERVICE_ACCOUNT, FALSE, INJECT, TRUE, Container, KeyOf, PodTemplate, Workload
+from model.pods import (
+    DEFAULT_SERVICE_ACCOUNT,
+    FALSE,
+    INJECT,
+    TRUE,
+    Container,
+    HttpGet,
+    KeyOf,
+    PodTemplate,
+    TcpSocket,
+    Workload,
+)
 from model.problem_codes import ProblemCode
 from model.problems import ObjectRef, Problem, Severity
 from model.services import Protocol, Service
@@ -90,6 +101,24 @@ def check_workload(entry: Object, inventory: Inventory) -> Iterator[Problem]:
         for index, container in enumerate(containers):
             for needed, place in _needs(container, f"{spec}.{name}[{index}]"):
                 yield from _check_data(needed, place, entry, inventory)
+            yield from _check_probes(container, f"{spec}.{name}[{index}]")
+
+
+def _check_probes(container: Container, path: str) -> Iterator[Problem]:
+    probes = (("readinessProbe", container.readiness), ("livenessProbe", container.liveness))
+    for field, probe in (*probes, ("startupProbe", container.startup)):
+        if probe is None or not isinstance(probe.check, HttpGet | TcpSocket):
+            continue
+        wanted = probe.check.port
+        if isinstance(wanted, str) and not any(port.name == wanted for port in container.ports):
+            kind = "httpGet" if isinstance(probe.check, HttpGet) else "tcpSocket"
+            yield Problem(
+                severity=Severity.WARNING,
+                code=ProblemCode.UNKNOWN_PORT,
+                message=f"the container has no port named {wanted[:80]!r}; the probe never succeeds",
+                fix=f"Name a container port {wanted[:80]}, or give the port's number.",
+                field=f"{path}.{field}.{kind}.port",
+            )
 
 
 def _check_injection(template: PodTemplate, path: str) -> Iterator[Problem]:

@@ -86,8 +86,6 @@ class Reflector:
             try:
                 if self._collection.next is Next.LIST:
                     trouble = await self._list()
-                else:
-                    self._collection.apply_probe(await self._present_version())
                 if self._collection.next is Next.WATCH and await self._watch():
                     self._failures = 0
                     continue
@@ -198,6 +196,11 @@ class Reflector:
                 self._watch_query(),
                 METADATA if self.resource.metadata_only else FULL,
             ) as pieces:
+                # Asked once the watch is open: a restore ends connections, so that there is none after this answer. A
+                # server that is behind would say nothing until its versions have overtaken ours.
+                self._collection.apply_probe(await self._present_version())
+                if self._collection.next is Next.LIST:
+                    return True
                 self.watching = True
                 self._note(None, synced=self.synced)
                 async for piece in pieces:

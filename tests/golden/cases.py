@@ -85,7 +85,7 @@ def run_case(case: Case, *, shuffle: random.Random | None = None) -> Outcome:
     store.replace_file("case.yaml", SEPARATOR.join(documents).encode())
     errors = [problem for problem in store.problems if problem.severity == "error"]
     assert sorted(problem.code for problem in errors) == list(case.errors), "\n".join(map(str, errors))
-    view = view_of(store.mesh, _asker(case.ask, store.mesh))
+    view = view_of(store.mesh, asker_of(case.ask, store.mesh))
     shown, resources = {}, []
     for wanted in case.show:
         kind, _, rest = wanted.partition("/")
@@ -102,7 +102,7 @@ def run_case(case: Case, *, shuffle: random.Random | None = None) -> Outcome:
     return Outcome(text=text, resources=tuple(resources))
 
 
-def _asker(ask: Mapping[str, object], mesh: Mesh) -> Asker:
+def asker_of(ask: Mapping[str, object], mesh: Mesh) -> Asker:
     namespace, name = str(ask.get("namespace", "shop")), str(ask.get("pod", "caller"))
     pod = mesh.pods.get((namespace, name))
     labels = cast(Mapping[str, str], ask.get("labels", {}))
