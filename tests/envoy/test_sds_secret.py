@@ -93,7 +93,7 @@ def ask(directory: Path, *, trust: bytes, svid: Svid | None) -> tuple[x509.Certi
         context.load_cert_chain(pem)
     with socket.socket(socket.AF_UNIX) as plain:
         plain.settimeout(PATIENCE_SECONDS)
-        plain.connect(str(directory / "in.sock"))
+        _connect(plain, directory / "in.sock")
         with context.wrap_socket(plain) as connection:
             served = x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"")
             try:
@@ -161,3 +161,15 @@ def bootstrap_of(directory: Path) -> dict[str, object]:
     }
     node = {"id": "users-0", "cluster": "users"}
     return {"node": node, "static_resources": {"listeners": [listener]}}
+
+
+def _connect(plain: socket.socket, path: Path) -> None:
+    """Envoy makes the socket's file a moment before it listens there."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return plain.connect(str(path))
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
