@@ -95,8 +95,9 @@ class ControlPlane:
             cluster = settings.cluster
             self.source = KubernetesSource(cluster.api, self.store, cluster.scope, jitter=clock.jitter)
         elif settings.directory is not None:
-            self.source = directory = Directory(settings.directory, self.store)
+            directory = Directory(settings.directory, self.store)
             directory.scan()
+            self.source = directory
             self._load_authority()
         self._signer = load_or_create_token_signer(settings.keys, issuer=f"https://{SERVER_NAME}")
         self.admission = PodAdmission(
@@ -111,7 +112,6 @@ class ControlPlane:
         self._memo = Memo(derive=derive, names=names_in_scope, report=log_event)
         self.streams = AdsServer(memo=self._memo, admission=self.admission, report=log_event)
         self.xds_address: tuple[str, int] = (settings.host, settings.port)
-        self._changed = asyncio.Condition()
         self._pending: Callable[[], tuple[str, ...]] = tuple
 
     @property
@@ -123,12 +123,6 @@ class ControlPlane:
     def trust_bundle(self) -> bytes:
         """The roots in PEM: what a sidecar must have before it can ask for anything. Raises NotServing."""
         return self._authority.trust_bundle
-
-    @property
-    def directory(self) -> Directory:
-        """The source, where it is a directory."""
-        assert isinstance(self.source, Directory)
-        return self.source
 
     def mint_token(self, pod: Pod) -> str:
         """A token for one pod, good for an hour. Whoever runs the pod writes it to a file and renews it in time."""

@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
 from injector.names import INJECT_LABEL, ISTIO_NAMESPACE_LABEL, REVISION_LABEL
 from injector.obstacles import Obstacle, find_obstacle
 from injector.pod_values import Json, annotations_of, labels_of
 from injector.settings import InjectionSettings
-from model.pods import INJECT
+from model.pods import FALSE, INJECT, TRUE
 
-_YES: Final = frozenset({"true", "yes", "y", "on"})
-_NO: Final = frozenset({"false", "no", "n", "off"})
+_YES, _NO = frozenset(TRUE), frozenset(FALSE)
 
 
 class Why(StrEnum):

@@ -16,6 +16,7 @@ from model.problem_codes import ProblemCode
 from sds.authority_store import load_or_create_authority
 from sds.keyfiles import KeyFileError
 from sds.tokens import Caller
+from sources.directory import Directory
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 CALLER = Caller(namespace="shop", service_account="web", pod_name="web-1", pod_uid="u1")
@@ -50,7 +51,8 @@ def directory(tmp_path: Path) -> Path:
 async def test_a_stream_that_opens_after_a_change_gets_the_identity_that_others_expect(directory: Path) -> None:
     plane = start(directory)
     write(directory, "c.d")
-    assert plane.directory.scan()
+    assert isinstance(plane.source, Directory)
+    assert plane.source.scan()
     assert plane.store.mesh.settings.trust_domain == "a.b"
     assert new_identity(plane) == "spiffe://a.b/ns/shop/sa/web"
     assert [problem.code for problem in plane.store.problems] == [ProblemCode.RESTART_NEEDED]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from sources.access_log_format import LOG_COMMANDS, NAMING_COMMANDS, check_log_format
 from translators.access_log import default_text_format
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "listeners" / "access_log_commands.in.yaml"
+"""Its output goes through `envoy --mode validate`."""
 
 
 @pytest.mark.parametrize(
@@ -50,6 +55,11 @@ def test_what_envoy_refuses(text: str) -> None:
 def test_json_is_an_object(text: str) -> None:
     with pytest.raises(ValueError, match="accessLogEncoding is JSON"):
         check_log_format(text, as_json=True)
+
+
+def test_every_command_was_put_to_a_real_envoy() -> None:
+    put = set(re.findall(r"%([A-Z0-9_]+)", GOLDEN.read_text()))
+    assert put >= LOG_COMMANDS | NAMING_COMMANDS
 
 
 def test_every_command_is_listed_once() -> None:
