@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -15,16 +17,22 @@ from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import ConfigException
 
 from sources.kubernetes.access import ClusterAccess, LoadedConfiguration, NoCluster, load_configuration
-from sources.kubernetes.events import Refusal, parse_refusal
+from sources.kubernetes.events import Garbled, Json, Refusal, parse_refusal
 
 FULL = "application/json"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
+MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+"""What the body of a PATCH is: RFC 7386, or the fields that an applier (`fieldManager` in the query) wants."""
+
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 SILENCE_SECONDS = 150.0
 """How long a watch may be silent: bookmarks come about every minute, but for collections in which nothing happened."""
+
+_ANSWERED = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
 
 # A peer that is gone without a word is noticed by the kernel after 15 + 3 * 5 seconds.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
@@ -35,7 +43,7 @@ class Unreachable(Exception):
 
 
 class Refused(Exception):
-    """The server answered with something else than 200. `retry_after` in seconds, 0 where it does not say."""
+    """The server answered with something else than success. `retry_after` in seconds, 0 where it does not say."""
 
     def __init__(self, refusal: Refusal, retry_after: float = 0.0) -> None:
         super().__init__(refusal.message or refusal.reason or f"status {refusal.code}")
@@ -54,10 +62,26 @@ class Api:
 
     async def get(self, path: str, query: Mapping[str, str], accept: str = FULL) -> bytes:
         """The whole answer. Raises Unreachable, Refused."""
-        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
-        async with self._answer(path, query, accept, timeout) as answer:
+        async with self._answer("GET", path, query, {"Accept": accept}, _ANSWERED) as answer:
             body: bytes = await answer.read()
             return body
+
+    async def write(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        *,
+        query: Mapping[str, str] = MappingProxyType({}),
+        content_type: str = FULL,
+    ) -> Json:
+        """POST, PUT, PATCH or DELETE; the object as it is then. Raises Unreachable, Refused, Garbled.
+
+        After Unreachable it is not known whether it was done. `content_type` says what a PATCH's body is.
+        """
+        headers = {"Accept": FULL, "Content-Type": content_type}
+        async with self._answer(method, path, query, headers, _ANSWERED, body) as answer:
+            return _parse_object(await answer.read())
 
     @asynccontextmanager
     async def stream(
@@ -65,7 +89,7 @@ class Api:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """An answer without an end, in the pieces in which it arrives. Raises Unreachable, Refused."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
-        async with self._answer(path, query, accept, timeout) as answer:
+        async with self._answer("GET", path, query, {"Accept": accept}, timeout) as answer:
             yield answer.content.iter_any()
 
     async def renew(self) -> None:
@@ -78,19 +102,26 @@ class Api:
 
     @asynccontextmanager
     async def _answer(
-        self, path: str, query: Mapping[str, str], accept: str, timeout: aiohttp.ClientTimeout
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        timeout: aiohttp.ClientTimeout,
+        body: Json | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
             request = await self._client.param_serialize(
-                method="GET",
+                method=method,
                 resource_path=path,
                 query_params=list(query.items()),
-                header_params={"Accept": accept},
+                header_params=dict(headers),
+                body=body,
                 auth_settings=["BearerToken"],
             )
             answer: aiohttp.ClientResponse = (await self._client.call_api(*request, _request_timeout=timeout)).response
             async with answer:
-                if answer.status != 200:
+                if not 200 <= answer.status < 300:
                     refusal = parse_refusal(answer.status, await answer.read())
                     raise Refused(refusal, _seconds(answer.headers.get("Retry-After", "")))
                 yield answer
@@ -126,6 +157,16 @@ def _kept_alive(address: Any) -> socket.socket:
     for option, value in _KEEPALIVE:
         made.setsockopt(socket.IPPROTO_TCP, option, value)
     return made
+
+
+def _parse_object(body: bytes) -> Json:
+    try:
+        decoded = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Garbled(f"the answer is no JSON: {error}") from None
+    if not isinstance(decoded, dict):
+        raise Garbled("the answer is no object")
+    return decoded
 
 
 def _seconds(text: str) -> float:

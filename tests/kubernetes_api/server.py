@@ -156,7 +156,7 @@ class FakeApiServer:
     async def start(self) -> None:
         """On a port of its own; the same one when started again."""
         app = web.Application()
-        app.router.add_get("/{path:.*}", self._answer)
+        app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01, handler_cancellation=True)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
@@ -199,9 +199,37 @@ class FakeApiServer:
         )
         if not served:
             return _status(404, "the server could not find the requested resource")
+        if request.method != "GET" or _name(request.path):
+            return await self._answer_object(request, resource, namespace)
         if request.query.get("watch") == "true":
             return await self._watch(request, resource, namespace)
         return self._list(request, resource, namespace)
+
+    async def _answer_object(self, request: web.Request, resource: str, namespace: str) -> web.Response:
+        """One object by its name: read, created, replaced (only the version that was read), merged into, deleted."""
+        body = json.loads(await request.text() or "null")
+        name = _name(request.path) or body["metadata"]["name"]
+        held = self._objects.get(resource, {}).get(
+            name if resource == _NAMES["CustomResourceDefinition"] else f"{namespace}/{name}"
+        )
+        if request.method == "POST":
+            if held is not None:
+                return _status(409, f"{resource} {name} already exists", reason="AlreadyExists")
+            return web.json_response(self.put(_placed(body, resource, namespace)), status=201)
+        if held is None and not ("apply" in request.content_type and request.method == "PATCH"):
+            return _status(404, f"{resource} {name} not found", reason="NotFound")
+        wanted = ((body or {}).get("metadata") or {}).get("resourceVersion")
+        if held is not None and wanted and wanted != held["metadata"]["resourceVersion"]:
+            return _status(409, "the object has been modified", reason="Conflict")
+        match request.method:
+            case "PUT":
+                return web.json_response(self.put(_placed(body, resource, namespace)))
+            case "PATCH":
+                return web.json_response(self.put(_merged(_placed(held or {}, resource, namespace, name), body)))
+            case "DELETE":
+                assert held is not None
+                self.delete(held)
+        return web.json_response(held)
 
     def _list(self, request: web.Request, resource: str, namespace: str) -> web.Response:
         limit = int(request.query.get("limit", "0"))
@@ -302,9 +330,36 @@ def _resource(path: str) -> tuple[str, str]:
     parts = path.strip("/").split("/")
     group, rest = (parts[1], parts[3:]) if parts[0] == "apis" else ("", parts[2:])
     namespace = ""
-    if len(rest) == 3 and rest[0] == "namespaces":
+    if len(rest) >= 3 and rest[0] == "namespaces":
         namespace, rest = rest[1], rest[2:]
     return (f"{rest[0]}.{group}" if group else rest[0]), namespace
+
+
+def _name(path: str) -> str:
+    """The object that a path names, '' for a collection."""
+    parts = path.strip("/").split("/")
+    rest = parts[3:] if parts[0] == "apis" else parts[2:]
+    if len(rest) >= 3 and rest[0] == "namespaces":
+        rest = rest[2:]
+    return rest[1] if len(rest) > 1 else ""
+
+
+def _placed(item: Json, resource: str, namespace: str, name: str = "") -> Json:
+    """With what a real one knows from the path."""
+    kind = next(kind for kind, plural in _NAMES.items() if plural == resource)
+    metadata = {**({"namespace": namespace} if namespace else {}), **({"name": name} if name else {})}
+    return {**item, "kind": kind, "metadata": {**item.get("metadata", {}), **metadata}}
+
+
+def _merged(held: Json, patch: Json) -> Json:
+    """RFC 7386."""
+    merged = dict(held)
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merged(merged.get(key) or {}, value) if isinstance(value, dict) else value
+    return merged
 
 
 def _shown(request: web.Request, item: Json) -> Json:
@@ -317,12 +372,12 @@ def _line(request: web.Request, write: Write) -> bytes:
     return json.dumps({"type": write.kind, "object": _shown(request, write.item)}).encode() + b"\n"
 
 
-def _status(code: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
+def _status(code: int, message: str, headers: dict[str, str] | None = None, reason: str = "") -> web.Response:
     body = {
         "kind": "Status",
         "status": "Failure",
         "code": code,
         "message": message,
-        "reason": "Gone" if code == 410 else "",
+        "reason": reason or ("Gone" if code == 410 else ""),
     }
     return web.json_response(body, status=code, headers=headers)
