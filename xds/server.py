@@ -106,12 +106,26 @@ class AdsServer(Generic[C]):
         """Accepts connections from now on."""
         await self._server.start()
 
-    async def stop(self, grace: timedelta = timedelta(seconds=2)) -> None:
-        """Ends every stream and closes. Clients keep what they have and reconnect."""
+    async def stop(self, grace: timedelta = timedelta(seconds=2), *, shed: timedelta = timedelta(0)) -> None:
+        """Ends every stream and closes. Clients keep what they have and reconnect.
+
+        From now on no stream is let in, and connections are told to go elsewhere (GOAWAY). Streams are ended one after
+        the other over `shed`, in an order of chance, so that the replicas that stay get them a few at a time; until
+        its turn comes each is served as before. The answers on their way have `grace` at the end.
+        """
         self._stopping = True
-        for pump, _, _ in self._open.values():
-            pump.end("shutdown")
-        await self._server.stop(grace.total_seconds())
+        loop = asyncio.get_running_loop()
+        pumps = [pump for pump, _, _ in self._open.values()]
+        pumps.sort(key=lambda _: self._jitter())
+        turns = [
+            loop.call_later(shed.total_seconds() * place / len(pumps), pump.end, "shutdown")
+            for place, pump in enumerate(pumps)
+        ]
+        try:
+            await self._server.stop((shed + grace).total_seconds())
+        finally:
+            for turn in turns:
+                turn.cancel()
 
     def publish(self, mesh: Mesh, generation: int) -> None:
         """Makes `mesh` what is served, and wakes the streams it changes something for. `generation` grows."""

@@ -206,3 +206,29 @@ async def test_stopping_ends_every_stream_well() -> None:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
                     raise
     assert [event.reason for event in events if isinstance(event, StreamClosed)] == ["shutdown"]
+
+
+async def test_streams_are_shed_a_few_at_a_time_and_served_until_then() -> None:
+    events: list[Event] = []
+    async with serving(events, mesh=world(a="1")) as (server, address):
+        sidecars = [SimulatedSidecar(address, node_id=f"s{number}", token=f"s{number}") for number in range(4)]
+        running = [asyncio.create_task(sidecar.run()) for sidecar in sidecars]
+        async with asyncio.timeout(20):
+            for sidecar in sidecars:
+                await sidecar.until_count(ENDPOINT, 1)
+            while not all(state.acknowledged(1) for state in server.state()):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+            stopping = asyncio.create_task(server.stop(shed=timedelta(seconds=8)))
+            while len(server.state()) == 4:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+            assert len(server.state()) == 3, "the first of four goes at once, the second after a quarter of the time"
+            assert await refusal(address, METHOD, first_request(METHOD, "late")) is grpc.StatusCode.UNAVAILABLE
+            server.publish(world(a="2"), 2)
+            while not all(state.acknowledged(2) for state in server.state()):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+            assert server.state()
+            assert not stopping.done()
+            for task in running:
+                task.cancel()
+            await stopping
+    assert len([event for event in events if isinstance(event, StreamClosed)]) >= 4
