@@ -7,11 +7,14 @@ import errno
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
+from heddle.clock import now
 from model.problems import Problem, Severity
+from sources.closed_file import read_closed_file
 from sources.file_scan import MAX_FILE_BYTES, list_files
 from sources.store import Store
 
@@ -70,7 +73,8 @@ def analyze(files: Mapping[str, bytes]) -> tuple[Problem, ...]:
 def read_manifests(paths: Iterable[str], stdin: BinaryIO) -> dict[str, bytes]:
     """The content of every manifest in `paths`, each file once, as a directory source would choose them.
 
-    Raises OSError for what cannot be read, and for more than 64 MiB in one.
+    A file that is being written is waited for. Raises OSError for what cannot be read, is still being written after
+    5 s, or has more than 64 MiB.
     """
     found: dict[str, bytes] = {}
     seen: set[tuple[int, int]] = set()
@@ -81,8 +85,7 @@ def read_manifests(paths: Iterable[str], stdin: BinaryIO) -> dict[str, bytes]:
         for file, stamp in list_files(Path(path), _refuse):
             if (stamp.device, stamp.inode) not in seen:
                 seen.add((stamp.device, stamp.inode))
-                with open(file, "rb") as opened:
-                    found[file] = _read(opened, file)
+                found[file] = read_closed_file(file, now=lambda: now().timestamp(), pause=time.sleep)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from heddle.admin_client import MeshUnreachable, Refused, ask
 from heddle.meshes import NoMesh, add_mesh_argument, running_mesh, write_atomically
 from heddle.output import complain
 from heddle.pod_names import NoSuchPod, PodEntry, add_pod_arguments, choose_pod
+
+_LONGEST_FOLDER_NAME = 48
+"""A socket's path has at most 107 bytes in all."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +36,7 @@ def run_command(args: argparse.Namespace) -> int:
         listed: dict[str, Any] = ask(home, "/pods")
         pod = choose_pod(args.pod, args.namespace, [PodEntry(**entry) for entry in listed["pods"]])
         facts: dict[str, Any] = ask(home, f"/bootstrap/{pod.namespace}/{pod.name}")
-        directory = args.files or home.path / "sidecars" / f"{pod.name}.{pod.namespace}"
+        directory = args.files or home.path / "sidecars" / _folder_name(pod)
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomically(directory / "root.pem", facts["trust_bundle"].encode())
         write_atomically(directory / "token", facts["token"].encode())
@@ -42,6 +46,14 @@ def run_command(args: argparse.Namespace) -> int:
         return 2
     print(rendered)
     return 0
+
+
+def _folder_name(pod: PodEntry) -> str:
+    """One that a file system takes whatever the names are, with room for a socket's path below it."""
+    name = f"{pod.name}.{pod.namespace}"
+    if len(name) <= _LONGEST_FOLDER_NAME:
+        return name
+    return f"{name[:16]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def _render(facts: dict[str, Any], directory: Path, *, delta: bool) -> str:

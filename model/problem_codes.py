@@ -67,6 +67,11 @@ class ProblemCode(StrEnum):
     UNKNOWN_IDENTITY = ("UnknownIdentity", "a policy names a service account or namespace that is not there")
     UNKNOWN_SERVICE_ACCOUNT = ("UnknownServiceAccount", "a workload runs as a ServiceAccount that is not there")
     UNKNOWN_DATA = ("UnknownData", "a container needs a ConfigMap, a Secret or a key of one that is not there")
+    ADDRESS_TAKEN = ("AddressTaken", "a Service's clusterIP or nodePort is another Service's already")
+    UNKNOWN_DESTINATION = (
+        "UnknownDestination",
+        "a DestinationRule for connections that cannot be told from others, as the Service has no address",
+    )
     UNDETECTED_PROTOCOL = ("UndetectedProtocol", "a Service port whose protocol has to be detected")
     DUPLICATE_OBJECT = ("DuplicateObject", "the same object stands in two places; the first is in force")
     DUPLICATE_SUBSET = ("DuplicateSubset", "several DestinationRules for one host define the same subset")

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from model.problem_codes import ProblemCode
 from model.problems import Problem, Severity
-from model.services import Protocol, Service
-from model.traffic import ConsistentHash, DestinationRule, HashSourceAddress, LoadBalancer, TrafficPolicy
+from model.services import Protocol, Resolution, Service
+from model.settings import OutboundTraffic
+from model.traffic import ConsistentHash, DestinationRule, HashSourceAddress, LoadBalancer, TrafficPolicy, policy_for
 from sources.check_routes import unknown_host
 from sources.inventory import Inventory
 from sources.kinds import Object
@@ -24,6 +25,7 @@ def check_destination_rule(entry: Object, inventory: Inventory) -> Iterator[Prob
         return
     yield from _check_ports(rule.policy, "spec.trafficPolicy", service, entry)
     yield from _check_hashes(rule, service, entry)
+    yield from _check_reach(rule, service, inventory)
     backing = inventory.pods(service.ref.namespace, service.selector) if service.selector else ()
     for index, subset in enumerate(rule.subsets):
         yield from _check_ports(subset.policy, f"spec.subsets[{index}].trafficPolicy", service, entry)
@@ -71,6 +73,23 @@ def _check_hashes(rule: DestinationRule, service: Service, entry: Object) -> Ite
                     fix="Use useSourceIp, or set another load balancer for the port in portLevelSettings.",
                     field=f"{place}.loadBalancer.consistentHash",
                 )
+
+
+def _check_reach(rule: DestinationRule, service: Service, inventory: Inventory) -> Iterator[Problem]:
+    """Bytes are told apart by the address they go to, which an external name does not have."""
+    allows_any = inventory.mesh.settings.outbound_traffic is OutboundTraffic.ALLOW_ANY
+    if service.resolution is not Resolution.EXTERNAL_NAME or not allows_any:
+        return
+    for port in service.ports:
+        if port.protocol in (Protocol.TCP, Protocol.TLS) and policy_for(rule, "", port.number) != TrafficPolicy():
+            yield Problem(
+                severity=Severity.WARNING,
+                code=ProblemCode.UNKNOWN_DESTINATION,
+                message=f"connections to port {port.number} of {service.ref} pass as they are: it is an external name "
+                "without an address, and outboundTrafficPolicy is ALLOW_ANY, so that no traffic policy applies",
+                fix="Set outboundTrafficPolicy.mode to REGISTRY_ONLY, or remove the rule.",
+                field="spec.host",
+            )
 
 
 def _balancer(policy: TrafficPolicy, path: str, number: int, entry: Object) -> tuple[LoadBalancer | None, str]:

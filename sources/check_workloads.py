@@ -1,4 +1,4 @@
-"""Services and workloads: selectors, ports and service accounts that lead nowhere."""
+"""Workloads: service accounts, data and probes that lead nowhere, and what is said in vain about a sidecar."""
 
 from __future__ import annotations
 
@@ -18,55 +18,18 @@ from model.pods import (
 )
 from model.problem_codes import ProblemCode
 from model.problems import ObjectRef, Problem, Severity
-from model.services import Protocol, Service
 from sources.cluster_objects import PodManifest
 from sources.containers import ALL_SOURCES, KEY_SOURCES
 from sources.inventory import Inventory
 from sources.kinds import Object
+from sources.unused_annotations import annotation_without_effect
 
 PROXY_CONFIG = "proxy.istio.io/config"
-EXPORT_TO = "networking.istio.io/exportTo"
 _CAPTURE, _SIDECAR = "traffic.sidecar.istio.io/", "sidecar.istio.io/"
 _INJECTION_STATUS = "sidecar.istio.io/status"
 """What an injector wrote down, not what anybody asks for."""
 _KEY_FIELDS = {kind: name for name, kind in KEY_SOURCES.items()}
 _ALL_FIELDS = {kind: name for name, kind in ALL_SOURCES.items()}
-
-
-def check_service(entry: Object, inventory: Inventory) -> Iterator[Problem]:
-    """The problems of one Service."""
-    service = entry.value
-    if not isinstance(service, Service):
-        return
-    if EXPORT_TO in entry.metadata.annotations:
-        yield _annotation_without_effect(EXPORT_TO, "metadata", Severity.WARNING)
-    pods = inventory.pods(service.ref.namespace, service.selector) if service.selector else ()
-    if service.selector and not pods:
-        labels = ", ".join(f"{key}={value}" for key, value in service.selector.items())
-        yield Problem(
-            severity=Severity.WARNING,
-            code=ProblemCode.UNUSED_SELECTOR,
-            message=f"no pod in namespace {service.ref.namespace} has the labels {labels}",
-            fix="Correct the selector, or add the workload it is for.",
-            field="spec.selector",
-        )
-    for index, port in enumerate(service.ports):
-        if port.protocol is Protocol.DETECT:
-            yield Problem(
-                severity=Severity.INFO,
-                code=ProblemCode.UNDETECTED_PROTOCOL,
-                message=f"neither the name nor appProtocol of port {port.number} says what is spoken; it is detected",
-                fix="Name the port http, grpc, tcp, ..., or http-..., or set appProtocol.",
-                field=f"spec.ports[{index}]",
-            )
-        if isinstance(port.target, str) and pods and not any(port.target == p.name for pod in pods for p in pod.ports):
-            yield Problem(
-                severity=Severity.WARNING,
-                code=ProblemCode.UNKNOWN_PORT,
-                message=f"no container behind {service.ref} has a port named {port.target}",
-                fix=f"Name a container port {port.target}, or give targetPort a number.",
-                field=f"spec.ports[{index}].targetPort",
-            )
 
 
 def check_workload(entry: Object, inventory: Inventory) -> Iterator[Problem]:
@@ -135,7 +98,7 @@ def _check_injection(template: PodTemplate, path: str) -> Iterator[Problem]:
     for name in template.annotations:
         severity = _severity_of(name)
         if severity is not None:
-            yield _annotation_without_effect(name, path, severity)
+            yield annotation_without_effect(name, path, severity)
 
 
 def _severity_of(annotation: str) -> Severity | None:
@@ -145,16 +108,6 @@ def _severity_of(annotation: str) -> Severity | None:
     if annotation.startswith(_SIDECAR) and annotation not in (INJECT, _INJECTION_STATUS):
         return Severity.INFO
     return None
-
-
-def _annotation_without_effect(name: str, path: str, severity: Severity) -> Problem:
-    return Problem(
-        severity=severity,
-        code=ProblemCode.NOT_IMPLEMENTED,
-        message=f"{name} is not implemented yet and has no effect",
-        fix=f"Remove {name}, or expect the object to work as if it were not there.",
-        field=f"{path}.annotations['{name}']",
-    )
 
 
 def _needs(container: Container, path: str) -> Iterator[tuple[KeyOf, str]]:

@@ -11,7 +11,8 @@ from model.problems import ObjectRef, Problem
 from sources.check_destinations import check_destination_rule
 from sources.check_policies import check_authorization_policy, check_peer_authentication
 from sources.check_routes import check_virtual_service
-from sources.check_workloads import check_service, check_workload
+from sources.check_services import check_service
+from sources.check_workloads import check_workload
 from sources.inventory import Inventory
 from sources.kinds import Object
 

@@ -25,13 +25,14 @@ from model.problems import Severity
 from sources import ignored_fields
 from sources.bounded import one_of
 from sources.fields import Fields
-from sources.kubernetes_names import is_dns_label
-from sources.services import parse_port_reference
+from sources.kubernetes_names import is_dns_label, is_port_name
+from sources.services import PORT_NAME_FIX, parse_port_reference
 
 KEY_SOURCES: Mapping[str, str] = MappingProxyType({"configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"})
 """The fields of `valueFrom` that name one key, and the kinds they name."""
 ALL_SOURCES: Mapping[str, str] = MappingProxyType({"configMapRef": "ConfigMap", "secretRef": "Secret"})
 """The fields of `envFrom[]`, and the kinds they name."""
+_HANDLERS = ("httpGet", "tcpSocket", "exec", "grpc")
 _SOURCES_LATER = ("resourceFieldRef", "fileKeyRef")
 
 DOWNWARD_FIELDS = frozenset(
@@ -51,12 +52,12 @@ DOWNWARD_FIELDS = frozenset(
 _DOWNWARD_KEYS = re.compile(r"metadata\.(?:labels|annotations)\['[^']+'\]")
 
 
-def parse_containers(spec: Fields, name: str) -> tuple[Container, ...]:
-    """The containers in one list of a pod's spec."""
+def parse_containers(spec: Fields, name: str, *, others: Sequence[Container] = ()) -> tuple[Container, ...]:
+    """The containers in one list of a pod's spec. Their names differ from each other's and from those of `others`."""
     found: list[Container] = []
     for fields in spec.each(name):
         container = _parse_container(fields)
-        if any(other.name == container.name for other in found):
+        if any(other.name == container.name for other in (*others, *found)):
             message = f"the container name {container.name!r} stands twice"
             fields.problem(ProblemCode.INVALID_NAME, message, "Give each container its own name.", field="name")
         found.append(container)
@@ -77,7 +78,7 @@ def _parse_container(fields: Fields) -> Container:
         working_dir=fields.text("workingDir"),
         env=tuple(_parse_variable(entry) for entry in fields.each("env")),
         env_from=tuple(source for entry in fields.each("envFrom") for source in _parse_all_of(entry)),
-        ports=tuple(port for entry in fields.each("ports") if (port := _parse_port(entry))),
+        ports=_parse_ports(fields),
         readiness=_parse_probe(fields, "readinessProbe"),
         liveness=_parse_probe(fields, "livenessProbe"),
         startup=_parse_probe(fields, "startupProbe"),
@@ -159,9 +160,25 @@ def _parse_all_of(fields: Fields) -> tuple[EnvFrom, ...]:
     return tuple(found)
 
 
+def _parse_ports(container: Fields) -> tuple[ContainerPort, ...]:
+    found: list[ContainerPort] = []
+    for fields in container.each("ports"):
+        port = _parse_port(fields)
+        if port is None:
+            continue
+        if port.name and any(other.name == port.name for other in found):
+            message = f"the port name {port.name[:80]!r} stands twice"
+            fields.problem(ProblemCode.INVALID_NAME, message, "Give each port its own name.", field="name")
+        found.append(port)
+    return tuple(found)
+
+
 def _parse_port(fields: Fields) -> ContainerPort | None:
     number = fields.integer("containerPort", minimum=1, maximum=65535) if fields.required("containerPort") else None
     name = fields.text("name")
+    if name and not is_port_name(name):
+        message = f"{name[:80]!r} is no name for a container's port"
+        fields.problem(ProblemCode.INVALID_NAME, message, PORT_NAME_FIX, field="name")
     protocol = fields.choice("protocol", ("TCP", "UDP", "SCTP"), "TCP")
     fields.finish(ignored_fields.CONTAINER_PORT)
     return ContainerPort(number=number, name=name, protocol=protocol) if number is not None else None
@@ -171,6 +188,7 @@ def _parse_probe(container: Fields, name: str) -> Probe | None:
     fields = container.child(name)
     if fields is None:
         return None
+    one_of(fields, *_HANDLERS)
     check = _parse_check(fields)
     fields.later("grpc")
     probe = None
@@ -178,6 +196,9 @@ def _parse_probe(container: Fields, name: str) -> Probe | None:
     timeout = _seconds(fields, "timeoutSeconds", 1, 1)
     successes = fields.integer("successThreshold", default=1, minimum=1)
     failures = fields.integer("failureThreshold", default=3, minimum=1)
+    if name != "readinessProbe" and successes != 1:
+        message = f"successThreshold of a {name} can only be 1"
+        fields.problem(ProblemCode.INVALID_VALUE, message, "Remove it.", field="successThreshold")
     if check is not None:
         probe = Probe(
             check=check,
@@ -187,7 +208,7 @@ def _parse_probe(container: Fields, name: str) -> Probe | None:
             success_threshold=successes,
             failure_threshold=failures,
         )
-    elif not any(fields.has(kind) for kind in ("httpGet", "tcpSocket", "exec", "grpc")):
+    elif not any(fields.has(kind) for kind in _HANDLERS):
         message = f"{name} says nothing to check"
         container.problem(ProblemCode.MISSING_FIELD, message, "Add httpGet, tcpSocket or exec.", field=name)
     fields.finish(ignored_fields.PROBE)

@@ -53,7 +53,7 @@ def list_files(path: Path, unreadable: Callable[[str, OSError], None]) -> Iterat
     """
     status = path.stat()
     if not path.is_dir():
-        yield str(path), _stamp(status)
+        yield str(path), stamp_of(status)
         return
     entered = {(status.st_dev, status.st_ino)}
     yield from _walk(_entries(str(path)), entered, unreadable)
@@ -84,7 +84,7 @@ def _walk(
                 entered.add(key)
                 yield from _walk(_enter(entry.path, unreadable), entered, unreadable)
         elif is_manifest(entry.name) and entry.is_file():
-            yield entry.path, _stamp(status)
+            yield entry.path, stamp_of(status)
 
 
 def _enter(folder: str, unreadable: Callable[[str, OSError], None]) -> list[os.DirEntry[str]]:
@@ -105,7 +105,8 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         return list(found)
 
 
-def _stamp(status: os.stat_result) -> Stamp:
+def stamp_of(status: os.stat_result) -> Stamp:
+    """The stamp of a file whose status that is."""
     return Stamp(
         device=status.st_dev,
         inode=status.st_ino,

@@ -13,6 +13,7 @@ from model.problems import ObjectRef
 from model.services import Service
 from sources.cluster_objects import ConfigMap, Namespace, PodManifest, Secret, ServiceAccount
 from sources.kinds import Object
+from sources.node_ports import node_ports
 from sources.selection import PodIndex
 
 MAX_SUGGESTIONS = 200
@@ -32,6 +33,8 @@ class Inventory:
         self.service_accounts: set[tuple[str, str]] = set()
         self.data: dict[ObjectRef, frozenset[str]] = {}
         """The keys of each ConfigMap and Secret."""
+        self.node_ports: defaultdict[tuple[int, str], list[ObjectRef]] = defaultdict(list)
+        """Who asks for each port of the nodes, by its number and transport, the first by name first."""
         self.namespaces: set[str] = {mesh.settings.root_namespace, "default"}
         pods = list(mesh.pods.values())
         for entry in objects:
@@ -39,6 +42,9 @@ class Inventory:
             match entry.value:
                 case Namespace():
                     self.namespaces.add(entry.ref.name)
+                case Service():
+                    for port in node_ports(entry):
+                        self.node_ports[port.number, port.transport].append(entry.ref)
                 case ServiceAccount():
                     self.service_accounts.add((entry.ref.namespace, entry.ref.name))
                 case ConfigMap() | Secret() as holder:
@@ -47,6 +53,8 @@ class Inventory:
                     pods.append(_stand_in(workload.ref, workload.template))
                 case _:
                     pass
+        for askers in self.node_ports.values():
+            askers.sort()
         self.namespaces.discard("")
         self._index = PodIndex(pods)
         self._by_namespace: defaultdict[str, list[Pod]] = defaultdict(list)
@@ -56,9 +64,15 @@ class Inventory:
             self.running_accounts.add((pod.ref.namespace, pod.service_account))
         self._namesakes: defaultdict[str, list[Service]] = defaultdict(list)
         self._services: defaultdict[str, list[Service]] = defaultdict(list)
+        self.services_at: defaultdict[str, list[ObjectRef]] = defaultdict(list)
+        """Whose each address is, the first by name first."""
         for service in mesh.services.values():
+            for address in service.addresses:
+                self.services_at[address].append(service.ref)
             self._namesakes[service.ref.name].append(service)
             self._services[service.ref.namespace].append(service)
+        for owners in self.services_at.values():
+            owners.sort()
         self._suggested: dict[tuple[str, str], str] = {}
 
     def pods(self, namespace: str, selector: Mapping[str, str]) -> Sequence[Pod]:

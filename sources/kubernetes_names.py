@@ -9,6 +9,9 @@ from model.problem_codes import ProblemCode
 from sources.fields import Fields
 
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_PART = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+_OBJECT_NAME = re.compile(rf"{_PART}(?:\.{_PART})*")
+_PORT_NAME = re.compile(r"(?=.{1,15}\Z)(?=.*[a-z])(?!.*--)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
 
 
 def is_dns_label(text: str) -> bool:
@@ -19,6 +22,16 @@ def is_dns_label(text: str) -> bool:
 def is_dns_name(text: str) -> bool:
     """Labels joined by dots, at most 253 characters."""
     return len(text) <= 253 and all(_LABEL.fullmatch(part) for part in text.split("."))
+
+
+def is_object_name(text: str) -> bool:
+    """What most objects may be called: as `is_dns_name`, but each part may be as long as the whole."""
+    return len(text) <= 253 and _OBJECT_NAME.fullmatch(text) is not None
+
+
+def is_port_name(text: str) -> bool:
+    """The name of a container's port: at most 15 of a-z, 0-9 and single '-', with a letter, '-' at neither end."""
+    return _PORT_NAME.fullmatch(text) is not None
 
 
 def parse_address(fields: Fields, name: str) -> str:

@@ -39,6 +39,18 @@ def parse_labels(fields: Fields, name: str) -> dict[str, str]:
     return found
 
 
+def parse_annotations(fields: Fields) -> dict[str, str]:
+    """The field `annotations`, sorted by key. A key that Kubernetes would refuse is reported; capitals are none."""
+    found = fields.text_map("annotations")
+    for key in found:
+        inner = fields.child("annotations") if not is_label_key(key.lower()) else None
+        if inner is not None:
+            message = f"{key[:80]!r} cannot be the key of an annotation"
+            fix = "Use up to 63 letters, digits, '-', '_' and '.', perhaps after a DNS name and '/'."
+            inner.problem(ProblemCode.INVALID_NAME, message, fix, field=key)
+    return found
+
+
 def parse_selector(fields: Fields) -> dict[str, str]:
     """The labels in `selector`, sorted; empty if absent.
 

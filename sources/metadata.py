@@ -9,8 +9,8 @@ from model.problems import ObjectRef
 from sources import ignored_fields
 from sources.fields import Fields
 from sources.kinds import Metadata
-from sources.kubernetes_names import is_dns_label, is_dns_name
-from sources.labels import parse_labels
+from sources.kubernetes_names import is_dns_label, is_object_name
+from sources.labels import parse_annotations, parse_labels
 
 DEFAULT_NAMESPACE = "default"
 
@@ -41,7 +41,7 @@ def parse_metadata(ref: ObjectRef, root: Fields) -> Metadata:
     if fields is None:
         return Metadata(ref=ref)
     name, namespace = fields.text("name"), fields.text("namespace", DEFAULT_NAMESPACE)
-    if not is_dns_name(name):
+    if not is_object_name(name):
         message = f"{name[:80]!r} is no name for an object"
         fix = "Use lower-case letters, digits, '-' and '.', with a letter or digit at both ends."
         fields.problem(ProblemCode.INVALID_NAME, message, fix, field="name")
@@ -50,10 +50,11 @@ def parse_metadata(ref: ObjectRef, root: Fields) -> Metadata:
         fix = "Use up to 63 lower-case letters, digits and '-'."
         fields.problem(ProblemCode.INVALID_NAME, message, fix, field="namespace")
     fields.ignore("generateName")
+    annotations = parse_annotations(fields)
     metadata = Metadata(
         ref=ref,
         labels=parse_labels(fields, "labels"),
-        annotations=fields.text_map("annotations"),
+        annotations=annotations,
         created=_parse_instant(fields, "creationTimestamp"),
         uid=fields.text("uid"),
         owner=_parse_owner(fields),

@@ -22,8 +22,8 @@ from sources.cluster_objects import PodManifest
 from sources.containers import parse_containers
 from sources.fields import Fields
 from sources.kinds import Kind, Metadata
-from sources.kubernetes_names import is_dns_label, is_dns_name, parse_address
-from sources.labels import parse_labels
+from sources.kubernetes_names import is_dns_label, is_dns_name, is_object_name, parse_address
+from sources.labels import parse_annotations, parse_labels
 
 _TEMPLATE_HASH = "pod-template-hash"
 
@@ -49,7 +49,7 @@ def parse_template(fields: Fields, outer: Metadata) -> PodTemplate | None:
     metadata = Metadata(ref=outer.ref)
     inner = template.child("metadata")
     if inner is not None:
-        labels, annotations = parse_labels(inner, "labels"), inner.text_map("annotations")
+        labels, annotations = parse_labels(inner, "labels"), parse_annotations(inner)
         metadata = Metadata(ref=outer.ref, labels=labels, annotations=annotations)
         inner.finish((*ignored_fields.OBJECT_META, "name", "namespace", "creationTimestamp", "generateName", "uid"))
     spec = template.child("spec") if template.required("spec") else None
@@ -62,18 +62,19 @@ def parse_pod_spec(spec: Fields, metadata: Metadata) -> PodTemplate:
     if spec.required("containers") and spec.each("containers") == ():
         spec.problem(ProblemCode.MISSING_FIELD, "containers is empty", "Add a container.", field="containers")
     account = spec.text("serviceAccountName") or spec.text("serviceAccount") or DEFAULT_SERVICE_ACCOUNT
-    if not is_dns_name(account):
+    if not is_object_name(account):
         message = f"{account[:80]!r} is no name for a ServiceAccount"
         fix = "Use lower-case letters, digits, '-' and '.'."
         spec.problem(ProblemCode.INVALID_NAME, message, fix, field="serviceAccountName")
     grace = spec.integer("terminationGracePeriodSeconds", default=30, minimum=0, maximum=10**8)
     spec.later("volumes", "securityContext", "dnsConfig", "dnsPolicy", "hostIPC", "hostPID", severity=Severity.INFO)
+    containers = parse_containers(spec, "containers")
     template = PodTemplate(
         labels=metadata.labels,
         annotations=metadata.annotations,
         service_account=account,
-        containers=parse_containers(spec, "containers"),
-        init_containers=parse_containers(spec, "initContainers"),
+        containers=containers,
+        init_containers=parse_containers(spec, "initContainers", others=containers),
         host_aliases=tuple(_parse_alias(fields) for fields in spec.each("hostAliases")),
         hostname=_parse_label(spec, "hostname"),
         subdomain=_parse_label(spec, "subdomain"),

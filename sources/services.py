@@ -10,10 +10,11 @@ from model.services import Protocol, Resolution, Service, ServicePort
 from sources import ignored_fields
 from sources.fields import Fields
 from sources.kinds import Kind, Metadata
-from sources.kubernetes_names import is_dns_label, is_dns_name, parse_address, parse_addresses
+from sources.kubernetes_names import is_dns_label, is_dns_name, is_port_name, parse_address, parse_addresses
 from sources.labels import parse_labels
 
 _TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
+PORT_NAME_FIX = "Use up to 15 lower-case letters, digits and '-', with a letter among them."
 _TRANSPORTS = ("TCP", "UDP", "SCTP")
 
 _BY_NAME: Mapping[str, Protocol] = {
@@ -62,6 +63,12 @@ def parse_service(root: Fields, metadata: Metadata) -> Service | None:
         message = f"{metadata.ref.name[:80]!r} is no name for a Service"
         fix = "Use up to 63 lower-case letters, digits and '-'."
         root.problem(ProblemCode.INVALID_NAME, message, fix, field="metadata")
+    elif metadata.ref.name[0].isdigit():
+        message = f"Kubernetes refuses {metadata.ref.name!r}, unless its feature RelaxedServiceNameValidation is on"
+        fix = "Let the name begin with a letter."
+        inner = root.child("metadata")
+        if inner is not None:
+            inner.problem(ProblemCode.INVALID_NAME, message, fix, field="name", severity=Severity.WARNING)
     if not root.required("spec"):
         return None
     spec = root.child("spec")
@@ -82,12 +89,40 @@ def parse_service(root: Fields, metadata: Metadata) -> Service | None:
         external_name=_parse_external_name(spec) if kind == "ExternalName" else "",
         publish_not_ready=spec.boolean("publishNotReadyAddresses"),
     )
+    _check_type(spec, kind)
     spec.ignore("clusterIP", "clusterIPs", "externalName", "sessionAffinity")
     if spec.text("internalTrafficPolicy") == "Local":
         spec.later("internalTrafficPolicy")
     spec.later("trafficDistribution", "externalIPs")
     spec.finish(ignored_fields.SERVICE_SPEC)
     return service
+
+
+def _check_type(spec: Fields, kind: str) -> None:
+    """What a Service of one type may not have. Source: Kubernetes, `ValidateService`."""
+    said = spec.text("clusterIP") if spec.has("clusterIP") else ""
+    if kind == "ExternalName" and said not in ("", "None"):
+        message = "a Service of type ExternalName has no clusterIP"
+        spec.problem(ProblemCode.CONFLICTING_FIELDS, message, "Remove clusterIP.", field="clusterIP")
+    if kind in ("NodePort", "LoadBalancer") and said == "None":
+        message = f"a Service of type {kind} cannot be headless"
+        spec.problem(ProblemCode.CONFLICTING_FIELDS, message, "Remove clusterIP, or type.", field="clusterIP")
+    taken: set[tuple[int, str]] = set()
+    for fields in spec.each("ports"):
+        if not fields.has("nodePort"):
+            continue
+        number, transport = fields.integer("nodePort", minimum=0, maximum=65535), fields.text("protocol", "TCP")
+        if not number:
+            continue
+        if kind == "ClusterIP":
+            message = f"a Service of type {kind} has no nodePort"
+            fields.problem(
+                ProblemCode.CONFLICTING_FIELDS, message, "Remove it, or set type: NodePort.", field="nodePort"
+            )
+        if (number, transport) in taken:
+            message = f"the nodePort {number} stands twice"
+            fields.problem(ProblemCode.INVALID_VALUE, message, "Remove one of the two.", field="nodePort")
+        taken.add((number, transport))
 
 
 def _parse_cluster_addresses(spec: Fields) -> tuple[str, ...]:
@@ -111,8 +146,10 @@ def _parse_external_name(spec: Fields) -> str:
 def _parse_ports(spec: Fields, *, needed: bool) -> tuple[ServicePort, ...]:
     found: list[ServicePort] = []
     listed = spec.each("ports")
-    if needed and not listed and not spec.has("ports"):
-        spec.problem(ProblemCode.MISSING_FIELD, "ports is missing", "Add at least one port.", field="ports")
+    node = spec.node("ports")
+    if needed and (node is None or node.value == ()):
+        what = "ports is empty" if spec.has("ports") else "ports is missing"
+        spec.problem(ProblemCode.MISSING_FIELD, what, "Add at least one port.", field="ports")
     for fields in listed:
         port = _parse_port(fields, name_needed=len(listed) > 1)
         if port is None:
@@ -132,6 +169,10 @@ def _parse_ports(spec: Fields, *, needed: bool) -> tuple[ServicePort, ...]:
 def _parse_port(fields: Fields, *, name_needed: bool) -> ServicePort | None:
     number = fields.integer("port", minimum=1, maximum=65535) if fields.required("port") else None
     name = fields.required_text("name") if name_needed else fields.text("name")
+    if name and not is_dns_label(name):
+        message = f"{name[:80]!r} is no name for a Service's port"
+        fix = "Use up to 63 lower-case letters, digits and '-'."
+        fields.problem(ProblemCode.INVALID_NAME, message, fix, field="name")
     transport = fields.choice("protocol", _TRANSPORTS, "TCP")
     app_protocol = fields.text("appProtocol")
     target = parse_port_reference(fields, "targetPort")
@@ -155,6 +196,9 @@ def parse_port_reference(fields: Fields, name: str) -> int | str | None:
         return None
     if isinstance(node.value, str):
         if not node.value.isdigit():
+            if not is_port_name(node.value):
+                message = f"{node.value[:80]!r} is no name of a container's port"
+                fields.problem(ProblemCode.INVALID_NAME, message, PORT_NAME_FIX, field=name)
             return fields.text(name)
         if 1 <= int(node.value[:6]) <= 65535:
             return int(node.value)

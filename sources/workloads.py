@@ -36,6 +36,12 @@ def _parse(
     replicas = spec.integer("replicas", default=1, minimum=0, maximum=MAX_REPLICAS)
     service_name = spec.text("serviceName") if kind is WorkloadKind.STATEFUL_SET else ""
     _check_selector(spec, template)
+    if template is not None and template.restart_policy != "Always":
+        message = f"pods of a {kind} are always started again; restartPolicy is {template.restart_policy}"
+        inner = spec.child("template")
+        pod = inner.child("spec") if inner is not None else None
+        if pod is not None:
+            pod.problem(ProblemCode.INVALID_VALUE, message, "Remove restartPolicy.", field="restartPolicy")
     spec.later(*later, severity=Severity.INFO)
     if kind is WorkloadKind.STATEFUL_SET:
         spec.later("ordinals")
@@ -50,6 +56,10 @@ def _check_selector(spec: Fields, template: PodTemplate | None) -> None:
     if selector is None:
         return
     wanted = parse_labels(selector, "matchLabels")
+    if not wanted and not selector.has("matchExpressions"):
+        message = "an empty selector is refused by Kubernetes: it would select every pod"
+        fix = "Give matchLabels, as the template's labels."
+        spec.problem(ProblemCode.INVALID_VALUE, message, fix, field="selector", severity=Severity.WARNING)
     selector.finish(("matchExpressions",))
     for key, value in wanted.items():
         if template is not None and template.labels.get(key) != value:

@@ -15,11 +15,13 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.extensions.filters.network.rbac.v3 import Rbac as NetworkRbac
 from envoy_data_plane.google.protobuf import Any
 
+from model.asker import Capture
 from model.policies import Action, AuthorizationPolicy, Rule
 from model.view import View
 from protos.encoder import to_any
 from translators import conditions, permissions, principals
 from translators.downstream_tls import trust_domains
+from translators.early_refusal import build_early_refusal
 from translators.filters import http_filter, network_filter
 
 _HTTP = "envoy.filters.http.rbac"
@@ -49,11 +51,19 @@ def build_http_authorization(view: View) -> dict[str, Any]:
     }
 
 
-def build_network_authorization(view: View) -> tuple[Filter, ...]:
-    """The network filters that do the same for bare connections; a refused one is closed."""
-    return tuple(
-        network_filter(f"envoy.filters.network.rbac.{name}", NetworkRbac(rules=rules, stat_prefix=f"tcp_{name}."))
-        for name, rules in _rules_in_order(view, http=False)
+def build_network_authorization(view: View, *, has_peer: bool) -> tuple[Filter, ...]:
+    """The network filters that do the same for bare connections; a refused one is closed.
+
+    `has_peer`: whether the connections are mutual TLS.
+    """
+    rules = _rules_in_order(view, http=False)
+    early = view.capture is Capture.REDIRECT
+    return (
+        *(build_early_refusal([part for _, part in rules], has_peer=has_peer) if early else ()),
+        *(
+            network_filter(f"envoy.filters.network.rbac.{name}", NetworkRbac(rules=part, stat_prefix=f"tcp_{name}."))
+            for name, part in rules
+        ),
     )
 
 

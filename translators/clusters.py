@@ -139,7 +139,10 @@ def _taken_by_mesh(port: int, host: str, view: View) -> tuple[str, ...]:
 
 def _panic(policy: OutlierDetection | None) -> ClusterCommonLbConfig | None:
     threshold = panic_threshold(policy)
-    return None if threshold is None else ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=threshold))
+    if threshold is None:
+        return None
+    # Without it Envoy gathers changes of health for up to a second, in which who is ejected still gets requests.
+    return ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=threshold), update_merge_window=timedelta())
 
 
 def _declared_tls(

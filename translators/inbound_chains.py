@@ -88,14 +88,20 @@ def _plain(target: InboundTarget, parts: _Parts) -> list[FilterChain]:
 
 def _parts(target: InboundTarget, view: View) -> _Parts:
     settings = view.settings
-    authorization = build_network_authorization(view)
     return _Parts(
         http=[build_inbound_http(settings, target.cluster)],
-        tcp=[*authorization, build_tcp_proxy(settings, target.cluster)],
-        mtls_tcp=[*authorization, build_tcp_proxy(settings, target.cluster, after_handshake=True)],
+        tcp=_tcp(target, view, after_handshake=False),
+        mtls_tcp=_tcp(target, view, after_handshake=True),
         terminate_http=build_downstream_mtls(settings, STANDARD_ALPN),
         terminate_tcp=build_downstream_mtls(settings, ()),
     )
+
+
+def _tcp(target: InboundTarget, view: View, *, after_handshake: bool) -> list[Filter]:
+    return [
+        *build_network_authorization(view, has_peer=after_handshake),
+        build_tcp_proxy(view.settings, target.cluster, after_handshake=after_handshake),
+    ]
 
 
 def _chain(

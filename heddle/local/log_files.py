@@ -18,8 +18,11 @@ _BLOCK: Final = 64 * 1024
 
 
 def log_path(logs: Path, namespace: str, pod: str, container: str) -> Path:
-    """Where the log of one container is, under the mesh's folder of logs."""
-    return logs / f"{namespace}_{pod}" / f"{container}.log"
+    """Where the log of one container is, under the mesh's folder of logs.
+
+    A folder for each name: a file system takes 255 bytes for one, and the name of a pod alone may have 253.
+    """
+    return logs / namespace / pod / f"{container}.log"
 
 
 def open_log(path: Path) -> int:
@@ -30,7 +33,7 @@ def open_log(path: Path) -> int:
 
 def rotate_logs(logs: Path, *, limit: int = ROTATE_BYTES) -> None:
     """Cuts every log over `limit` bytes. Its writers go on at the start of the file, because they append."""
-    for path in logs.glob("*/*.log"):
+    for path in logs.glob("*/*/*.log"):
         try:
             if path.stat().st_size > limit:
                 shutil.copyfile(path, _older(path))

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,22 @@ def test_the_command_loads_no_server() -> None:
     )
     assert (done.returncode, done.stderr) == (1, "[]\n")
     assert len(json.loads(done.stdout)["findings"]) == 1
+
+
+def test_a_file_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    text = Path(WRONG).read_text()
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import sys; f = open({str(path)!r}, 'w'); f.write({text[:20]!r}); f.flush(); "
+         f"print(flush=True); sys.stdin.read(); f.write({text[20:]!r}); f.close()"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as writer:  # fmt: skip
+        assert writer.stdout is not None
+        assert writer.stdin is not None
+        writer.stdout.readline()
+        reading = threading.Thread(target=lambda: found.append(analyze(MESH, str(path))))
+        found: list[tuple[int, str, str]] = []
+        reading.start()
+        writer.stdin.close()
+        reading.join(timeout=60)
+    assert [finding["code"] for finding in json.loads(found[0][1])["findings"]] == ["InvalidWeights"]

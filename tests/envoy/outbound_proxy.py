@@ -134,12 +134,12 @@ def proxying(snapshot: Mesh, directory: Path, *, filters: Sequence[Filter] = ())
     http = build_outbound_http(snapshot.settings, build_route_table(RouteTable(port=80), view))
     listener = Listener(
         name="test",
-        address=_loopback(),
+        address=loopback(),
         filter_chains=[FilterChain(filters=list(filters) or [http])],
     )
     bootstrap = Bootstrap(
         node=Node(id="test", cluster="test"),
-        admin=Admin(address=_loopback()),
+        admin=Admin(address=loopback()),
         static_resources=BootstrapStaticResources(clusters=clusters, listeners=[listener]),
     )
     (directory / "bootstrap.pb").write_bytes(encode(bootstrap))
@@ -150,7 +150,7 @@ def proxying(snapshot: Mesh, directory: Path, *, filters: Sequence[Filter] = ())
             [*command, "--use-dynamic-base-id", "--concurrency", "1", "-l", "warning"], stdout=log, stderr=log
         )
         try:
-            yield Proxy(_listening_port(process, admin, directory / "log"))
+            yield Proxy(listening_port(process, admin, directory / "log"))
         finally:
             process.kill()
             process.wait()
@@ -163,11 +163,12 @@ def _static(cluster: Cluster, name: OutboundCluster, snapshot: Mesh) -> Cluster:
     return cluster
 
 
-def _loopback() -> Address:
+def loopback() -> Address:
+    """Some port of this machine alone."""
     return Address(socket_address=SocketAddress(address="127.0.0.1", port_value=0))
 
 
-def _listening_port(process: subprocess.Popen[bytes], admin: Path, log: Path) -> int:
+def listening_port(process: subprocess.Popen[bytes], admin: Path, log: Path) -> int:
     """The port that the listener got, once Envoy says that it listens."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:

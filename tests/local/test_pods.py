@@ -220,3 +220,18 @@ def test_a_deleted_file_takes_its_pods_away(mesh: RunningMesh) -> None:
     answer = mesh.exec("caller", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://web/").stdout
     assert answer == "503"
     mesh.apply(text, "web.yaml")
+
+
+def test_a_pod_may_have_the_longest_name(mesh: RunningMesh) -> None:
+    name, container = "p" * 253, "c" * 63
+    mesh.apply(f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, namespace: app}}
+spec:
+  containers: [{{name: {container}, command: [sh, -c, "echo said; exec sleep 1000"]}}]
+""")
+    until(mesh, name, ready=True, sidecar=True)
+    assert mesh.must("local", "logs", name, "-n", "app", "-c", container, "--mesh", mesh.name) == "said\n"
+    bootstrap = json.loads(mesh.must("bootstrap", name, "-n", "app", "--mesh", mesh.name))
+    assert bootstrap["node"]["id"].split("~")[2].startswith("ppp")

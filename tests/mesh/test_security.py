@@ -236,6 +236,17 @@ def test_policies_on_tcp(mesh: RunningMesh) -> None:
     assert "error" in mesh.call("client", call)[0], "an ALLOW rule on a method never matches TCP"
 
 
+@pytest.mark.parametrize("mode", ["STRICT", "PERMISSIVE"])
+def test_who_is_refused_does_not_hear_what_a_server_says_first(mesh: RunningMesh, mode: str) -> None:
+    calls = [{"tcp": f"echo:{port}", "expect": "\n", "timeout": 5} for port in (3306, 9001)]
+    for policy in (authorization([of("client")]), authorization([of("other")], action="DENY")):
+        mesh.apply(peer_authentication(mode) + "---" + policy)
+        assert all(answer["text"].startswith("banner v") for answer in mesh.call("client", *calls))
+        assert all("error" in answer for answer in mesh.call("other", *calls))
+    mesh.apply(peer_authentication(mode) + "---" + authorization([of("client")]))
+    assert all("error" in answer for answer in mesh.call("outsider", *calls))
+
+
 def test_the_service_account_is_the_identity_not_the_label(mesh: RunningMesh) -> None:
     mesh.apply(authorization([of("echo")]))
     assert statuses(mesh, "client", {"url": "http://echo/"}) == [403]

@@ -41,3 +41,15 @@ def test_a_short_log_is_left_alone_and_a_missing_one_is_empty(tmp_path: Path) ->
     missing = LogReader(tmp_path / "no" / "app.log")
     assert missing.tail(None) == b""
     assert list(missing.added()) == []
+
+
+def test_the_longest_names_have_logs_that_are_cut_too(tmp_path: Path) -> None:
+    pods = [f"{'p' * 252}{last}" for last in "ab"]
+    paths = [log_path(tmp_path, "n" * 63, pod, "c" * 63) for pod in pods]
+    for path in paths:
+        descriptor = open_log(path)
+        os.write(descriptor, b"old\n" * 100)
+        os.close(descriptor)
+    rotate_logs(tmp_path, limit=10)
+    assert [path.read_bytes() for path in paths] == [b"", b""]
+    assert [LogReader(path).tail(1) for path in paths] == [b"old\n"] * 2

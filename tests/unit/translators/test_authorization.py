@@ -185,7 +185,7 @@ def test_no_policy_no_filter_and_an_empty_one_denies_all() -> None:
 
 
 def test_an_allow_policy_of_requests_closes_bare_connections() -> None:
-    (only,) = build_network_authorization(inbound_view(policies=[policy(GET)]))
+    *_, only = build_network_authorization(inbound_view(policies=[policy(GET)]), has_peer=True)
     assert only.typed_config is not None
     rules = NetworkRbac.parse(only.typed_config.value).rules
     assert rules is not None
