@@ -93,7 +93,7 @@ class Reflector:
                 self._collection.distrust()
                 trouble = Trouble(message=f"the API server cannot be reached: {error}")
             except Refused as error:
-                trouble, least = await self._after(error), error.retry_after
+                trouble, least = self._after(error), error.retry_after
             except (Lost, WentBack) as error:
                 if isinstance(error, Lost) and not error.expired:
                     trouble = Trouble(message=f"{self.resource} cannot be watched: {error}")
@@ -245,7 +245,7 @@ class Reflector:
 
     # Trouble
 
-    async def _after(self, error: Refused) -> Trouble | None:
+    def _after(self, error: Refused) -> Trouble | None:
         code, message = error.refusal.code, f"{self.resource} cannot be read: {error}"
         if code == _NOT_FOUND and self.resource.custom:
             self._collection.distrust()
@@ -256,10 +256,6 @@ class Reflector:
             return None
         if code == _UNAUTHORIZED:
             message = f"the API server does not accept these credentials: {error}"
-            try:
-                await self._api.renew()
-            except Unreachable as failed:
-                message = str(failed)
             return Trouble(message=message, fix="Give Heddle credentials that the API server knows.")
         if code == _FORBIDDEN:
             return Trouble(message=message, fix=f"Grant list and watch on {self.resource} to Heddle's account.")
