@@ -187,10 +187,10 @@ async def open_api(access: ClusterAccess) -> AsyncIterator[Api]:
 
 
 class _Connections(RESTClientObject):
-    """The client's own, with connections that notice a dead peer."""
+    """The client's own, with connections that notice a dead peer, as many as there are watches: each holds one."""
 
     def _create_connector(self) -> aiohttp.TCPConnector:
-        return aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, socket_factory=_kept_alive)
+        return aiohttp.TCPConnector(limit=0, ssl=self.ssl_context, socket_factory=_kept_alive)
 
 
 def _kept_alive(address: Any) -> socket.socket:

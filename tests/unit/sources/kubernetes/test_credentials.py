@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,17 @@ async def test_a_server_is_verified_as_strictly_as_kubectl_does(
     secure.tls.load_cert_chain(*write_certificate(tmp_path, "leaf", signer="server"))
     trust = {"certificate-authority": str(tmp_path / "server.crt")}
     async with open_api(kubeconfig(tmp_path, secure, {"token": TOKEN}, **trust)) as api:
+        await get(api)
+
+
+async def test_there_may_be_more_watches_than_a_client_has_connections_by_default(
+    server: FakeApiServer, tmp_path: Path
+) -> None:
+    async with open_api(kubeconfig(tmp_path, server, {"token": TOKEN})) as api, AsyncExitStack() as watches:
+        query = {"watch": "true", "resourceVersion": str(server.version)}
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            for _ in range(150):
+                await watches.enter_async_context(api.stream(MAPS, query))
         await get(api)
 
 
