@@ -248,6 +248,18 @@ async def test_a_token_that_ran_out_is_read_again(server: FakeApiServer, monkeyp
         await found.until(lambda: codes(found) == [])
 
 
+async def test_nobody_is_sent_away_for_a_day(server: FakeApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sources.kubernetes.reflector.LONGEST_RETRY_SECONDS", 0.01)
+    async with following(server) as found:
+        await found.until(lambda: server.watchers("services"))
+        server.refuse["services"] = Refuse(503, "maintenance", {"Retry-After": "86400"})
+        server.cut()
+        await found.until(lambda: codes(found) == [ProblemCode.SOURCE_UNREACHABLE])
+        del server.refuse["services"]
+        server.put(objects.service("web"))
+        await found.until(lambda: services(found) == ["web"])
+
+
 # Kinds that come and go
 
 
