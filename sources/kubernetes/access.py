@@ -18,6 +18,8 @@ from kubernetes.aio.config.incluster_config import (
     SERVICE_TOKEN_FILENAME,
 )
 
+from sources.kubernetes.proxy import proxy_for
+
 LoadedConfiguration: TypeAlias = Any
 """A `kubernetes.aio.client.Configuration`, which has no types."""
 
@@ -50,10 +52,12 @@ async def load_configuration(access: ClusterAccess) -> LoadedConfiguration:
     # As Go does: the authorities of many clusters lack extensions that Python insists on from 3.13 on.
     configuration.disable_strict_ssl_verification = True
     try:
-        if access.kubeconfig is None and not access.context and is_in_cluster():
+        if access.kubeconfig is None and not access.context and not os.environ.get("KUBECONFIG") and is_in_cluster():
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
             await _load_kubeconfig(access, configuration)
+        configuration.proxy = configuration.proxy or proxy_for(configuration.host, os.environ)
+        configuration.client_session_kwargs = {"trust_env": False}
         _check_addresses(configuration)
     except (ConfigException, OSError) as error:
         raise no_cluster(access, str(error)) from None
@@ -71,8 +75,9 @@ def no_cluster(access: ClusterAccess, reason: str) -> NoCluster:
 
 
 async def _load_kubeconfig(access: ClusterAccess, configuration: LoadedConfiguration) -> None:
+    named = str(access.kubeconfig) if access.kubeconfig is not None else os.environ.get("KUBECONFIG")
     loader: Any = await load_kube_config(  # type: ignore[no-untyped-call]
-        config_file=str(access.kubeconfig) if access.kubeconfig is not None else None,
+        config_file=named or None,
         context=access.context or None,
         client_configuration=configuration,
         persist_config=False,

@@ -116,6 +116,16 @@ async def test_a_pods_token_is_read_again_when_it_is_not_accepted(
         await get(api)
 
 
+async def test_a_pod_may_be_told_of_another_cluster(
+    server: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sources.kubernetes.access.is_in_cluster", lambda: True)
+    named = kubeconfig(tmp_path, server, {"token": TOKEN}).kubeconfig
+    monkeypatch.setenv("KUBECONFIG", str(named))
+    async with open_api(ClusterAccess()) as api:
+        await get(api)
+
+
 async def test_a_certificate_that_was_replaced_is_shown(secure: FakeApiServer, tmp_path: Path) -> None:
     shown = {"client-certificate": str(tmp_path / "me.crt"), "client-key": str(tmp_path / "me.key")}
 
