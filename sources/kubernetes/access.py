@@ -32,7 +32,7 @@ class NoCluster(ValueError):
 class ClusterAccess:
     """`kubeconfig` None: $KUBECONFIG or ~/.kube/config. `context` '': the current one.
 
-    Without either, a process in a pod takes the pod's own service account.
+    Without any of these, a process in a pod takes the pod's own service account.
     """
 
     kubeconfig: Path | None = None
