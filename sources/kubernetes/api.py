@@ -73,8 +73,7 @@ class Api:
     async def get(self, path: str, query: Mapping[str, str], accept: str = FULL) -> bytes:
         """The whole answer. Raises Unreachable, Refused."""
         async with self._answer("GET", path, query, {"Accept": accept}, _ANSWERED) as answer:
-            body: bytes = await answer.read()
-            return body
+            return await _read(answer)
 
     async def write(
         self,
@@ -91,7 +90,7 @@ class Api:
         """
         headers = {"Accept": FULL, "Content-Type": content_type}
         async with self._answer(method, path, query, headers, _ANSWERED, body) as answer:
-            return _parse_object(await answer.read())
+            return _parse_object(await _read(answer))
 
     @asynccontextmanager
     async def stream(
@@ -100,7 +99,7 @@ class Api:
         """An answer without an end, in the pieces in which it arrives. Raises Unreachable, Refused."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
         async with self._answer("GET", path, query, {"Accept": accept}, timeout) as answer:
-            yield answer.content.iter_any()
+            yield _pieces(answer)
 
     @asynccontextmanager
     async def _answer(
@@ -127,7 +126,7 @@ class Api:
             answer: aiohttp.ClientResponse = (await self._client.call_api(*request, _request_timeout=timeout)).response
             async with answer:
                 if not 200 <= answer.status < 300:
-                    refusal = parse_refusal(answer.status, await answer.read())
+                    refusal = parse_refusal(answer.status, await _read(answer))
                     if answer.status == _UNAUTHORIZED:
                         self._doubt(used)
                     raise Refused(refusal, _seconds(answer.headers.get("Retry-After", "")))
@@ -200,6 +199,19 @@ def _kept_alive(address: Any) -> socket.socket:
     for option, value in _KEEPALIVE:
         made.setsockopt(socket.IPPROTO_TCP, option, value)
     return made
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    return b"".join([piece async for piece in _pieces(answer)])
+
+
+async def _pieces(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        async for piece in answer.content.iter_any():
+            yield piece
+    except RuntimeError as error:
+        # So aiohttp says that we closed the connection ourselves, because who we are has changed.
+        raise aiohttp.ClientConnectionError(str(error)) from error
 
 
 def _read_files(configuration: LoadedConfiguration) -> tuple[bytes, ...]:

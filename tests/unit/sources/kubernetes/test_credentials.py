@@ -65,6 +65,18 @@ async def get(api: Api) -> bytes:
         return await api.get(MAPS, {})
 
 
+async def watch_until_it_breaks(api: Api, version: int, opened: asyncio.Event, goes_on: asyncio.Event) -> bool:
+    try:
+        async with api.stream(MAPS, {"watch": "true", "resourceVersion": str(version)}) as pieces:
+            opened.set()
+            await goes_on.wait()
+            async for _ in pieces:
+                pass
+    except Unreachable:
+        return True
+    return False
+
+
 async def test_everybody_who_waits_uses_what_one_program_gave(server: FakeApiServer, tmp_path: Path) -> None:
     async with open_api(kubeconfig(tmp_path, server, plugin(tmp_path, TOKEN))) as api:
         await get(api)
@@ -137,12 +149,20 @@ async def test_a_certificate_that_was_replaced_is_shown(secure: FakeApiServer, t
     secure.users = {"one"}
     trust = {"certificate-authority": str(tmp_path / "server.crt")}
     async with open_api(kubeconfig(tmp_path, secure, shown, **trust)) as api:
-        await get(api)
-        secure.users = {"two"}
-        become("two")
-        with pytest.raises(Refused):
+        async with asyncio.TaskGroup() as tasks:
+            opened, goes_on = asyncio.Event(), asyncio.Event()
+            watching = tasks.create_task(watch_until_it_breaks(api, secure.version, opened, goes_on))
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await opened.wait()
+            secure.users = {"two"}
+            become("two")
+            with pytest.raises(Refused):
+                await get(api)
             await get(api)
-        await get(api)
+            # A watch of the one we were before ends, as it does when a connection breaks.
+            goes_on.set()
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                assert await watching
 
 
 async def test_a_server_with_a_new_authority_is_believed_once_it_is_in_the_file(
