@@ -13,7 +13,7 @@ from typing import Final
 from injector.names import SIDECAR
 from injector.pod_values import Json, containers_of
 
-_DEFAULT_GRACE: Final = 30
+DEFAULT_GRACE: Final = 30
 
 
 def waiting_containers(pod: Json, drain: timedelta) -> tuple[str, ...]:
@@ -30,12 +30,27 @@ def waiting_containers(pod: Json, drain: timedelta) -> tuple[str, ...]:
 
 def grace_seconds(pod: Json) -> int:
     """How long the pod may take to end, in seconds."""
-    return int(pod["spec"].get("terminationGracePeriodSeconds", _DEFAULT_GRACE))
+    given = pod["spec"].get("terminationGracePeriodSeconds")
+    return DEFAULT_GRACE if given is None else int(given)
 
 
 def add_wait(container: Json, drain: timedelta) -> None:
     """Gives the container its hook."""
     container["lifecycle"] = (container.get("lifecycle") or {}) | {"preStop": sleep_action(drain)}
+
+
+def remove_wait(container: Json) -> int:
+    """Takes the hook from the container again; how long it is, in seconds. 0 if it has become another one."""
+    lifecycle = container.get("lifecycle") or {}
+    hook = lifecycle.get("preStop")
+    sleep = hook.get("sleep") if isinstance(hook, dict) and len(hook) == 1 else None
+    seconds = sleep.get("seconds") if isinstance(sleep, dict) else None
+    if not isinstance(seconds, int):
+        return 0
+    del lifecycle["preStop"]
+    if not lifecycle:
+        del container["lifecycle"]
+    return seconds
 
 
 def sleep_action(drain: timedelta) -> Json:

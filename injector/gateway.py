@@ -15,7 +15,7 @@ _BY_NAME: Final = {"env": "name", "volumeMounts": "name", "ports": "containerPor
 
 
 def fill_container(given: Json, ours: Json) -> Json:
-    """The user's container with what it leaves open taken from ours. What it runs, and as whom, it may not choose."""
+    """The user's container with what it leaves open taken from ours. What it runs it may not choose."""
     filled = copy.deepcopy(ours)
     for name, value in given.items():
         if name in _BY_NAME and value:

@@ -11,6 +11,7 @@ from injector.pod_values import Json, all_containers, annotations_of, containers
 
 TEMPLATES: Final = "inject.istio.io/templates"
 AUTO: Final = "auto"
+_NODE_OS: Final = "kubernetes.io/os"
 _OWN_PORTS: Final = (15001, 15006, 15020, 15021, 15090)
 
 
@@ -37,7 +38,7 @@ def find_obstacle(pod: Json) -> tuple[Obstacle, str, str] | None:
     if spec.get("hostNetwork"):
         message = "the pod is on the host's network, whose traffic a sidecar must not capture"
         return Obstacle.HOST_NETWORK, message, "Remove hostNetwork, or let it stay outside the mesh."
-    if (spec.get("os") or {}).get("name") == "windows":
+    if "windows" in ((spec.get("os") or {}).get("name"), (spec.get("nodeSelector") or {}).get(_NODE_OS)):
         return Obstacle.WINDOWS, "the pod runs on Windows, for which there is no sidecar", "Let it stay outside."
     return _other_sidecar(pod) or _clash(pod)
 
@@ -62,7 +63,8 @@ def _clash(pod: Json) -> tuple[Obstacle, str, str] | None:
     for path, container in all_containers(pod):
         if is_gateway(pod) and container["name"] == SIDECAR:
             continue
-        if (container.get("securityContext") or {}).get("runAsUser", pod_user) == SIDECAR_USER:
+        own_user = (container.get("securityContext") or {}).get("runAsUser")
+        if (pod_user if own_user is None else own_user) == SIDECAR_USER:
             message = f"{path} runs as user {SIDECAR_USER}, which is the sidecar's: its traffic would not be captured"
             return Obstacle.SIDECAR_USER, message, "Run it as another user (securityContext.runAsUser)."
         for port in container.get("ports") or ():

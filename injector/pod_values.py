@@ -49,7 +49,9 @@ def check_shape(pod: object) -> Json:
     _text(spec.get("restartPolicy") or "", "spec.restartPolicy")
     _text(_mapping(spec.get("os") or {}, "spec.os").get("name") or "", "spec.os.name")
     _mapping(spec.get("securityContext") or {}, "spec.securityContext")
-    if not _is_number(spec.get("terminationGracePeriodSeconds", 0)):
+    _mapping(spec.get("nodeSelector") or {}, "spec.nodeSelector")
+    grace = spec.get("terminationGracePeriodSeconds")
+    if grace is not None and not _is_number(grace):
         raise MalformedPod("spec.terminationGracePeriodSeconds", "number")
     for number, volume in enumerate(_list(spec.get("volumes"), "spec.volumes")):
         _text(_mapping(volume, f"spec.volumes[{number}]").get("name"), f"spec.volumes[{number}].name")

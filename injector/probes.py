@@ -39,14 +39,22 @@ def rewrite_probes(pod: Json) -> tuple[RewrittenProbe, ...]:
     return tuple(_rewritten(pod))
 
 
+def restore_probe(container: Json, field: str, before: Json) -> None:
+    """Asks the application again as `before` did, unless the probe has become another one since it was rewritten."""
+    now = container.get(field) or {}
+    if (now.get("httpGet") or {}).get("path") == _path(container, field):
+        checks = {name: value for name, value in before.items() if name in _CHECKS}
+        container[field] = {name: value for name, value in now.items() if name not in _CHECKS} | checks
+
+
 def _rewritten(pod: Json) -> Iterator[RewrittenProbe]:
     for kind in ("initContainers", "containers"):
         for container in containers_of(pod, kind):
             if container["name"] == SIDECAR:
                 continue
-            for field, ending in _ENDINGS.items():
+            for field in _ENDINGS:
                 probe: Json = container.get(field) or {}
-                path = f"/{NAME}/{container['name']}/{ending}"
+                path = _path(container, field)
                 answered = _answered(probe, path, container) if probe else None
                 if answered is not None:
                     changed = {name: value for name, value in probe.items() if name not in _CHECKS}
@@ -54,6 +62,10 @@ def _rewritten(pod: Json) -> Iterator[RewrittenProbe]:
                     headers = (probe.get("httpGet") or {}).get("httpHeaders")
                     changed["httpGet"] = get | ({"httpHeaders": headers} if headers else {})
                     yield RewrittenProbe(container=container["name"], field=field, probe=changed, answered=answered)
+
+
+def _path(container: Json, field: str) -> str:
+    return f"/{NAME}/{container['name']}/{_ENDINGS[field]}"
 
 
 def _answered(probe: Json, path: str, container: Json) -> AppProbe | None:

@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from injector.drain import DEFAULT_GRACE, grace_seconds, remove_wait
 from injector.names import ANNOTATIONS, CAPTURE, RECORD, SIDECAR, VOLUMES
 from injector.pod_values import PROBES, Json, MalformedPod, all_containers, annotations_of, check_depth, check_shape
+from injector.probes import restore_probe
 
 _MAX_RECORD_BYTES = 64 * 1024
 
@@ -49,7 +51,7 @@ def write_record(record: Record) -> str:
 def original_pod(pod: Json) -> Json:
     """A copy of the pod as it was before it was injected; of one that was not, just a copy.
 
-    Raises MalformedPod if its record is not one of ours.
+    What somebody has changed since then stays changed. Raises MalformedPod if its record is not one of ours.
     """
     original = copy.deepcopy(pod)
     text = annotations_of(original).get(RECORD)
@@ -62,22 +64,29 @@ def original_pod(pod: Json) -> Json:
     _prune(original["metadata"], "annotations")
     _drop(spec, "initContainers", (CAPTURE, SIDECAR))
     _drop(spec, "volumes", VOLUMES)
+    waited = 0
     for _, container in all_containers(original):
-        container.update(copy.deepcopy(dict(record.probes.get(container["name"], {}))))
+        for field_name, before in record.probes.get(container["name"], {}).items():
+            restore_probe(container, field_name, before)
         if container["name"] in record.waits:
-            (container.get("lifecycle") or {}).pop("preStop", None)
-            _prune(container, "lifecycle")
-    if record.waits:
-        if record.grace is None:
-            spec.pop("terminationGracePeriodSeconds", None)
-        else:
-            spec["terminationGracePeriodSeconds"] = record.grace
+            waited = max(waited, remove_wait(container))
+    _restore_grace(original, record.grace, waited)
     if record.gateway is not None:
         spec["containers"] = [
             copy.deepcopy(record.gateway) if container["name"] == SIDECAR else container
             for container in spec.get("containers") or ()
         ]
     return check_shape(original)
+
+
+def _restore_grace(pod: Json, before: int | None, waited: int) -> None:
+    spec = pod["spec"]
+    if not waited or grace_seconds(pod) != (DEFAULT_GRACE if before is None else before) + waited:
+        return
+    if before is None:
+        del spec["terminationGracePeriodSeconds"]
+    else:
+        spec["terminationGracePeriodSeconds"] = before
 
 
 def _read(text: str) -> Record:
@@ -94,8 +103,10 @@ def _read(text: str) -> Record:
             gateway=values.get("gateway"),
         )
         for fields in record.probes.values():
-            if not fields.keys() <= set(PROBES):
+            if not fields.keys() <= set(PROBES) or not all(isinstance(probe, dict) for probe in fields.values()):
                 raise ValueError("no probe")
+        if record.grace is not None and type(record.grace) is not int:
+            raise ValueError("no number")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise MalformedPod(f"metadata.annotations['{RECORD}']", "record of an injection") from None
     return record

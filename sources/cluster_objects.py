@@ -48,12 +48,13 @@ class PodManifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceEndpoint:
-    """`pod` is the name of the pod in `targetRef`, '' for none."""
+    """`pod` is the name of the pod in `targetRef`, '' for none; `pod_namespace` '' is the slice's own."""
 
     addresses: tuple[str, ...]
     ready: bool = True
     hostname: str = ""
     pod: str = ""
+    pod_namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,13 +35,16 @@ def _parse_endpoint(fields: Fields) -> SliceEndpoint:
     if conditions is not None:
         ready = conditions.boolean("ready", True)
         conditions.finish(ignored_fields.ENDPOINT_CONDITIONS)
-    pod = ""
+    pod = pod_namespace = ""
     target = fields.child("targetRef")
     if target is not None:
-        kind, name = target.text("kind"), target.text("name")
-        pod = name if kind == "Pod" else ""
+        if target.text("kind") == "Pod":
+            pod, pod_namespace = target.text("name"), target.text("namespace")
+        target.ignore("name")
         target.finish(ignored_fields.OBJECT_REFERENCE)
-    endpoint = SliceEndpoint(addresses=addresses, ready=ready, hostname=fields.text("hostname"), pod=pod)
+    endpoint = SliceEndpoint(
+        addresses=addresses, ready=ready, hostname=fields.text("hostname"), pod=pod, pod_namespace=pod_namespace
+    )
     fields.finish(ignored_fields.ENDPOINT)
     return endpoint
 

@@ -91,9 +91,13 @@ def _from_pods(service: Service, pods: tuple[Pod, ...], around: Surroundings) ->
 
 def _from_slices(service: Service, slices: tuple[EndpointSlice, ...], around: Surroundings) -> list[Endpoint]:
     found: dict[object, Endpoint] = {}
-    numbers = {port.name: port.number for port in reversed(service.ports)}
     for entry in slices:
-        ports = {numbers[port.name]: port.number for port in entry.ports if port.name in numbers}
+        targets = {port.name: port.number for port in entry.ports}
+        ports: dict[int, int] = {}
+        for port in service.ports:
+            if port.name in targets:
+                # TCP stands before UDP of the same number, and it is what a sidecar handles.
+                ports.setdefault(port.number, targets[port.name])
         if service.ports and not ports:
             continue
         for listed in entry.endpoints:
@@ -160,6 +164,7 @@ def _pods_of_slices(slices: tuple[EndpointSlice, ...], namespace: str, around: S
 
 
 def _find_pod(namespace: str, endpoint: SliceEndpoint, address: str, around: Surroundings) -> Pod | None:
+    namespace = endpoint.pod_namespace or namespace
     if around.managed_slices and endpoint.pod:
         # Addresses are used again: another pod that had this one is not the one that is meant.
         return around.pods.named(namespace, endpoint.pod)

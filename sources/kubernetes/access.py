@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import yaml
 from kubernetes.aio.client import Configuration
@@ -16,6 +17,8 @@ from kubernetes.aio.config.incluster_config import (
     SERVICE_HOST_ENV_NAME,
     SERVICE_TOKEN_FILENAME,
 )
+
+from sources.kubernetes.proxy import proxy_for
 
 LoadedConfiguration: TypeAlias = Any
 """A `kubernetes.aio.client.Configuration`, which has no types."""
@@ -29,7 +32,7 @@ class NoCluster(ValueError):
 class ClusterAccess:
     """`kubeconfig` None: $KUBECONFIG or ~/.kube/config. `context` '': the current one.
 
-    Without either, a process in a pod takes the pod's own service account.
+    Without any of these, a process in a pod takes the pod's own service account.
     """
 
     kubeconfig: Path | None = None
@@ -46,18 +49,47 @@ def is_in_cluster(exists: Callable[[str], bool] = os.path.isfile) -> bool:
 async def load_configuration(access: ClusterAccess) -> LoadedConfiguration:
     """The address, trust and credentials. Programs that a kubeconfig names are run. Raises NoCluster."""
     configuration = Configuration()
+    # As Go does: the authorities of many clusters lack extensions that Python insists on from 3.13 on.
+    configuration.disable_strict_ssl_verification = True
     try:
-        if access.kubeconfig is None and not access.context and is_in_cluster():
+        if access.kubeconfig is None and not access.context and not os.environ.get("KUBECONFIG") and is_in_cluster():
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
-            await load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=str(access.kubeconfig) if access.kubeconfig is not None else None,
-                context=access.context or None,
-                client_configuration=configuration,
-                persist_config=False,
-            )
-    except (ConfigException, OSError, yaml.YAMLError) as error:
-        where = access.kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
-        fix = "name a kubeconfig with --kubeconfig, and one of its contexts with --context"
-        raise NoCluster(f"{where} leads to no cluster: {error}; {fix}") from None
+            await _load_kubeconfig(access, configuration)
+        configuration.proxy = configuration.proxy or proxy_for(configuration.host, os.environ)
+        configuration.client_session_kwargs = {"trust_env": False}
+        _check_addresses(configuration)
+    except (ConfigException, OSError) as error:
+        raise no_cluster(access, str(error)) from None
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError) as error:
+        # The client takes a kubeconfig to have the shape it should.
+        raise no_cluster(access, f"it is no kubeconfig: {error}") from None
     return configuration
+
+
+def no_cluster(access: ClusterAccess, reason: str) -> NoCluster:
+    """What to say when there is no way to the cluster."""
+    where = access.kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    fix = "name a kubeconfig with --kubeconfig, and one of its contexts with --context"
+    return NoCluster(f"{where} leads to no cluster: {reason}; {fix}")
+
+
+async def _load_kubeconfig(access: ClusterAccess, configuration: LoadedConfiguration) -> None:
+    named = str(access.kubeconfig) if access.kubeconfig is not None else os.environ.get("KUBECONFIG")
+    loader: Any = await load_kube_config(  # type: ignore[no-untyped-call]
+        config_file=named or None,
+        context=access.context or None,
+        client_configuration=configuration,
+        persist_config=False,
+    )
+    # The client logs that a program failed, and goes on as nobody, to whom servers say 403 for ever.
+    user = loader._user
+    if user and "exec" in user and not (configuration.api_key or configuration.cert_file):
+        raise ConfigException(f"the program {user['exec']['command']} gave no credentials")
+
+
+def _check_addresses(configuration: LoadedConfiguration) -> None:
+    """Raises ConfigException for what the client would only notice in the middle of a request."""
+    for address, what in ((configuration.host, "server"), (configuration.proxy, "proxy-url")):
+        if address is not None and urlsplit(address).scheme not in ("http", "https"):
+            raise ConfigException(f"{what} is {str(address)[:80]!r}, which is neither http:// nor https://")

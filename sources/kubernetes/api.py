@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +17,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import ConfigException
 
-from sources.kubernetes.access import ClusterAccess, LoadedConfiguration, NoCluster, load_configuration
+from sources.kubernetes.access import ClusterAccess, LoadedConfiguration, NoCluster, load_configuration, no_cluster
 from sources.kubernetes.events import Garbled, Json, Refusal, parse_refusal
 
 FULL = "application/json"
@@ -32,6 +33,7 @@ ANSWER_SECONDS = 60.0
 SILENCE_SECONDS = 150.0
 """How long a watch may be silent: bookmarks come about every minute, but for collections in which nothing happened."""
 
+_UNAUTHORIZED = 401
 _ANSWERED = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
 
 # A peer that is gone without a word is noticed by the kernel after 15 + 3 * 5 seconds.
@@ -52,19 +54,26 @@ class Refused(Exception):
 
 
 class Api:
-    """One API server. `name` is its address, as people are told it."""
+    """One API server. `name` is its address, as people are told it.
 
-    def __init__(self, access: ClusterAccess, configuration: LoadedConfiguration, client: ApiClient) -> None:
+    Credentials that it does not accept any more, and authorities that its certificate is not from, are read again
+    before the next request.
+    """
+
+    def __init__(self, access: ClusterAccess, client: ApiClient) -> None:
         self._access = access
-        self._configuration = configuration
         self._client = client
-        self.name: str = configuration.host
+        self._files = _read_files(client.configuration)
+        self._doubted = False
+        self._renewing = asyncio.Lock()
+        self._renewals = 0
+        self._failure = ""
+        self.name: str = client.configuration.host
 
     async def get(self, path: str, query: Mapping[str, str], accept: str = FULL) -> bytes:
         """The whole answer. Raises Unreachable, Refused."""
         async with self._answer("GET", path, query, {"Accept": accept}, _ANSWERED) as answer:
-            body: bytes = await answer.read()
-            return body
+            return await _read(answer)
 
     async def write(
         self,
@@ -81,7 +90,7 @@ class Api:
         """
         headers = {"Accept": FULL, "Content-Type": content_type}
         async with self._answer(method, path, query, headers, _ANSWERED, body) as answer:
-            return _parse_object(await answer.read())
+            return _parse_object(await _read(answer))
 
     @asynccontextmanager
     async def stream(
@@ -90,15 +99,7 @@ class Api:
         """An answer without an end, in the pieces in which it arrives. Raises Unreachable, Refused."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
         async with self._answer("GET", path, query, {"Accept": accept}, timeout) as answer:
-            yield answer.content.iter_any()
-
-    async def renew(self) -> None:
-        """Reads the credentials again: what a kubeconfig's program gave lasts for a while only. Raises Unreachable."""
-        try:
-            fresh = await load_configuration(self._access)
-        except NoCluster as error:
-            raise Unreachable(str(error)) from error
-        self._configuration.api_key = fresh.api_key
+            yield _pieces(answer)
 
     @asynccontextmanager
     async def _answer(
@@ -110,6 +111,9 @@ class Api:
         timeout: aiohttp.ClientTimeout,
         body: Json | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        if self._doubted:
+            await self._renew()
+        used = self._client.configuration
         try:
             request = await self._client.param_serialize(
                 method=method,
@@ -122,32 +126,70 @@ class Api:
             answer: aiohttp.ClientResponse = (await self._client.call_api(*request, _request_timeout=timeout)).response
             async with answer:
                 if not 200 <= answer.status < 300:
-                    refusal = parse_refusal(answer.status, await answer.read())
+                    refusal = parse_refusal(answer.status, await _read(answer))
+                    if answer.status == _UNAUTHORIZED:
+                        self._doubt(used)
                     raise Refused(refusal, _seconds(answer.headers.get("Retry-After", "")))
                 yield answer
         except (aiohttp.ClientError, ApiException, ConfigException, OSError, TimeoutError) as error:
+            if isinstance(error, aiohttp.ClientConnectorCertificateError):
+                self._doubt(used)
             raise Unreachable(str(error) or type(error).__name__) from error
+
+    def _doubt(self, used: LoadedConfiguration) -> None:
+        # Else they were replaced while the request was under way.
+        if used is self._client.configuration:
+            self._doubted = True
+
+    async def _renew(self) -> None:
+        """Once for all that wait for it: a kubeconfig may name a program. Raises Unreachable."""
+        before = self._renewals
+        async with self._renewing:
+            if self._renewals == before:
+                self._failure = ""
+                try:
+                    await self._replace(await load_configuration(self._access))
+                except (NoCluster, OSError) as error:
+                    self._failure = str(error)
+                finally:
+                    self._renewals += 1
+            if self._failure:
+                raise Unreachable(self._failure)
+
+    async def _replace(self, fresh: LoadedConfiguration) -> None:
+        files = _read_files(fresh)
+        if files != self._files:
+            # Connections stay who they were when they were opened.
+            before, self._client.rest_client = self._client.rest_client, _Connections(fresh)
+            self._files = files
+            await before.close()
+        self._client.configuration = fresh
+        self._doubted = False
 
 
 @asynccontextmanager
 async def open_api(access: ClusterAccess) -> AsyncIterator[Api]:
     """The API server that `access` leads to. Raises NoCluster. Nothing is contacted yet."""
     configuration = await load_configuration(access)
-    async with ApiClient(configuration) as client:
-        client.user_agent = "heddle"
+    try:
+        client = ApiClient(configuration)
         client.rest_client = _Connections(configuration)
+    except OSError as error:
+        raise no_cluster(access, f"its certificates cannot be used: {error}") from None
+    client.user_agent = "heddle"
+    async with client:
         try:
-            yield Api(access, configuration, client)
+            yield Api(access, client)
         finally:
             # Connections over TLS close a step later.
             await asyncio.sleep(0)
 
 
 class _Connections(RESTClientObject):
-    """The client's own, with connections that notice a dead peer."""
+    """The client's own, with connections that notice a dead peer, as many as there are watches: each holds one."""
 
     def _create_connector(self) -> aiohttp.TCPConnector:
-        return aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, socket_factory=_kept_alive)
+        return aiohttp.TCPConnector(limit=0, ssl=self.ssl_context, socket_factory=_kept_alive)
 
 
 def _kept_alive(address: Any) -> socket.socket:
@@ -157,6 +199,25 @@ def _kept_alive(address: Any) -> socket.socket:
     for option, value in _KEEPALIVE:
         made.setsockopt(socket.IPPROTO_TCP, option, value)
     return made
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    return b"".join([piece async for piece in _pieces(answer)])
+
+
+async def _pieces(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        async for piece in answer.content.iter_any():
+            yield piece
+    except RuntimeError as error:
+        # So aiohttp says that we closed the connection ourselves, because who we are has changed.
+        raise aiohttp.ClientConnectionError(str(error)) from error
+
+
+def _read_files(configuration: LoadedConfiguration) -> tuple[bytes, ...]:
+    """What connections are opened with."""
+    names = (configuration.cert_file, configuration.key_file, configuration.ssl_ca_cert)
+    return tuple(Path(name).read_bytes() if name else b"" for name in names)
 
 
 def _parse_object(body: bytes) -> Json:

@@ -97,14 +97,14 @@ class Collection:
                 self.next = Next.LIST
                 raise Lost(event)
             case Bookmark(version=version):
-                if not is_older(version, self.version):
+                if version and not is_older(version, self.version):
                     self.version = version
                 return None
             case Changed(item=item) | Deleted(item=item):
                 key, version = key_of(item), version_of(item)
                 if version == self.version or is_older(version, self.version):
                     return None
-                self.version = version
+                self.version = version or self.version
                 if isinstance(event, Deleted):
                     self._versions.pop(key, None)
                     return Change(key=key, item=None)

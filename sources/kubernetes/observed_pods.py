@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -19,6 +20,7 @@ PROXY_CONTAINER = "istio-proxy"
 REGION, ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
 SUBZONE = "topology.istio.io/subzone"
 _TEMPLATE_HASH = "pod-template-hash"
+_CRON_TIME = re.compile(r"-[0-9]{8,10}$")
 _ENDED = ("Succeeded", "Failed")
 _KEPT_ANNOTATIONS = "istio.io/"
 _STATUS_ANNOTATION = "sidecar.istio.io/status"
@@ -67,7 +69,7 @@ def to_observed_pod(item: Json) -> ObservedPod | None:
             ContainerPort(
                 number=port["containerPort"], name=port.get("name") or "", protocol=port.get("protocol") or "TCP"
             )
-            for container in spec.get("containers") or ()
+            for container in (*(spec.get("containers") or ()), *_native_sidecars(spec))
             if container.get("name") != PROXY_CONTAINER
             for port in container.get("ports") or ()
         ),
@@ -108,7 +110,7 @@ class PlacedPods:
         """The pod is this now. Whether anything differs."""
         before = self._observed.pop(key, None)
         if before is not None:
-            self._on_node[before.node].discard(key)
+            self._leave(before.node, key)
         if observed is None:
             return self._placed.pop(key, None) is not None
         self._observed[key] = observed
@@ -123,6 +125,11 @@ class PlacedPods:
             self._nodes[name] = locality
         moved = [key for key in self._on_node.get(name, ()) if self._place(key)]
         return bool(moved)
+
+    def _leave(self, node: str, key: str) -> None:
+        self._on_node[node].discard(key)
+        if not self._on_node[node]:
+            del self._on_node[node]
 
     def _place(self, key: str) -> bool:
         observed = self._observed[key]
@@ -142,6 +149,11 @@ def _addresses(status: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda address: (":" in address, address)))
 
 
+def _native_sidecars(spec: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """Init containers that run as long as the pod does; a Service may name their ports too."""
+    return tuple(each for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always")
+
+
 def _interned(texts: Mapping[str, str]) -> dict[str, str]:
     """The texts by key, each kept once: thousands of pods have the same labels."""
     return {sys.intern(key): sys.intern(texts[key]) for key in sorted(texts)}
@@ -152,5 +164,8 @@ def _workload(metadata: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     owner = next(owners, None)
     if owner is None:
         return str(metadata["name"])
+    if owner.get("kind") == "Job":
+        # A CronJob's Job is named after the CronJob and the minute.
+        return _CRON_TIME.sub("", str(owner["name"]))
     # A Deployment's pod is owned by a ReplicaSet, named after the Deployment and the template's hash.
     return str(owner["name"]).removesuffix(f"-{labels.get(_TEMPLATE_HASH, '')}") or str(metadata["name"])

@@ -17,6 +17,8 @@ from sources.kubernetes.resources import Resource
 
 PAGE = 500
 FIRST_WAIT_SECONDS = 0.1
+LONGEST_RETRY_SECONDS = 60.0
+"""As long as an API server may send us away; what stands before it may say a day."""
 LONGEST_WAIT_SECONDS = 10.0
 WATCH_SECONDS = 300
 """How long a watch lasts before the server ends it; up to half as long again, so that not all end at once."""
@@ -93,7 +95,7 @@ class Reflector:
                 self._collection.distrust()
                 trouble = Trouble(message=f"the API server cannot be reached: {error}")
             except Refused as error:
-                trouble, least = await self._after(error), error.retry_after
+                trouble, least = self._after(error), min(error.retry_after, LONGEST_RETRY_SECONDS)
             except (Lost, WentBack) as error:
                 if isinstance(error, Lost) and not error.expired:
                     trouble = Trouble(message=f"{self.resource} cannot be watched: {error}")
@@ -245,7 +247,7 @@ class Reflector:
 
     # Trouble
 
-    async def _after(self, error: Refused) -> Trouble | None:
+    def _after(self, error: Refused) -> Trouble | None:
         code, message = error.refusal.code, f"{self.resource} cannot be read: {error}"
         if code == _NOT_FOUND and self.resource.custom:
             self._collection.distrust()
@@ -256,10 +258,6 @@ class Reflector:
             return None
         if code == _UNAUTHORIZED:
             message = f"the API server does not accept these credentials: {error}"
-            try:
-                await self._api.renew()
-            except Unreachable as failed:
-                message = str(failed)
             return Trouble(message=message, fix="Give Heddle credentials that the API server knows.")
         if code == _FORBIDDEN:
             return Trouble(message=message, fix=f"Grant list and watch on {self.resource} to Heddle's account.")

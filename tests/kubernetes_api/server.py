@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -59,7 +60,10 @@ class Refuse:
 
 
 class FakeApiServer:
-    """`refuse` by resource (`pods`, `virtualservices.networking.istio.io`). `requests` are the paths with queries."""
+    """`refuse` by resource (`pods`, `virtualservices.networking.istio.io`). `requests` are the paths with queries.
+
+    Callers are known by one of `tokens`, or by a certificate in the name of one of `users`, which needs `tls`.
+    """
 
     def __init__(self, *, definitions: bool = True) -> None:
         self.version = 1000
@@ -68,6 +72,8 @@ class FakeApiServer:
         self.page_hook = lambda: None
         self.watch_seconds: float | None = None
         self.tokens = {TOKEN}
+        self.users: set[str] = set()
+        self.tls: ssl.SSLContext | None = None
         self._compacted = 0
         self._objects: dict[str, dict[str, Json]] = {}
         self._history: list[Write] = []
@@ -159,7 +165,7 @@ class FakeApiServer:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01, handler_cancellation=True)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=self.tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -187,7 +193,8 @@ class FakeApiServer:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(str(request.rel_url))
-        if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        if not (kind.lower() == "bearer" and token in self.tokens) and _user(request) not in self.users:
             return _status(401, "Unauthorized")
         resource, namespace = _resource(request.path)
         refused = self.refuse.get(resource)
@@ -316,6 +323,11 @@ async def running(server: FakeApiServer) -> AsyncIterator[FakeApiServer]:
         yield server
     finally:
         await server.stop()
+
+
+def _user(request: web.Request) -> str:
+    shown = request.get_extra_info("peercert") or {}
+    return dict(part for (part,) in shown.get("subject", ())).get("commonName", "")
 
 
 def _key(item: Json) -> str:

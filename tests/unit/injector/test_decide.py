@@ -96,6 +96,9 @@ AUTO = [{"name": "istio-proxy", "image": "auto"}]
     [
         (pod(hostNetwork=True), Obstacle.HOST_NETWORK),
         (pod(os={"name": "windows"}), Obstacle.WINDOWS),
+        (pod(nodeSelector={"kubernetes.io/os": "windows"}), Obstacle.WINDOWS),
+        (pod(nodeSelector={"kubernetes.io/os": "linux"}), None),
+        (pod(nodeSelector=None), None),
         (pod(containers=[*container(), {"name": "istio-proxy", "image": "istio/proxyv2"}]), Obstacle.OTHER_SIDECAR),
         (pod(initContainers=[{"name": "istio-proxy", "restartPolicy": "Always"}]), Obstacle.OTHER_SIDECAR),
         (pod(initContainers=[{"name": "istio-validation"}]), Obstacle.OTHER_SIDECAR),
@@ -105,6 +108,10 @@ AUTO = [{"name": "istio-proxy", "image": "auto"}]
         (pod(annotations=GATEWAY, initContainers=AUTO), Obstacle.GATEWAY_UNCLEAR),
         (pod(containers=container(securityContext={"runAsUser": 1337})), Obstacle.SIDECAR_USER),
         (pod(securityContext={"runAsUser": 1337}), Obstacle.SIDECAR_USER),
+        (
+            pod(securityContext={"runAsUser": 1337}, containers=container(securityContext={"runAsUser": None})),
+            Obstacle.SIDECAR_USER,
+        ),
         (pod(containers=container(ports=[{"containerPort": 15020}])), Obstacle.SIDECAR_PORT),
         (pod(volumes=[{"name": "heddle-run"}]), Obstacle.NAME_TAKEN),
         (pod(annotations=GATEWAY, containers=AUTO), None),

@@ -151,6 +151,12 @@ def test_the_application_goes_on_while_its_callers_learn_that_it_goes() -> None:
     assert after["spec"]["terminationGracePeriodSeconds"] == 35
 
 
+def test_a_grace_period_that_is_left_empty_is_the_default() -> None:
+    after = injected(pod(terminationGracePeriodSeconds=None))
+    assert after["spec"]["terminationGracePeriodSeconds"] == 35
+    assert injected(after) == after
+
+
 @pytest.mark.parametrize(
     "before",
     [
@@ -170,6 +176,11 @@ def test_the_workload_is_what_makes_the_pod() -> None:
     before = pod(labels={"pod-template-hash": "5d9f"})
     before["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "users-v1-5d9f", "controller": True}]
     assert {"name": "WORKLOAD_NAME", "value": "users-v1"} in container_of(injected(before), "istio-proxy")["env"]
+    # A CronJob's Job is named after it and the time, and would be another workload each time.
+    before["metadata"]["ownerReferences"] = [{"kind": "Job", "name": "report-29401234", "controller": True}]
+    assert {"name": "WORKLOAD_NAME", "value": "report"} in container_of(injected(before), "istio-proxy")["env"]
+    before["metadata"]["ownerReferences"] = [{"kind": "Job", "name": "report-2026", "controller": True}]
+    assert {"name": "WORKLOAD_NAME", "value": "report-2026"} in container_of(injected(before), "istio-proxy")["env"]
     del before["metadata"]["ownerReferences"]
     assert {"name": "WORKLOAD_NAME", "value": "web-1"} in container_of(injected(before), "istio-proxy")["env"]
 
@@ -264,6 +275,22 @@ def test_injecting_twice_is_injecting_once_and_can_be_undone(spec: dict[str, Any
     assert undone == before
     newer = InjectionSettings(revision="newer", proxy_image="newer")
     assert injected(after, newer) == injected(before, newer)
+
+
+def test_what_was_changed_since_it_was_injected_is_not_undone() -> None:
+    after = injected(pod(containers=app(readinessProbe=HTTP, livenessProbe=TCP)))
+    changed = container_of(after, "app")
+    changed["readinessProbe"] = EXEC
+    changed["livenessProbe"] = {"tcpSocket": {"port": 9999}}
+    changed["lifecycle"] = {"preStop": EXEC}
+    after["spec"]["terminationGracePeriodSeconds"] = 100
+    again = injected(after)
+    assert container_of(again, "app")["readinessProbe"] == EXEC
+    assert container_of(again, "app")["lifecycle"] == {"preStop": EXEC}
+    assert again["spec"]["terminationGracePeriodSeconds"] == 100
+    assert container_of(original_pod(again), "app")["livenessProbe"] == {"tcpSocket": {"port": 9999}}
+    del container_of(again, "app")["livenessProbe"]
+    assert "livenessProbe" not in container_of(injected(again), "app")
 
 
 def test_a_gateway_too() -> None:

@@ -59,7 +59,7 @@ def test_an_endpoint_slice() -> None:
     assert found.service == "web"
     assert found.ports == (SlicePort(name="http", number=8080),)
     assert found.endpoints == (
-        SliceEndpoint(addresses=("10.0.0.1",), ready=False, hostname="web-0", pod="web-0"),
+        SliceEndpoint(addresses=("10.0.0.1",), ready=False, hostname="web-0", pod="web-0", pod_namespace="shop"),
         SliceEndpoint(addresses=("10.0.0.2",)),
     )
 

@@ -48,6 +48,15 @@ def test_what_is_from_before_is_not_applied(event: Changed | Deleted | Bookmark)
     assert (collection.version, dict(collection.versions)) == ("10", {"shop/a": "8"})
 
 
+def test_what_says_no_version_does_not_take_ours_away() -> None:
+    # A watch from version '' would begin with what is there now: what was deleted in the gap would stay for ever.
+    collection = listed(a=8)
+    nameless = {"metadata": {"name": "a", "namespace": "shop"}}
+    assert collection.apply_event(Bookmark(version="")) is None
+    assert collection.apply_event(Changed(item=nameless)) == Change(key="shop/a", item=nameless)
+    assert collection.version == "10"
+
+
 @pytest.mark.parametrize(("code", "expired"), [(410, True), (500, False)])
 def test_an_error_event_ends_a_watch(code: int, expired: bool) -> None:
     collection = listed()

@@ -46,6 +46,35 @@ def test_what_is_taken_of_a_pod() -> None:
     assert [(port.number, port.name) for port in pod.ports] == [(8080, "")]
 
 
+def test_a_native_sidecar_has_ports_that_a_service_may_name() -> None:
+    item = objects.pod("web-1", "10.0.0.1")
+    item["spec"]["initContainers"] += [
+        {"name": "auth", "restartPolicy": "Always", "ports": [{"containerPort": 9000, "name": "auth"}]},
+        {"name": "migrate", "ports": [{"containerPort": 9001, "name": "gone"}]},
+    ]
+    item["spec"]["initContainers"][0] |= {"restartPolicy": "Always", "ports": [{"containerPort": 15090}]}
+    observed = to_observed_pod(item)
+    assert observed is not None
+    assert [(port.number, port.name) for port in observed.pod.ports] == [(8080, ""), (9000, "auth")]
+
+
+def test_the_jobs_of_a_cron_job_are_one_workload() -> None:
+    item = objects.pod("report-29401234-x", "10.0.0.1")
+    item["metadata"]["ownerReferences"] = [{"kind": "Job", "name": "report-29401234", "controller": True}]
+    observed = to_observed_pod(item)
+    assert observed is not None
+    assert observed.pod.workload == "report"
+
+
+def test_nodes_that_are_gone_leave_nothing() -> None:
+    placed = PlacedPods()
+    for number in range(10):
+        placed.put_pod("web-1", to_observed_pod(objects.pod("web-1", "10.0.0.1", node=f"n{number}")))
+    assert len(placed._on_node) == 1
+    placed.put_pod("web-1", None)
+    assert not placed._on_node
+
+
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
 def test_a_pod_that_ended_is_gone(phase: str) -> None:
     item = objects.pod("job", "10.0.0.1")

@@ -248,6 +248,18 @@ async def test_a_token_that_ran_out_is_read_again(server: FakeApiServer, monkeyp
         await found.until(lambda: codes(found) == [])
 
 
+async def test_nobody_is_sent_away_for_a_day(server: FakeApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sources.kubernetes.reflector.LONGEST_RETRY_SECONDS", 0.01)
+    async with following(server) as found:
+        await found.until(lambda: server.watchers("services"))
+        server.refuse["services"] = Refuse(503, "maintenance", {"Retry-After": "86400"})
+        server.cut()
+        await found.until(lambda: codes(found) == [ProblemCode.SOURCE_UNREACHABLE])
+        del server.refuse["services"]
+        server.put(objects.service("web"))
+        await found.until(lambda: services(found) == ["web"])
+
+
 # Kinds that come and go
 
 
@@ -330,6 +342,34 @@ async def test_endpoints_are_those_of_slices_joined_with_pods_and_nodes(server: 
         await found.until(lambda: len(found.store.mesh.endpoints[WEB]) == 3)
         server.put(objects.node("n1", "eu", "eu-2"))
         await found.until(lambda: found.store.mesh.endpoints[WEB][0].locality.zone == "eu-2")
+
+
+async def test_a_port_for_tcp_and_udp_leads_to_the_one_for_tcp(server: FakeApiServer) -> None:
+    ports = [
+        {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 5302},
+        {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 5301},
+    ]
+    server.put(objects.changed(objects.service("web"), ports=ports))
+    server.put(objects.pod("web-1", "10.0.0.1"))
+    listed = objects.endpoint_slice("web", {"web-1": "10.0.0.1"})
+    listed["ports"] = [
+        {"name": "dns-tcp", "port": 5301, "protocol": "TCP"},
+        {"name": "dns", "port": 5302, "protocol": "UDP"},
+    ]
+    server.put(listed)
+    async with following(server) as found:
+        assert [dict(endpoint.ports) for endpoint in found.store.mesh.endpoints[WEB]] == [{53: 5301}]
+
+
+async def test_an_endpoint_may_be_a_pod_of_another_namespace(server: FakeApiServer) -> None:
+    server.put(objects.changed(objects.service("web"), selector=None))
+    server.put(objects.pod("web-1", "10.0.0.1", namespace="other"))
+    listed = objects.endpoint_slice("web", {"web-1": "10.0.0.1"})
+    listed["endpoints"][0]["targetRef"]["namespace"] = "other"
+    server.put(listed)
+    async with following(server) as found:
+        (endpoint,) = found.store.mesh.endpoints[WEB]
+        assert (endpoint.meshed, endpoint.identity and endpoint.identity.namespace) == (True, "other")
 
 
 async def test_an_object_nested_too_deep_hides_no_other(server: FakeApiServer) -> None:
