@@ -88,7 +88,6 @@ def to_observed_status(resource: Resource, item: Json) -> ObservedStatus:
     name, namespace = str(metadata["name"]), str(metadata.get("namespace") or "")
     place = f"/namespaces/{namespace}" if namespace else ""
     status = item.get("status")
-    said = status.get("conditions") if isinstance(status, dict) else None
     return ObservedStatus(
         ref=ObjectRef(kind=resource.kind, namespace=namespace, name=name),
         path=f"/apis/{api_version}{place}/{resource.plural}/{name}",
@@ -96,8 +95,15 @@ def to_observed_status(resource: Resource, item: Json) -> ObservedStatus:
         uid=str(metadata.get("uid") or ""),
         generation=_to_generation(metadata.get("generation")) or 0,
         observed_generation=_to_generation(status.get("observedGeneration")) if isinstance(status, dict) else None,
-        conditions=tuple(map(_to_condition, filter(_is_condition, said if isinstance(said, list) else ()))),
+        conditions=to_conditions(item),
     )
+
+
+def to_conditions(item: Json) -> tuple[Condition, ...]:
+    """The conditions in the status of `item`."""
+    status = item.get("status")
+    said = status.get("conditions") if isinstance(status, dict) else None
+    return tuple(map(_to_condition, filter(_is_condition, said if isinstance(said, list) else ())))
 
 
 def _is_condition(said: object) -> bool:
