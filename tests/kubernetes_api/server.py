@@ -9,7 +9,7 @@ import asyncio
 import copy
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,7 @@ _BUILT_IN = {
     "ConfigMap": "configmaps",
     "Secret": "secrets",
     "EndpointSlice": "endpointslices.discovery.k8s.io",
+    "Lease": "leases.coordination.k8s.io",
     "CustomResourceDefinition": "customresourcedefinitions.apiextensions.k8s.io",
 }
 _NAMES = {**_BUILT_IN, **{kind: name for name, kind in ISTIO.items()}}
@@ -60,9 +61,10 @@ class Refuse:
 
 
 class FakeApiServer:
-    """`refuse` by resource (`pods`, `virtualservices.networking.istio.io`). `requests` are the paths with queries.
+    """`refuse` by resource (`pods`, `virtualservices.networking.istio.io/status`).
 
-    Callers are known by one of `tokens`, or by a certificate in the name of one of `users`, which needs `tls`.
+    `requests` are the paths with queries. Callers are known by one of `tokens`, or by a certificate in the name of one
+    of `users`, which needs `tls`.
     """
 
     def __init__(self, *, definitions: bool = True) -> None:
@@ -70,6 +72,7 @@ class FakeApiServer:
         self.requests: list[str] = []
         self.refuse: dict[str, Refuse] = {}
         self.page_hook = lambda: None
+        self.prune_status: Callable[[Json], Json] = lambda status: status
         self.watch_seconds: float | None = None
         self.tokens = {TOKEN}
         self.users: set[str] = set()
@@ -107,6 +110,10 @@ class FakeApiServer:
         stored = copy.deepcopy(item)
         stored["metadata"]["resourceVersion"] = str(self.version)
         stored["metadata"]["managedFields"] = [{"manager": "test", "fieldsV1": {"f:spec": {}}}]
+        if _NAMES[item["kind"]] not in _BUILT_IN.values():
+            same = before is not None and before.get("spec") == stored.get("spec")
+            last = before["metadata"]["generation"] if before is not None else 0
+            stored["metadata"]["generation"] = last if same else last + 1
         stored["metadata"].setdefault("uid", f"uid-{self.version}" if before is None else before["metadata"]["uid"])
         self._objects[resource][key] = stored
         self._tell(Write(self.version, resource, "ADDED" if before is None else "MODIFIED", stored))
@@ -197,7 +204,8 @@ class FakeApiServer:
         if not (kind.lower() == "bearer" and token in self.tokens) and _user(request) not in self.users:
             return _status(401, "Unauthorized")
         resource, namespace = _resource(request.path)
-        refused = self.refuse.get(resource)
+        part = "/status" if request.path.endswith("/status") else ""
+        refused = self.refuse.get(f"{resource}{part}")
         if refused is not None:
             return _status(refused.status, refused.message, refused.headers)
         version = request.path.split("/")[3 if request.path.startswith("/apis/") else 2]
@@ -223,8 +231,14 @@ class FakeApiServer:
             if held is not None:
                 return _status(409, f"{resource} {name} already exists", reason="AlreadyExists")
             return web.json_response(self.put(_placed(body, resource, namespace)), status=201)
-        if held is None and not ("apply" in request.content_type and request.method == "PATCH"):
+        if (
+            held is None
+            and not request.path.endswith("/status")
+            and not ("apply" in request.content_type and request.method == "PATCH")
+        ):
             return _status(404, f"{resource} {name} not found", reason="NotFound")
+        if request.path.endswith("/status"):
+            return self._answer_status(held, body)
         wanted = ((body or {}).get("metadata") or {}).get("resourceVersion")
         if held is not None and wanted and wanted != held["metadata"]["resourceVersion"]:
             return _status(409, "the object has been modified", reason="Conflict")
@@ -237,6 +251,15 @@ class FakeApiServer:
                 assert held is not None
                 self.delete(held)
         return web.json_response(held)
+
+    def _answer_status(self, held: Json | None, body: Json) -> web.Response:
+        """An apply to the status: nothing else of the object changes, and nothing at all if it is so already."""
+        if held is None:
+            return _status(404, "not found", reason="NotFound")
+        if body["metadata"].get("uid") not in (None, held["metadata"]["uid"]):
+            return _status(409, "the uid in the precondition differs", reason="Conflict")
+        status = self.prune_status(body["status"])
+        return web.json_response(held if held.get("status") == status else self.put({**held, "status": status}))
 
     def _list(self, request: web.Request, resource: str, namespace: str) -> web.Response:
         limit = int(request.query.get("limit", "0"))
