@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import random
+import time
 from datetime import UTC, datetime
 
 
 def now() -> datetime:
     """The present instant, aware, UTC."""
     return datetime.now(UTC)
+
+
+def seconds() -> float:
+    """A count of seconds that never goes back, for intervals."""
+    return time.monotonic()
 
 
 def jitter() -> float:

@@ -49,6 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--secrets-of", action="append", default=[], metavar="NS", help="a namespace whose Secrets may be read (none)"
     )
     parser.add_argument(
+        "--namespace",
+        default=os.environ.get("POD_NAMESPACE") or "heddle-system",
+        metavar="NS",
+        help="Heddle's own namespace in the cluster ($POD_NAMESPACE, or heddle-system)",
+    )
+    parser.add_argument(
         "--mesh-config",
         type=_config_map,
         default=MESH_CONFIG,
@@ -147,7 +153,7 @@ async def _settings(args: argparse.Namespace, home: MeshHome, host: str, port: i
 
     scope = Scope(mesh_config=args.mesh_config, secret_namespaces=tuple(dict.fromkeys(args.secrets_of)))
     async with open_api(ClusterAccess(kubeconfig=args.kubeconfig, context=args.context)) as api:
-        cluster = Cluster(api=api, scope=scope)
+        cluster = Cluster(api=api, scope=scope, namespace=args.namespace)
         yield PlaneSettings(cluster=cluster, keys=keys, host=host, port=port, certificates=policy)
 
 

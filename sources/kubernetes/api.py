@@ -34,6 +34,8 @@ SILENCE_SECONDS = 150.0
 """How long a watch may be silent: bookmarks come about every minute, but for collections in which nothing happened."""
 
 _UNAUTHORIZED = 401
+_CLOSING_STEPS = 5
+
 _ANSWERED = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
 
 # A peer that is gone without a word is noticed by the kernel after 15 + 3 * 5 seconds.
@@ -177,11 +179,12 @@ async def open_api(access: ClusterAccess) -> AsyncIterator[Api]:
     except OSError as error:
         raise no_cluster(access, f"its certificates cannot be used: {error}") from None
     client.user_agent = "heddle"
-    async with client:
-        try:
+    try:
+        async with client:
             yield Api(access, client)
-        finally:
-            # Connections over TLS close a step later.
+    finally:
+        # Connections over TLS close some steps later, also those that were being opened.
+        for _ in range(_CLOSING_STEPS):
             await asyncio.sleep(0)
 
 

@@ -64,7 +64,8 @@ class FakeApiServer:
     """`refuse` by resource (`pods`, `virtualservices.networking.istio.io/status`).
 
     `requests` are the paths with queries. Callers are known by one of `tokens`, or by a certificate in the name of one
-    of `users`, which needs `tls`.
+    of `users`, which needs `tls`. `documents` are answered at their paths (`/openid/v1/jwks`), `review` gives a
+    TokenReview's status by its spec.
     """
 
     def __init__(self, *, definitions: bool = True) -> None:
@@ -77,6 +78,9 @@ class FakeApiServer:
         self.tokens = {TOKEN}
         self.users: set[str] = set()
         self.tls: ssl.SSLContext | None = None
+        self.documents: dict[str, Json] = {}
+        self.review: Callable[[Json], Json] = lambda spec: {"authenticated": False, "error": "invalid bearer token"}
+        self.reviewed: list[Json] = []
         self._compacted = 0
         self._objects: dict[str, dict[str, Json]] = {}
         self._history: list[Write] = []
@@ -203,11 +207,23 @@ class FakeApiServer:
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         if not (kind.lower() == "bearer" and token in self.tokens) and _user(request) not in self.users:
             return _status(401, "Unauthorized")
+        if request.path.startswith(("/.well-known/", "/openid/")):
+            refused = self.refuse.get(request.path)
+            if refused is not None or request.path not in self.documents:
+                return _status(refused.status if refused else 404, refused.message if refused else "not found")
+            media = "application/jwk-set+json" if "jwks" in request.path else "application/json"
+            if request.headers["Accept"] != media:
+                return _status(406, f"Not Acceptable; available representations: {media}")
+            return web.json_response(self.documents[request.path], content_type=media)
         resource, namespace = _resource(request.path)
         part = "/status" if request.path.endswith("/status") else ""
         refused = self.refuse.get(f"{resource}{part}")
         if refused is not None:
             return _status(refused.status, refused.message, refused.headers)
+        if resource == "tokenreviews.authentication.k8s.io":
+            asked = await request.json()
+            self.reviewed.append(asked["spec"])
+            return web.json_response({**asked, "status": self.review(asked["spec"])}, status=201)
         version = request.path.split("/")[3 if request.path.startswith("/apis/") else 2]
         served = version == "v1" and (
             resource in _BUILT_IN.values() or resource in self._objects.get(_NAMES["CustomResourceDefinition"], {})
