@@ -137,6 +137,7 @@ async def test_who_may_not_write_asks_no_storm(server: FakeApiServer, tmp_path: 
     server.put(configuration("MutatingWebhookConfiguration", "heddle-injector"))
     async with keeping(server, tmp_path, lambda: b"roots"):
         await until(lambda: bundles(server, MUTATING) == {encoded(b"roots")})
+        await until(lambda: server.watchers(MUTATING) == 1)
         server.refuse[MUTATING] = Refuse(403, "not you")
         server.put(configuration("MutatingWebhookConfiguration", "heddle-injector"))
         await until(lambda: patches(server) >= 3)
