@@ -141,8 +141,12 @@ def statically(text: str, namespace: str, folder: Path) -> str:
 
 
 def without_chance(pod: dict[str, Any]) -> dict[str, Any]:
-    """A pod's spec and annotations without the name of its token's volume, which is drawn by lot."""
-    text = json.dumps({"spec": pod["spec"], "annotations": pod["metadata"]["annotations"]}, sort_keys=True)
+    """A pod's spec and annotations without the name of its token's volume, which is drawn by lot.
+
+    And without the record of what it was, which in one case has the API server's defaults.
+    """
+    annotations = {name: text for name, text in pod["metadata"]["annotations"].items() if name != "heddle.io/injected"}
+    text = json.dumps({"spec": pod["spec"], "annotations": annotations}, sort_keys=True)
     for volume in pod["spec"]["volumes"]:
         if volume["name"].startswith("kube-api-access-"):
             text = text.replace(volume["name"], "kube-api-access")
