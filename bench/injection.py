@@ -1,6 +1,7 @@
 """The injection webhook: 50 pods a second, each created by an API server that waits for the answer.
 
-With the certificate and the namespaces that it has in a cluster. Server and client are processes of their own; a pod is sent at its moment, whether earlier ones are answered or not.
+It has the certificate and the namespaces that it has in a cluster. Server and client are processes of their own; a pod
+is sent at its moment, whether earlier ones are answered or not.
 """
 
 from __future__ import annotations

@@ -152,6 +152,8 @@ def without_token(pod: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if volume["name"].startswith("kube-api-access-"):
             text = text.replace(volume["name"], "kube-api-access")
     found: dict[str, Any] = json.loads(text)
+    # Whoever adds one adds it at the end.
+    found["spec"]["volumes"].sort(key=lambda volume: str(volume["name"]))
     holders = []
     for container in found["spec"]["initContainers"]:
         mounts = container.pop("volumeMounts", [])
