@@ -12,8 +12,8 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def seconds() -> float:
-    """A count of seconds that never goes back, for intervals."""
+def monotonic() -> float:
+    """Seconds of a clock that is never set, since some moment."""
     return time.monotonic()
 
 

@@ -64,4 +64,4 @@ class ClusterIdentity:
 
 
 def _budget() -> Budget:
-    return Budget(per_second=REVIEWS_PER_SECOND, at_once=REQUESTS_AT_ONCE, seconds=clock.seconds)
+    return Budget(per_second=REVIEWS_PER_SECOND, at_once=REQUESTS_AT_ONCE, seconds=clock.monotonic)
