@@ -30,10 +30,11 @@ class BadValues(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """`objects` in the order in which they are applied. `notes` are for people."""
+    """`objects` in the order in which they are applied. `notes` are for people. `revision` names its Deployment."""
 
     objects: tuple[Json, ...]
     notes: str
+    revision: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +71,11 @@ class Chart:
                 objects += (found for found in yaml.safe_load_all(text) if found is not None)
             except yaml.YAMLError as error:
                 raise TemplateError(f"{name}: what it makes is no YAML: {error}") from None
-        notes = render(self.templates, _NOTES, data) if _NOTES in self.templates else ""
-        return Rendered(objects=tuple(sorted(objects, key=_place)), notes=notes)
+        return Rendered(
+            objects=tuple(sorted(objects, key=_place)),
+            notes=render(self.templates, _NOTES, data),
+            revision=render(self.templates, "heddle.name", data),
+        )
 
 
 def load_chart(folder: Path = CHART) -> Chart:

@@ -13,15 +13,18 @@ _STEP: Final = re.compile(r"((?:[^.\[\]=,\\]|\\.)+)|\[([0-9]{1,4})\]")
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
 
 
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Values:
-    """`above` wins; mappings are joined, lists are not. A null takes away what is below it."""
+def merged(below: Mapping[str, Any], above: Mapping[str, Any], *, keep_null: bool = False) -> Values:
+    """`above` wins; mappings are joined, lists are not. A null takes away what is below it.
+
+    `keep_null`: it stays, to take away what is below both.
+    """
     joined = dict(below)
     for name, value in above.items():
         held = joined.get(name)
-        if value is None:
+        if value is None and not keep_null:
             joined.pop(name, None)
         elif isinstance(value, Mapping):
-            joined[name] = merged(held if isinstance(held, Mapping) else {}, value)
+            joined[name] = merged(held if isinstance(held, Mapping) else {}, value, keep_null=keep_null)
         else:
             joined[name] = value
     return joined

@@ -86,7 +86,9 @@ class Template:
     nodes: tuple[Node, ...]
 
 
-_ACTION: Final = re.compile(r"\{\{(-(?=\s))?\s*(/\*.*?\*/|(?:\"(?:[^\"\\]|\\.)*\"|[^\"])*?)\s*((?<=\s)-)?\}\}", re.DOTALL)
+_ACTION: Final = re.compile(
+    r"\{\{(-(?=\s))?\s*(/\*.*?\*/|(?:\"(?:[^\"\\]|\\.)*\"|[^\"])*?)\s*((?<=\s)-)?\}\}", re.DOTALL
+)
 _TOKEN: Final = re.compile(
     r"""\s*(?:
         (?P<text>"(?:[^"\\\n]|\\.)*")
