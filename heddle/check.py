@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "  heddle check --pre     before an installation: will this cluster do?\n"
         "  heddle check           after it: does it work, and for how long?\n"
-        "Nothing is changed. √ is fine, ‼ works and should be looked at, × does not work; the last two come with a hint.\n"
+        "Nothing is changed. √ is fine, ‼ should be looked at, × does not work; the last two have a hint.\n"
         "Exit status 1 if something does not work; 2 if the cluster cannot be reached.\n"
         "Without the right to look at something that line is a ‼."
     )

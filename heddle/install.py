@@ -24,10 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "  heddle install --apply --wait                     install, or upgrade, and say what is waited for\n"
         "  heddle install --set replicas=3 -f mine.yaml      print the objects; nothing is contacted\n"
-        "  heddle install --crds-only | kubectl create -f -  the kinds alone, for which kubectl must be an administrator\n"
+        "  heddle install --crds-only | kubectl create -f -  the kinds alone, those that are absent\n"
         "  heddle install --revision canary --apply --wait   a second version beside the first\n"
-        "The values are those of deploy/chart/values.yaml. What is printed has no CustomResourceDefinitions, as applying\n"
-        "them might overwrite an Istio's; --apply brings those that are absent, and updates ours.\n"
+        "The values are those of deploy/chart/values.yaml. What is printed has no CustomResourceDefinitions: to apply\n"
+        "them might overwrite an Istio's. --apply brings those that are absent, and updates ours.\n"
         "Exit status 1: it was applied, and does not work after --timeout; 2: it could not be applied."
     )
     parser.add_argument(

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  heddle uninstall                           print what would be deleted, for reading or for kubectl\n"
         "  heddle uninstall --apply                   delete it\n"
         "  heddle uninstall --revision canary --apply one version of two\n"
-        "Never deleted: CustomResourceDefinitions, VirtualServices and whatever else users wrote, and Heddle's namespace.\n"
-        "The key of the mesh's authority (Secret heddle-ca) stays too, so that the next installation is the same mesh;\n"
+        "Never deleted: CustomResourceDefinitions, VirtualServices and what else users wrote, and Heddle's namespace.\n"
+        "The key of the mesh's authority (Secret heddle-ca) stays, so that the next installation is the same mesh;\n"
         "--purge deletes it, and the roots in all namespaces: running sidecars then trust nobody who comes later.\n"
         "What Helm installed, Helm uninstalls. Exit status 1: nothing is installed."
     )

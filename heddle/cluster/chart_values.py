@@ -35,7 +35,7 @@ def parse_assignments(text: str, values: Mapping[str, Any]) -> Values:
 
     true, false, null and integers are themselves, everything else is text. Raises ValueError.
     """
-    changed = _copied(values)
+    changed: Values = _copied(values)
     for part in _split(text):
         path, equals, value = _at_equals(part)
         if not equals:

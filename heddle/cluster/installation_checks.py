@@ -45,9 +45,7 @@ async def check_control_plane(api: ClusterApi, *, namespace: str, revision: str,
     if waits:
         pods = Resource(kind="Pod", plural="pods", namespace=namespace)
         waits += pod_waits(await find_all(api, pods, labels=f"{REVISION_OF}={revision}"))
-        hint = (
-            f"{_LOGS.format(namespace=namespace, revision=revision)}, kubectl describe deploy/{revision} -n {namespace}"
-        )
+        hint = _LOGS.format(namespace=namespace, revision=revision)
         return (failed(_CONTROL_PLANE, check, "; ".join(waits), hint),)
     replicas = deployment["spec"].get("replicas", 1)
     results = [ok(_CONTROL_PLANE, check, f"{replicas} of {replicas} replicas are ready")]
@@ -85,8 +83,7 @@ async def check_webhooks(api: ClusterApi, *, namespace: str, revision: str, now:
         elif len(bundles) > 1:
             results.append(failed(_WEBHOOKS, check, "its caBundles differ", hint))
         else:
-            for bundle in bundles:
-                results.append(check_roots(_WEBHOOKS, check, _decoded(bundle), now, hint))
+            results += [check_roots(_WEBHOOKS, check, _decoded(bundle), now, hint) for bundle in bundles]
     return results
 
 
@@ -102,7 +99,7 @@ async def check_identity(api: ClusterApi, *, namespace: str, revision: str, now:
     known: dict[str, list[str]] = {}
     for item in await find_all(api, INSTALLED["Namespace"]):
         name = item["metadata"]["name"]
-        if name == namespace or not asks_for_sidecars(labels_of(item), revision):
+        if not asks_for_sidecars(name, labels_of(item), namespace=namespace, revision=revision):
             continue
         held = await find(api, f"/api/v1/namespaces/{name}/configmaps/{ROOT_CONFIG_MAP}")
         text = str(((held or {}).get("data") or {}).get(ROOT_KEY, ""))

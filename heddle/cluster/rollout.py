@@ -80,9 +80,11 @@ def pod_waits(pods: list[Json]) -> tuple[str, ...]:
     found = []
     for pod in pods:
         status = pod.get("status") or {}
-        for condition in status.get("conditions") or ():
-            if condition["type"] == "PodScheduled" and condition["status"] == "False":
-                found.append(f"Pod {pod['metadata']['name']}: {condition.get('message') or condition.get('reason')}")
+        found += [
+            f"Pod {pod['metadata']['name']}: {condition.get('message') or condition.get('reason')}"
+            for condition in status.get("conditions") or ()
+            if (condition["type"], condition["status"]) == ("PodScheduled", "False")
+        ]
         for container in status.get("containerStatuses") or ():
             waiting = (container.get("state") or {}).get("waiting") or {}
             if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):

@@ -61,6 +61,9 @@ def find_faults(schema: Mapping[str, Any], value: object, path: str = "") -> Ite
             yield from _list_faults(schema, value, path)
         case dict():
             yield from _mapping_faults(schema, value, path)
+        case _:
+            # A float: no value of the chart is one, and `type` says so.
+            pass
 
 
 def _text_faults(schema: Mapping[str, Any], value: str, path: str) -> Iterator[str]:
