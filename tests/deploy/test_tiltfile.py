@@ -12,6 +12,8 @@ from starlark import StarlarkError
 
 from tests.deploy.tilt import CONTEXT, Recorded, TiltfileError, run_tiltfile
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 HEDDLE = str(ROOT / ".venv" / "bin" / "heddle")
 
