@@ -17,6 +17,11 @@ def monotonic() -> float:
     return time.monotonic()
 
 
+def chance() -> float:
+    """A number from 0 to 1, evenly spread."""
+    return random.random()
+
+
 def jitter() -> float:
     """A number from -1 to 1, evenly spread."""
     return random.uniform(-1, 1)

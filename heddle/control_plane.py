@@ -30,6 +30,7 @@ from sds.token_signer import TokenSigner, load_or_create_token_signer
 from sds.tokens import AUDIENCE, Caller
 from sources.directory import Directory
 from sources.kubernetes.api import Api
+from sources.kubernetes.object_status import ObjectStatuses
 from sources.kubernetes.resources import Scope
 from sources.kubernetes.source import KubernetesSource
 from sources.source import Source
@@ -39,8 +40,7 @@ from xds.memo import Memo
 from xds.server import AdsServer
 
 NAMESPACE = "heddle-system"
-SERVICE = "heddle"
-SERVER_NAME = f"{SERVICE}.{NAMESPACE}.svc"
+SERVER_NAME = f"heddle.{NAMESPACE}.svc"
 """The name in the control plane's own certificate, which every sidecar insists on."""
 
 _SERVER_CERTIFICATE_LIFE = timedelta(days=1)
@@ -61,20 +61,14 @@ class NoTokens(Exception):
 class Cluster:
     """An API server, and what of it is read.
 
-    `namespace` is Heddle's own: the authority's Secret is there, and `service`, by whose name sidecars find us.
-    `runs_duties` False: whoever elects a leader runs `ControlPlane.root_config_maps` on it.
+    `namespace` is Heddle's own: the authority's Secret is there. `server_name` is the DNS name by which sidecars know
+    the control plane, that of its Service.
     """
 
     api: Api
     scope: Scope = field(default_factory=Scope)
     namespace: str = NAMESPACE
-    service: str = SERVICE
-    runs_duties: bool = True
-
-    @property
-    def server_name(self) -> str:
-        """The DNS name by which sidecars know the control plane."""
-        return f"{self.service}.{self.namespace}.svc"
+    server_name: str = SERVER_NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +78,9 @@ class PlaneSettings:
     `directory` holds the manifests, or `cluster` has them: one of the two. `keys` is the directory of the certificate
     authority and the token key (made if they are missing), which a cluster has itself. `host`, an address, and `port`
     are where sidecars connect (port 0: any).
-    `capture` says of a pod how its traffic reaches its sidecar, and where its application listens ('' for the pod's
-    address). Raises ValueError for none or both of the sources.
+    `max_age` is how long a stream lasts, so that its sidecar shows a fresh token and replicas share the load; None for
+    ever. `capture` says of a pod how its traffic reaches its sidecar, and where its application listens ('' for the
+    pod's address). Raises ValueError for none or both of the sources.
     """
 
     directory: Path | None = None
@@ -94,6 +89,7 @@ class PlaneSettings:
     host: str
     port: int = 0
     certificates: CertificatePolicy = field(default_factory=CertificatePolicy)
+    max_age: timedelta | None = None
     capture: Callable[[Pod], tuple[Capture, str]] = lambda pod: (Capture.REDIRECT, "")
 
     def __post_init__(self) -> None:
@@ -140,7 +136,15 @@ class ControlPlane:
             self._signer = load_or_create_token_signer(settings.keys, issuer=f"https://{SERVER_NAME}")
             self.admission = admission(tokens=KnownKeys(self._signer.keys, now=clock.now))
         self._memo = Memo(derive=derive, names=names_in_scope, report=log_event)
-        self.streams = AdsServer(memo=self._memo, admission=self.admission, report=log_event)
+        self.streams = AdsServer(
+            memo=self._memo,
+            admission=self.admission,
+            report=log_event,
+            max_age=settings.max_age,
+            jitter=clock.chance,
+        )
+        self.shed = timedelta(0)
+        """Over how long the streams are ended when the plane ends."""
         self.xds_address: tuple[str, int] = (settings.host, settings.port)
         self._pending: Callable[[], tuple[str, ...]] = tuple
 
@@ -181,6 +185,12 @@ class ControlPlane:
         return self._signer.mint(caller, service_account_uid=account_uid, now=clock.now())
 
     @property
+    def statuses(self) -> ObjectStatuses:
+        """What a cluster's objects say of themselves. Raises AssertionError without one."""
+        assert isinstance(self.source, KubernetesSource)
+        return self.source.statuses
+
+    @property
     def root_config_maps(self) -> RootConfigMaps:
         """The duty of handing out the roots in a cluster. Raises AssertionError without one."""
         assert self._identity is not None
@@ -213,14 +223,12 @@ class ControlPlane:
                         await self._identity.load(self.store.mesh.settings.trust_domain)
                         await self._open()
                         background.append(tasks.create_task(self._identity.run()))
-                        if self._settings.cluster is not None and self._settings.cluster.runs_duties:
-                            background.append(tasks.create_task(self.root_config_maps.run()))
                     yield
                 finally:
                     for task in background:
                         task.cancel()
         finally:
-            await self.streams.stop()
+            await self.streams.stop(shed=self.shed)
 
     async def _sync(self) -> None:
         """Waits for the source, and says what for."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import secrets
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +28,16 @@ from sources.kubernetes_names import is_dns_label, is_dns_name
 from sources.mesh_config import MESH_CONFIG
 
 if TYPE_CHECKING:
+    from heddle.cluster.settings_reload import SettingsReload
     from heddle.control_plane import Cluster, ControlPlane, PlaneSettings
 
 _ON_CLUSTERS = ("kubeconfig", "context", "secrets_of", "namespace", "revision", "webhook", "health", "settings")
 """Arguments that mean something only with --kubernetes."""
 
+_SHED = timedelta(seconds=15)
+"""Over how long a replica that is told to end (SIGTERM) hands its sidecars over: its pod's grace period is a minute."""
+_STREAM_AGE = timedelta(minutes=30)
+"""Half the life of a pod's token: a stream never outlives by much what it was opened with."""
 _DEFAULT_CONFIG = f"{MESH_CONFIG.namespace}/{MESH_CONFIG.name}"
 _REFUSALS = (MeshExists, ValueError, OSError, KeyFileError)
 """What the user is told in one line: everything else is our own mistake."""
@@ -65,12 +73,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--health", type=_address, metavar="ADDR", help="where /healthz/ready and /healthz/live are answered (nowhere)"
     )
     add_settings_argument(parser)
-    parser.add_argument(
-        "--namespace",
-        default=os.environ.get("POD_NAMESPACE") or "heddle-system",
-        metavar="NS",
-        help="Heddle's own namespace in the cluster ($POD_NAMESPACE, or heddle-system)",
-    )
     parser.add_argument(
         "--mesh-config",
         type=_config_map,
@@ -118,11 +120,18 @@ def run_command(args: argparse.Namespace) -> int:
 async def _serve(args: argparse.Namespace) -> int:
     home, lock = claim(args.mesh)
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    leaving = asyncio.Event()
+
+    def leave() -> None:
+        leaving.set()
+        stop.set()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
     try:
-        async with _settings(args, home) as settings:
-            serving = asyncio.create_task(_serve_for_ever(args, settings, home))
+        installation = _installation(args) if args.kubernetes else None
+        async with _settings(args, home, installation) as settings:
+            serving = asyncio.create_task(_serve_for_ever(args, settings, installation, home, leaving))
             stopping = asyncio.create_task(stop.wait())
             # In its own task, because a cluster that does not answer must not keep Ctrl-C from working.
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -138,15 +147,22 @@ async def _serve(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _serve_for_ever(args: argparse.Namespace, settings: PlaneSettings, home: MeshHome) -> None:
+async def _serve_for_ever(
+    args: argparse.Namespace,
+    settings: PlaneSettings,
+    installation: SettingsReload | None,
+    home: MeshHome,
+    leaving: asyncio.Event,
+) -> None:
+    """`leaving`: whoever cancels this means that other replicas go on."""
     from heddle.admin import admin_api
     from heddle.control_plane import ControlPlane
 
     async with AsyncExitStack() as opened:
         plane = ControlPlane(settings)
         with_cluster: AbstractAsyncContextManager[None] = nullcontext()
-        if settings.cluster is not None:
-            with_cluster = await _prepare_cluster(args, plane, settings.cluster, opened)
+        if settings.cluster is not None and installation is not None:
+            with_cluster = await _prepare_cluster(args, plane, settings.cluster, installation, opened)
         record = MeshRecord(name=home.name, directory=plane.source.name, started=time.time(), kind="serve")
         async with admin_api(plane, home.name, home.admin_socket):
             if settings.cluster is not None:
@@ -157,38 +173,53 @@ async def _serve_for_ever(args: argparse.Namespace, settings: PlaneSettings, hom
                 host, port = plane.xds_address
                 said = f"heddle serves {plane.source.name} on {host}:{port} (mesh {home.name}); Ctrl-C ends it"
                 print(said, file=sys.stderr)
-                await asyncio.Event().wait()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    if leaving.is_set() and settings.cluster is not None:
+                        plane.shed = _SHED
 
 
-async def _prepare_cluster(
-    args: argparse.Namespace, plane: ControlPlane, cluster: Cluster, opened: AsyncExitStack
-) -> AbstractAsyncContextManager[None]:
-    """Opens what is there before anything is served; the answer is what else runs once it is."""
-    from heddle.cluster.beside import Beside, running_beside
-    from heddle.cluster.duties import Alone
-    from heddle.cluster.health import Health, running_health
+def _installation(args: argparse.Namespace) -> SettingsReload:
+    """Raises OSError or ValueError if the file of settings is none."""
     from heddle.cluster.settings_reload import SettingsReload
     from injector.settings import SYSTEM_NAMESPACE
     from injector.settings_file import Given
 
     own = os.environ.get("POD_NAMESPACE") or SYSTEM_NAMESPACE
-    given = Given(namespace=args.namespace, revision=args.revision, default_namespace=own)
-    settings = SettingsReload(args.settings, given)
+    return SettingsReload(args.settings, Given(namespace=args.namespace, revision=args.revision, default_namespace=own))
+
+
+async def _prepare_cluster(
+    args: argparse.Namespace,
+    plane: ControlPlane,
+    cluster: Cluster,
+    installation: SettingsReload,
+    opened: AsyncExitStack,
+) -> AbstractAsyncContextManager[None]:
+    """Opens what is there before anything is served; the answer is what else runs once it is."""
+    from heddle.cluster.beside import Beside, running_beside
+    from heddle.cluster.health import Health, running_health
+
     health = Health(lambda: plane.source.pending)
     if args.health is not None:
         host, port = args.health
         await opened.enter_async_context(running_health(health, host=host, port=port))
-    beside = Beside(settings=settings, webhook=args.webhook, leadership=Alone())
+    # A pod that starts again is another process, which must not take the Lease of the one before for its own.
+    replica = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{secrets.token_hex(4)}"
+    beside = Beside(settings=installation, webhook=args.webhook, replica=replica)
     return running_beside(plane, cluster.api, beside, health)
 
 
 @asynccontextmanager
-async def _settings(args: argparse.Namespace, home: MeshHome) -> AsyncIterator[PlaneSettings]:
+async def _settings(
+    args: argparse.Namespace, home: MeshHome, installation: SettingsReload | None
+) -> AsyncIterator[PlaneSettings]:
     from heddle.control_plane import Cluster, PlaneSettings
 
     host, port = args.xds
     keys, policy = home.path / "ca", CertificatePolicy(life=args.cert_life)
-    if args.config is not None:
+    if installation is None:
         yield PlaneSettings(directory=args.config.resolve(), keys=keys, host=host, port=port, certificates=policy)
         return
 
@@ -198,8 +229,9 @@ async def _settings(args: argparse.Namespace, home: MeshHome) -> AsyncIterator[P
 
     scope = Scope(mesh_config=args.mesh_config, secret_namespaces=tuple(dict.fromkeys(args.secrets_of)))
     async with open_api(ClusterAccess(kubeconfig=args.kubeconfig, context=args.context)) as api:
-        cluster = Cluster(api=api, scope=scope, namespace=args.namespace)
-        yield PlaneSettings(cluster=cluster, keys=keys, host=host, port=port, certificates=policy)
+        ours = installation.current.injection
+        cluster = Cluster(api=api, scope=scope, namespace=ours.system_namespace, server_name=ours.server_name)
+        yield PlaneSettings(cluster=cluster, keys=keys, host=host, port=port, certificates=policy, max_age=_STREAM_AGE)
 
 
 def _address(text: str) -> tuple[str, int]:

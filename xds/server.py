@@ -79,7 +79,9 @@ class AdsServer(Generic[C]):
         self._numbers = itertools.count(1)
         self._open: dict[str, tuple[Pump, C, Node]] = {}
         self._stopping = False
-        self._server = grpc.aio.server(options=OPTIONS)
+        # So that the client's next stream goes to whichever replica its next connection finds.
+        aged = () if max_age is None else (("grpc.max_connection_age_ms", int(max_age.total_seconds() * 800)),)
+        self._server = grpc.aio.server(options=(*OPTIONS, *aged))
         handlers = {
             "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._sotw),
             "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta),

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
 
 from heddle import clock
-from heddle.cluster.duties import Duty, LeaderOnly, Leadership, run_duties
+from heddle.cluster.duties import Duty, run_duties
 from heddle.cluster.health import Health
+from heddle.cluster.leadership import Leadership
 from heddle.cluster.settings_reload import SettingsReload
+from heddle.cluster.status_writer import StatusWriter
 from heddle.cluster.webhook_bundle import BundleKeeper, webhook_configurations
 from heddle.cluster.webhook_certificate import WebhookCertificate, webhook_names
 from heddle.cluster.webhook_namespaces import ClusterNamespaces
@@ -31,16 +33,14 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """What is to run. `webhook` is where the webhooks listen, None for nowhere.
+    """What is to run.
 
-    `leader_duties` run on the replica that leads, `duties` on every one; `leadership` is a duty of its own.
+    `webhook` is where the webhooks listen, None for nowhere. `replica` names this process among all.
     """
 
     settings: SettingsReload
     webhook: tuple[str, int] | None = None
-    leadership: Leadership
-    duties: Sequence[Duty] = ()
-    leader_duties: Sequence[Duty] = ()
+    replica: str
 
 
 @asynccontextmanager
@@ -49,8 +49,7 @@ async def running_beside(plane: ControlPlane, api: Api, beside: Beside, health: 
 
     What a duty raises comes in an ExceptionGroup.
     """
-    duties: list[Duty] = [beside.settings, beside.leadership, *beside.duties]
-    duties.append(LeaderOnly(beside.leader_duties, beside.leadership))
+    duties: list[Duty] = [beside.settings, _leadership(plane, api, beside)]
     async with AsyncExitStack() as opened:
         if beside.webhook is not None:
             duties += await _open_webhook(plane, api, beside, beside.webhook, opened)
@@ -62,6 +61,26 @@ async def running_beside(plane: ControlPlane, api: Api, beside: Beside, health: 
             finally:
                 health.serving = False
                 running.cancel()
+
+
+def _leadership(plane: ControlPlane, api: Api, beside: Beside) -> Leadership:
+    """What one replica alone writes: the roots for every namespace, and the objects' status."""
+    writer = StatusWriter(
+        api=api,
+        store=plane.store,
+        statuses=plane.statuses,
+        progress=plane.streams.progress,
+        now=clock.now,
+        jitter=clock.jitter,
+    )
+    return Leadership(
+        api=api,
+        namespace=beside.settings.current.injection.system_namespace,
+        identity=beside.replica,
+        duties=(plane.root_config_maps, writer),
+        now=clock.now,
+        jitter=clock.jitter,
+    )
 
 
 async def _open_webhook(

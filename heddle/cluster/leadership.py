@@ -15,31 +15,20 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Protocol
 
 import structlog
 
+from heddle.cluster.duties import Duty
 from heddle.cluster.election import Election, Lease, Times
 from sources.kubernetes.api import Api, Refused, Unreachable
 from sources.kubernetes.events import Garbled, Json
 
 LEASE = "heddle-leader"
+"""One for all revisions of Heddle in a cluster: what they write is the same objects' status and the same roots."""
 _RELEASE_SECONDS = 2.0
 """For the last write of a process that ends: the next leader otherwise waits for the lease to run out."""
 _NOT_FOUND, _CONFLICT = 404, 409
 _log = structlog.get_logger()
-
-
-class Duty(Protocol):
-    """What the leader does. Begun anew each time that this replica becomes the leader."""
-
-    async def run(self) -> None:
-        """Until cancelled; to return sooner is fine too."""
-
-
-def lease_name(revision: str) -> str:
-    """The Lease of one revision, '' being the default one: each has its own leader."""
-    return f"{LEASE}-{revision}" if revision else LEASE
 
 
 class Leadership:
@@ -58,12 +47,10 @@ class Leadership:
         duties: Sequence[Duty],
         now: Callable[[], datetime],
         jitter: Callable[[], float],
-        revision: str = "",
         times: Times | None = None,
     ) -> None:
         self._api = api
         self._namespace = namespace
-        self._name = lease_name(revision)
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._identity = identity
         self._duties = tuple(duties)
@@ -96,7 +83,7 @@ class Leadership:
             await self._release()
 
     async def _lead(self) -> None:
-        _log.info("leadership.won", lease=self._name, identity=self._identity)
+        _log.info("leadership.won", lease=LEASE, identity=self._identity)
         self._leading = True
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -106,7 +93,7 @@ class Leadership:
                     task.cancel()
         finally:
             self._leading = False
-            _log.info("leadership.ended", lease=self._name, identity=self._identity)
+            _log.info("leadership.ended", lease=LEASE, identity=self._identity)
 
     async def _renew(self) -> None:
         """Returns when this replica may lead no longer."""
@@ -135,11 +122,11 @@ class Leadership:
         except Refused as error:
             election.forget()
             if error.refusal.code not in (_CONFLICT, _NOT_FOUND):
-                _log.warning("leadership.trouble", lease=self._name, reason=str(error))
+                _log.warning("leadership.trouble", lease=LEASE, reason=str(error))
         except (Unreachable, Garbled, TimeoutError) as error:
             # Whether it was written is not known: the Lease says so when it is read again.
             election.forget()
-            _log.warning("leadership.trouble", lease=self._name, reason=str(error) or "no answer")
+            _log.warning("leadership.trouble", lease=LEASE, reason=str(error) or "no answer")
 
     def _yield(self) -> None:
         """Another one holds the Lease."""
@@ -155,24 +142,24 @@ class Leadership:
         with suppress(TimeoutError, Refused, Unreachable, Garbled):
             async with asyncio.timeout(_RELEASE_SECONDS):
                 await self._write(released)
-                _log.info("leadership.released", lease=self._name, identity=self._identity)
+                _log.info("leadership.released", lease=LEASE, identity=self._identity)
 
     async def _read(self) -> Lease:
         try:
-            return _parse_lease(_decode(await self._api.get(f"{self._collection}/{self._name}", {})))
+            return _parse_lease(_decode(await self._api.get(f"{self._collection}/{LEASE}", {})))
         except Refused as error:
             if error.refusal.code == _NOT_FOUND:
                 return Lease()
             raise
 
     async def _write(self, lease: Lease) -> Lease:
-        metadata = {"name": self._name, "namespace": self._namespace}
+        metadata = {"name": LEASE, "namespace": self._namespace}
         body: Json = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
         body["spec"] = _build_spec(lease)
         if not lease.version:
             return _parse_lease(await self._api.write("POST", self._collection, body))
         body["metadata"] = {**metadata, "resourceVersion": lease.version}
-        return _parse_lease(await self._api.write("PUT", f"{self._collection}/{self._name}", body))
+        return _parse_lease(await self._api.write("PUT", f"{self._collection}/{LEASE}", body))
 
     def _instant(self) -> str:
         return self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")

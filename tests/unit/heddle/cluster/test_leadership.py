@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from heddle.cluster.election import Times
-from heddle.cluster.leadership import Leadership, lease_name
+from heddle.cluster.leadership import Leadership
 from sources.kubernetes.access import ClusterAccess
 from sources.kubernetes.api import Api, open_api
 from tests.kubernetes_api.objects import Json
@@ -189,7 +189,3 @@ async def test_a_deleted_lease_is_made_again(server: FakeApiServer, tmp_path: Pa
         await until(lambda: server.snapshot()[1][LEASES])
         assert (work.begun, work.ended) == (1, 0)
         await ended(task)
-
-
-def test_each_revision_has_a_lease_of_its_own() -> None:
-    assert (lease_name(""), lease_name("canary")) == ("heddle-leader", "heddle-leader-canary")
