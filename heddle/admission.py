@@ -13,8 +13,10 @@ from model.mesh import Mesh
 from model.pods import Pod
 from sds.authority import Authority
 from sds.certificate_policy import CertificatePolicy
+from sds.gateway_secrets import describe_server_secrets, find_server_secret
 from sds.secrets import IssuedSecret, SecretDescription, WorkloadSecrets
 from sds.tokens import Caller, TokenKeys, TokenRefused, verify_token
+from translators.bootstrap import NODE_TYPES
 from xds.admission import PermissionDenied, Unauthenticated
 from xds.stream_secrets import StreamSecrets
 from xds.wire import Node
@@ -73,7 +75,7 @@ class PodAdmission:
             raise PermissionDenied("there is no such pod")
         kind, _, rest = node.id.partition("~")
         parts = rest.split("~")
-        if kind != "sidecar" or len(parts) != 3 or parts[1] != f"{caller.pod_name}.{caller.namespace}":
+        if kind != NODE_TYPES[asker.kind] or len(parts) != 3 or parts[1] != f"{caller.pod_name}.{caller.namespace}":
             _log.warning("xds.wrong_node", namespace=caller.namespace, pod=caller.pod_name, node=node.id)
             raise PermissionDenied("the node is not the pod that the token was made for")
         return asker
@@ -88,6 +90,7 @@ class PodAdmission:
             namespace=pod.ref.namespace,
             pod=pod.ref.name,
             service_account=pod.service_account,
+            kind=pod.proxy,
             labels=pod.labels,
             locality=pod.locality,
             address=pod.addresses[0] if pod.addresses else "",
@@ -105,13 +108,14 @@ class PodAdmission:
             jitter=self._jitter,
         )
         self._secrets[caller] = secrets
-        return _GuardedSecrets(secrets, lambda: self.asker_of(caller, _NOBODY) is not None)
+        return _GuardedSecrets(secrets, lambda: self.asker_of(caller, _NOBODY), self._mesh)
 
     def describe(self, namespace: str, pod: str) -> tuple[SecretDescription, ...]:
         """The certificates of the newest stream of a pod; empty if it never had one. Never a key."""
         for caller, secrets in reversed(self._secrets.items()):
             if (caller.namespace, caller.pod_name) == (namespace, pod):
-                return secrets.describe()
+                asker = self.asker_of(caller, _NOBODY)
+                return (*secrets.describe(), *(describe_server_secrets(asker, self._mesh()) if asker else ()))
         return ()
 
     def forget_gone(self) -> None:
@@ -124,18 +128,21 @@ _NOBODY = Node(id="")
 
 
 class _GuardedSecrets:
-    """Secrets that are renewed only as long as their pod is there."""
+    """Secrets that are renewed only as long as their pod is there; a gateway's servers' too."""
 
-    __slots__ = ("_alive", "_secrets")
+    __slots__ = ("_asker", "_mesh", "_secrets")
 
-    def __init__(self, secrets: WorkloadSecrets, alive: Callable[[], bool]) -> None:
+    def __init__(self, secrets: WorkloadSecrets, asker: Callable[[], Asker | None], mesh: Callable[[], Mesh]) -> None:
+        self._asker = asker
+        self._mesh = mesh
         self._secrets = secrets
-        self._alive = alive
 
     def secret(self, name: str, now: datetime) -> IssuedSecret | None:
-        return self._secrets.secret(name, now)
+        own = self._secrets.secret(name, now)
+        asker = self._asker() if own is None else None
+        return own if asker is None else find_server_secret(name, asker, self._mesh())
 
     def renew(self, now: datetime) -> IssuedSecret:
-        if not self._alive():
+        if self._asker() is None:
             raise LookupError("the pod is gone: its certificate is not renewed")
         return self._secrets.renew(now)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
+from heddle import clock
 from model.problems import Problem, Severity
 from sources.file_scan import MAX_FILE_BYTES, list_files
 from sources.store import Store
@@ -62,7 +63,7 @@ def run(paths: Sequence[str], output: str, *, stdin: BinaryIO, stdout: TextIO, s
 
 def analyze(files: Mapping[str, bytes]) -> tuple[Problem, ...]:
     """All that is wrong with manifests, by file and line. Keys are the names to show."""
-    store = Store()
+    store = Store(now=clock.now)
     store.replace_files(files)
     return store.problems
 
