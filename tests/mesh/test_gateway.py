@@ -93,8 +93,8 @@ def statuses(mesh: RunningMesh, *calls: dict[str, Any]) -> list[int]:
     return [one.get("status", 0) for one in call(mesh, *calls)]
 
 
-def secure(host: str, **more: Any) -> dict[str, Any]:
-    return {"tls": True, "host": host, "sni": host, **more}
+def secure(name: str, **more: Any) -> dict[str, Any]:
+    return {"tls": True, "host": name, "sni": name, **more}
 
 
 def test_requests_come_in_and_go_on_over_mutual_tls(mesh: RunningMesh) -> None:
@@ -151,7 +151,7 @@ def test_a_path_has_one_spelling_and_a_header_one_name(mesh: RunningMesh) -> Non
     admin = {"match": [{"uri": {"prefix": "/admin"}}], "directResponse": {"status": 403}}
     rest = {"route": [{"destination": {"host": "echo"}}]}
     mesh.apply(gateway(http("shop.example")) + routes("shop.example", http=[admin, rest]))
-    paths = ("/admin", "//admin", "/x/../admin", "/./admin", "/%61dmin", "/x//../admin")
+    paths = ("/admin", "//admin", "/x/../admin", "/./admin", "/%61dmin")
     assert set(statuses(mesh, *({"host": "shop.example", "path": path} for path in paths))) == {403}
     escaped = call(mesh, *({"host": "shop.example", "path": path} for path in ("/x%2F..%2Fadmin", "/%5Cadmin")))
     assert [one["status"] for one in escaped] == [307, 307]
@@ -161,13 +161,15 @@ def test_a_path_has_one_spelling_and_a_header_one_name(mesh: RunningMesh) -> Non
 
 
 def test_several_hosts_and_virtual_services_meet(mesh: RunningMesh) -> None:
-    mesh.apply(
+    mesh.write(
         gateway(http("*.shop.example", "app/own.example", "edge/not.example"))
         + routes("a.shop.example", name="first", http=[answer(201, uri={"prefix": "/one"}), answer(202)])
         + routes("a.shop.example", name="second", http=[answer(203, uri={"prefix": "/two"})], age=2)
         + routes("*.shop.example", name="wide", http=[answer(204)])
         + routes("own.example", "not.example", name="namespaces", http=[answer(205)])
     )
+    done = mesh.heddle("status", "--wait", "--timeout", "45", "--mesh", mesh.name)
+    assert "let other namespaces than app use the host not.example" in done.stdout
     wanted = {
         ("a.shop.example", "/one"): 201,
         ("a.shop.example", "/two"): 203,
@@ -215,7 +217,7 @@ def test_each_name_has_its_certificate(mesh: RunningMesh) -> None:
 
 def test_a_certificate_is_replaced_under_load_without_a_failed_request(mesh: RunningMesh) -> None:
     objects = gateway(https("a.example", credential="a")) + routes("a.example")
-    mesh.apply(objects)
+    mesh.write(objects)
     mesh.apply(tls_secret("a", "edge", *make_certificate("a.example", serial=0xA1)), "secret.yaml")
     argv = mesh.exec_argv("deploy/outsider", "python3", "app/edge.py")
     load = json.dumps([secure("a.example", to=f"{EDGE}:443", load=8)])
@@ -235,7 +237,7 @@ def test_a_certificate_is_replaced_under_load_without_a_failed_request(mesh: Run
     assert found["errors"] == []
     assert set(found["statuses"]) == {"200"}
     assert {"a1", "a3"} <= found["serials"].keys()
-    assert found["held"], "the connection from before stayed open"
+    assert found["held"] == "a1", "the connection from before stayed open, and was made only once"
 
 
 def test_without_a_good_secret_its_names_are_refused_and_others_go_on(mesh: RunningMesh) -> None:

@@ -58,6 +58,7 @@ def _serial(der: bytes) -> str:
 def load(call: dict) -> dict:
     statuses, serials, errors = collections.Counter(), collections.Counter(), []
     held = Connection(call)
+    held.answer()
     print("started", file=sys.stderr, flush=True)
     end = time.monotonic() + call["load"]
     while time.monotonic() < end:
@@ -68,7 +69,7 @@ def load(call: dict) -> dict:
             serials[answer.get("serial", "")] += 1
             errors += [answer["error"]] if "error" in answer else []
         fresh.close()
-    return {"statuses": statuses, "serials": serials, "errors": errors[:5], "held": held.sock is not None}
+    return {"statuses": statuses, "serials": serials, "errors": errors[:5], "held": held.serial}
 
 
 def main() -> None:
