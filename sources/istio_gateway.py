@@ -199,9 +199,12 @@ def _tls(server: Fields, tls: Fields | None) -> ServerTls | None:
         message = "httpsRedirect has no effect on an HTTPS server: it sends plain HTTP to HTTPS"
         fix = "Set it on the HTTP server of the same hosts."
         tls.problem(ProblemCode.CONFLICTING_FIELDS, message, fix, field="httpsRedirect", severity=Severity.WARNING)
-    mode = tls.choice("mode", _MODES, "PASSTHROUGH")
+    mode = tls.choice("mode", _MODES)
+    if not mode and tls.has("mode"):
+        tls.ignore(*tls.names())
+        return None
     if mode != SIMPLE:
-        shown = f"the mode {mode}" if tls.has("mode") else "TLS without a mode (PASSTHROUGH)"
+        shown = f"the mode {mode}" if mode else "TLS without a mode (PASSTHROUGH)"
         message = f"{shown} is not implemented yet; connections for these hosts are refused"
         _not_served(tls, message, "Use mode: SIMPLE.", "mode" if tls.has("mode") else "")
         tls.ignore(*tls.names())
