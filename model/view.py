@@ -119,7 +119,7 @@ class View:
 
     def has_credential(self, name: str) -> bool:
         """Whether the asker's namespace has a Secret of that name with a usable certificate and key."""
-        return isinstance(self._ask("credentials", (self.namespace, name)), Credential)
+        return cast(bool, self._ask("credentials", (self.namespace, name)))
 
     # The mesh
 
@@ -247,6 +247,9 @@ def _answer(mesh: Mesh, asker: Asker, question: str, key: Key) -> object:
             return mesh.ports
         case "gateways":
             return mesh.gateways
+        case "credentials":
+            # Whether there is one is all that a resource may depend on: the key itself is in no record.
+            return isinstance(mesh.credentials.get(cast(tuple[str, str], key)), Credential)
         case "routed_hosts":
             return mesh.routed_hosts
         case _:
