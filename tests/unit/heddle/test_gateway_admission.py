@@ -29,7 +29,7 @@ status: {podIP: 10.2.0.6}
 
 
 @pytest.fixture
-def plane(tmp_path: Path) -> ControlPlane:
+async def plane(tmp_path: Path) -> ControlPlane:
     (tmp_path / "manifests").mkdir()
     (tmp_path / "manifests" / "pods.yaml").write_text(PODS)
     return ControlPlane(PlaneSettings(directory=tmp_path / "manifests", keys=tmp_path / "keys", host="127.0.0.1"))
@@ -43,14 +43,14 @@ def node(name: str, kind: NodeType) -> Node:
     return Node(id=node_id(namespace="edge", pod=name, address="10.2.0.5", node_type=kind))
 
 
-def test_each_is_admitted_as_what_its_pod_is(plane: ControlPlane) -> None:
+async def test_each_is_admitted_as_what_its_pod_is(plane: ControlPlane) -> None:
     edge = plane.admission.admit(caller("edge-1", "a"), node("edge-1", "router"))
     web = plane.admission.admit(caller("web-1", "b"), node("web-1", "sidecar"))
     assert (edge.kind, web.kind) == (ProxyKind.GATEWAY, ProxyKind.SIDECAR)
 
 
 @pytest.mark.parametrize(("name", "uid", "kind"), [("edge-1", "a", "sidecar"), ("web-1", "b", "router")])
-def test_a_node_that_calls_itself_something_else_is_refused(
+async def test_a_node_that_calls_itself_something_else_is_refused(
     plane: ControlPlane, name: str, uid: str, kind: NodeType
 ) -> None:
     with pytest.raises(PermissionDenied):
