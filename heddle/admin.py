@@ -15,6 +15,7 @@ from heddle.analyze import to_json
 from heddle.control_plane import ControlPlane, NoTokens, NotServing
 from heddle.delivery import describe_rejections, describe_sidecar, describe_types, is_late
 from model.problems import Severity
+from translators.bootstrap import NODE_TYPES
 from xds.state import StreamState
 
 _LOOK_EVERY_SECONDS = 0.01
@@ -130,6 +131,7 @@ class _Questions:
                 "service_account": pod.service_account,
                 "workload": pod.workload or pod.ref.name,
                 "labels": dict(pod.labels),
+                "node_type": NODE_TYPES[pod.proxy],
                 "locality": [pod.locality.region, pod.locality.zone, pod.locality.subzone],
             }
         )

@@ -16,8 +16,10 @@ from model.names import IDENTITY_SECRET
 from model.pods import Pod
 from sds.authority import Authority
 from sds.certificate_policy import CertificatePolicy
+from sds.gateway_secrets import describe_server_secrets, find_server_secret
 from sds.secrets import IssuedSecret, SecretDescription, WorkloadSecrets
 from sds.tokens import Caller, CannotTell, TokenKeys, TokenRefused, verify_token
+from translators.bootstrap import NODE_TYPES
 from xds.admission import PermissionDenied, Unauthenticated, Unavailable
 from xds.stream_secrets import StreamSecrets
 from xds.wire import Node
@@ -115,7 +117,7 @@ class PodAdmission:
             raise Unauthenticated(str(refused))
         kind, _, rest = node.id.partition("~")
         parts = rest.split("~")
-        if kind != "sidecar" or len(parts) != 3 or parts[1] != f"{caller.pod_name}.{caller.namespace}":
+        if kind != NODE_TYPES[asker.kind] or len(parts) != 3 or parts[1] != f"{caller.pod_name}.{caller.namespace}":
             _log.warning("xds.wrong_node", node=node.id[:300], **_names(caller))
             raise PermissionDenied(str(refused))
         return asker
@@ -130,6 +132,7 @@ class PodAdmission:
             namespace=pod.ref.namespace,
             pod=pod.ref.name,
             service_account=pod.service_account,
+            kind=pod.proxy,
             labels=pod.labels,
             locality=pod.locality,
             address=pod.addresses[0] if pod.addresses else "",
@@ -147,13 +150,14 @@ class PodAdmission:
             jitter=self._jitter,
         )
         self._secrets[caller] = secrets
-        return _GuardedSecrets(secrets, caller, lambda: self.asker_of(caller, _NOBODY) is not None)
+        return _GuardedSecrets(secrets, caller, lambda: self.asker_of(caller, _NOBODY), self._mesh)
 
     def describe(self, namespace: str, pod: str) -> tuple[SecretDescription, ...]:
         """The certificates of the newest stream of a pod; empty if it never had one. Never a key."""
         for caller, secrets in reversed(self._secrets.items()):
             if (caller.namespace, caller.pod_name) == (namespace, pod):
-                return secrets.describe()
+                asker = self.asker_of(caller, _NOBODY)
+                return (*secrets.describe(), *(describe_server_secrets(asker, self._mesh()) if asker else ()))
         return ()
 
     def published(self) -> None:
@@ -188,22 +192,34 @@ def _names(caller: Caller) -> Mapping[str, str]:
 
 
 class _GuardedSecrets:
-    """Secrets of which a certificate is made only as long as its pod is there; each is written to the log."""
+    """Secrets of which a certificate is made only as long as its pod is there; each is written to the log.
 
-    __slots__ = ("_alive", "_caller", "_secrets")
+    A gateway's servers' certificates are among them.
+    """
 
-    def __init__(self, secrets: WorkloadSecrets, caller: Caller, alive: Callable[[], bool]) -> None:
+    __slots__ = ("_asker", "_caller", "_mesh", "_secrets")
+
+    def __init__(
+        self,
+        secrets: WorkloadSecrets,
+        caller: Caller,
+        asker: Callable[[], Asker | None],
+        mesh: Callable[[], Mesh],
+    ) -> None:
         self._secrets = secrets
         self._caller = caller
-        self._alive = alive
+        self._asker = asker
+        self._mesh = mesh
 
     def secret(self, name: str, now: datetime) -> IssuedSecret | None:
         if name == IDENTITY_SECRET and not self._secrets.holds(now):
             return self.renew(now)
-        return self._secrets.secret(name, now)
+        own = self._secrets.secret(name, now)
+        asker = self._asker() if own is None else None
+        return own if asker is None else find_server_secret(name, asker, self._mesh())
 
     def renew(self, now: datetime) -> IssuedSecret:
-        if not self._alive():
+        if self._asker() is None:
             raise LookupError("the pod is gone: it gets no certificate any more")
         issued = self._secrets.renew(now)
         _log.info("identity.issued", serial=issued.version, **_names(self._caller))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from heddle.clock import now
+from heddle import clock
 from model.problems import Problem, Severity
 from sources.closed_file import read_closed_file
 from sources.file_scan import MAX_FILE_BYTES, list_files
@@ -65,7 +65,7 @@ def run(paths: Sequence[str], output: str, *, stdin: BinaryIO, stdout: TextIO, s
 
 def analyze(files: Mapping[str, bytes]) -> tuple[Problem, ...]:
     """All that is wrong with manifests, by file and line. Keys are the names to show."""
-    store = Store()
+    store = Store(now=clock.now)
     store.replace_files(files)
     return store.problems
 
@@ -85,7 +85,7 @@ def read_manifests(paths: Iterable[str], stdin: BinaryIO) -> dict[str, bytes]:
         for file, stamp in list_files(Path(path), _refuse):
             if (stamp.device, stamp.inode) not in seen:
                 seen.add((stamp.device, stamp.inode))
-                found[file] = read_closed_file(file, now=lambda: now().timestamp(), pause=time.sleep)
+                found[file] = read_closed_file(file, now=lambda: clock.now().timestamp(), pause=time.sleep)
     return found
 
 

@@ -69,6 +69,7 @@ def _render(facts: dict[str, Any], directory: Path, *, delta: bool) -> str:
         service_account=facts["service_account"],
         workload=facts["workload"],
         labels=facts["labels"],
+        node_type=facts["node_type"],
         locality=Locality(region=region, zone=zone, subzone=subzone),
         control_plane=ControlPlane(
             host=facts["host"],

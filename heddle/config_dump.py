@@ -107,7 +107,8 @@ def _endpoint(content: dict[str, Any]) -> str:
 
 
 def _secret(content: dict[str, Any]) -> str:
-    return f"{content.get('spiffe_id', '')} serial {content.get('serial', '')} until {content.get('not_after', '')}"
+    holder = content.get("spiffe_id") or content.get("subject", "")
+    return f"{holder} serial {content.get('serial', '')} until {content.get('not_after', '')}"
 
 
 _SUMMARIES = {"cluster": _cluster, "listener": _listener, "route": _route, "endpoint": _endpoint, "secret": _secret}

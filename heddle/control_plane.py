@@ -106,7 +106,7 @@ class ControlPlane:
 
     def __init__(self, settings: PlaneSettings) -> None:
         self._settings = settings
-        self.store = Store(managed_slices=settings.cluster is not None)
+        self.store = Store(managed_slices=settings.cluster is not None, now=clock.now)
         self.source: Source
         self._loaded_authority: Authority | None = None
         self._signer: TokenSigner | None = None

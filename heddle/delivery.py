@@ -107,6 +107,7 @@ def _secret(secret: SecretDescription) -> dict[str, Any]:
     content = {
         "serial": secret.serial,
         "spiffe_id": secret.spiffe_id,
+        "subject": secret.subject,
         "issuer": secret.issuer,
         "not_before": secret.not_before.isoformat(),
         "not_after": secret.not_after.isoformat(),

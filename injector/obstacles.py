@@ -8,8 +8,9 @@ from typing import Final
 from injector.capture import SIDECAR_USER
 from injector.names import FOREIGN_INIT, SIDECAR, VOLUMES
 from injector.pod_values import Json, all_containers, annotations_of, containers_of
+from model import pods
+from model.pods import TEMPLATES
 
-TEMPLATES: Final = "inject.istio.io/templates"
 AUTO: Final = "auto"
 _NODE_OS: Final = "kubernetes.io/os"
 _OWN_PORTS: Final = (15001, 15006, 15020, 15021, 15090)
@@ -29,7 +30,7 @@ class Obstacle(StrEnum):
 
 def is_gateway(pod: Json) -> bool:
     """Whether the pod is a gateway: a container named `istio-proxy` that is to be filled in, and no capture."""
-    return annotations_of(pod).get(TEMPLATES, "").strip() == "gateway"
+    return pods.is_gateway(annotations_of(pod))
 
 
 def find_obstacle(pod: Json) -> tuple[Obstacle, str, str] | None:

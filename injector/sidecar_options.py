@@ -10,11 +10,10 @@ from typing import Final
 
 from injector.capture import PREFIX, BadAnnotation, CaptureSettings, ExemptUser, capture_from_annotations
 from injector.names import STATUS
-from injector.obstacles import TEMPLATES
 from injector.proxy_config import PROXY_CONFIG, ProxyConfig, parse_proxy_config
 from injector.quantities import parse_quantity
 from injector.settings import InjectionSettings, Resources
-from model.pods import INJECT
+from model.pods import INJECT, TEMPLATES
 from model.problem_codes import ProblemCode
 from model.problems import Problem, Severity
 

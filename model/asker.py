@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from model.pods import ProxyKind
 from model.services import Locality
 
 
@@ -19,7 +20,7 @@ class Capture(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
-    """A sidecar, as far as resources depend on it.
+    """A sidecar or a gateway (`kind`), as far as resources depend on it.
 
     `address` is the workload's own; `application_address` is where the application listens (EXPLICIT only, else '').
     `vhds`: route tables come without their virtual hosts, which are asked for by VHDS (delta streams); else joined.
@@ -29,6 +30,7 @@ class Asker:
     namespace: str
     pod: str
     service_account: str
+    kind: ProxyKind = ProxyKind.SIDECAR
     labels: Mapping[str, str] = field(default_factory=dict)
     locality: Locality = field(default_factory=Locality)
     address: str = ""

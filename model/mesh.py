@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from model.gateways import BrokenCredential, Credential, Gateway
 from model.identity import SpiffeId
 from model.pods import Pod
 from model.policies import AuthorizationPolicy, PeerAuthentication
@@ -47,6 +48,16 @@ class Mesh:
     destination_rules: Mapping[str, tuple[DestinationRule, ...]] = field(default_factory=dict)
     peer_authentications: Mapping[str, tuple[PeerAuthentication, ...]] = field(default_factory=dict)
     authorization_policies: Mapping[str, tuple[AuthorizationPolicy, ...]] = field(default_factory=dict)
+    gateways: tuple[Gateway, ...] = ()
+    """All of them, the oldest first."""
+    gateway_hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The hosts of the VirtualServices that name a gateway (`NAMESPACE/NAME`), sorted."""
+    gateway_routes: Mapping[tuple[str, str], tuple[VirtualService, ...]] = field(default_factory=dict)
+    """Those VirtualServices by gateway and host, the oldest first."""
+    gateway_ports: Mapping[tuple[str, str], Mapping[int, int]] = field(default_factory=dict)
+    """Of each gateway pod: the port of a Service that selects it, to the pod's own port."""
+    credentials: Mapping[tuple[str, str], Credential | BrokenCredential] = field(default_factory=dict)
+    """The Secrets that servers may name, by (namespace, name)."""
     host_at: Mapping[str, str] = field(init=False, default_factory=dict)
     """Whose virtual address it is. Of services that say they have the same one, the first by host."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 CLUSTER_DOMAIN = "cluster.local"
 
@@ -17,6 +18,7 @@ INBOUND_LISTENER = "virtualInbound"
 
 IDENTITY_SECRET = "default"
 TRUST_BUNDLE_SECRET = "ROOTCA"
+_KUBERNETES = "kubernetes://"
 
 
 def service_host(name: str, namespace: str) -> str:
@@ -108,6 +110,105 @@ def parse_virtual_host_name(text: str) -> VirtualHostName:
     if not slash or not colon or not host or port != table:
         raise ValueError(f"{text!r} names no virtual host")
     return VirtualHostName(port=_port(port), host=host)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class GatewayHttpTable:
+    """`http.PORT`: the routes of all HTTP servers that a gateway has on one of its own ports. Istio's name."""
+
+    port: int
+
+    def __str__(self) -> str:
+        return f"http.{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class GatewayHttpsTable:
+    """`https.PORT.PORTNAME.GATEWAY.NAMESPACE`: the routes of one HTTPS server, by its port as written. Istio's name.
+
+    Of the three names only GATEWAY may have dots.
+    """
+
+    port: int
+    port_name: str
+    gateway: str
+    namespace: str
+
+    def __str__(self) -> str:
+        return f"https.{self.port}.{self.port_name}.{self.gateway}.{self.namespace}"
+
+
+GatewayTable: TypeAlias = GatewayHttpTable | GatewayHttpsTable
+
+
+def parse_gateway_table(text: str) -> GatewayTable:
+    """Raises ValueError if `text` is of neither form."""
+    match text.split("."):
+        case ["http", port]:
+            return GatewayHttpTable(port=_port(port))
+        case ["https", port, port_name, *gateway, namespace] if gateway and all((port_name, *gateway, namespace)):
+            return GatewayHttpsTable(
+                port=_port(port), port_name=port_name, gateway=".".join(gateway), namespace=namespace
+            )
+        case _:
+            raise ValueError(f"{text!r} names no route table of a gateway")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class GatewayVirtualHostName:
+    """`TABLE/HOST:PORT`: one virtual host of a gateway's table. `host` is a domain, perhaps a wildcard, or `*`."""
+
+    table: GatewayTable
+    host: str
+
+    def __str__(self) -> str:
+        return f"{self.table}/{self.host}:{self.table.port}"
+
+
+def parse_gateway_virtual_host(text: str) -> GatewayVirtualHostName:
+    """Raises ValueError if `text` is not of the form, or its two ports differ."""
+    table, slash, rest = text.partition("/")
+    host, colon, port = rest.rpartition(":")
+    parsed = parse_gateway_table(table)
+    if not slash or not colon or not host or port != str(parsed.port):
+        raise ValueError(f"{text!r} names no virtual host of a gateway")
+    return GatewayVirtualHostName(table=parsed, host=host)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class GatewayListener:
+    """`0.0.0.0_PORT`: everything that comes to one port of a gateway. Istio's name, whatever families it takes."""
+
+    port: int
+
+    def __str__(self) -> str:
+        return f"0.0.0.0_{self.port}"
+
+
+def parse_gateway_listener(text: str) -> GatewayListener:
+    """Raises ValueError if `text` is not of the form."""
+    address, _, port = text.partition("_")
+    if address != "0.0.0.0":
+        raise ValueError(f"{text!r} names no listener of a gateway")
+    return GatewayListener(port=_port(port))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class CredentialSecret:
+    """`kubernetes://NAME`: the Secret with a server's certificate, always of the gateway pod's own namespace."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"{_KUBERNETES}{self.name}"
+
+
+def parse_credential_secret(text: str) -> CredentialSecret:
+    """Raises ValueError if `text` is not of the form, names another namespace included."""
+    name = text.removeprefix(_KUBERNETES)
+    if name == text or not name or "/" in name:
+        raise ValueError(f"{text!r} names no Secret of a gateway")
+    return CredentialSecret(name=name)
 
 
 def _port(text: str) -> int:

@@ -138,6 +138,13 @@ class PodTemplate:
     restart_policy: str = "Always"
 
 
+class ProxyKind(StrEnum):
+    """What an Envoy is for: one application, or requests that enter the mesh."""
+
+    SIDECAR = "sidecar"
+    GATEWAY = "gateway"
+
+
 class WorkloadKind(StrEnum):
     DEPLOYMENT = "Deployment"
     STATEFUL_SET = "StatefulSet"
@@ -180,10 +187,21 @@ class Pod:
     ready: bool = False
     meshed: bool = False
 
+    @property
+    def proxy(self) -> ProxyKind:
+        """What its Envoy is for, if it has one."""
+        return ProxyKind.GATEWAY if is_gateway(self.annotations) else ProxyKind.SIDECAR
+
 
 INJECT = "sidecar.istio.io/inject"
 TRUE, FALSE = ("true", "y", "yes", "on", "1"), ("false", "n", "no", "off", "0")
 """How YAML of several versions writes a boolean; in any case of letters."""
+
+TEMPLATES = "inject.istio.io/templates"
+"""The annotation that makes a pod a gateway: `gateway`."""
+
+PROXY_CONTAINER = "istio-proxy"
+"""The name of the container that is Envoy."""
 
 INJECTED = "heddle.io/injected"
 """The annotation of every pod that the injector gave a sidecar; in a cluster no other pod is meshed."""
@@ -200,6 +218,11 @@ def wants_sidecar(labels: Mapping[str, str], annotations: Mapping[str, str], *, 
         return False
     said = labels.get(INJECT, annotations.get(INJECT, "true"))
     return said.lower() not in FALSE
+
+
+def is_gateway(annotations: Mapping[str, str]) -> bool:
+    """Whether a pod with these annotations is a gateway: Envoy is all there is, and nothing is captured."""
+    return annotations.get(TEMPLATES, "").strip() == "gateway"
 
 
 def parse_locality(text: str) -> Locality:

@@ -76,6 +76,15 @@ class ProblemCode(StrEnum):
     DUPLICATE_OBJECT = ("DuplicateObject", "the same object stands in two places; the first is in force")
     DUPLICATE_SUBSET = ("DuplicateSubset", "several DestinationRules for one host define the same subset")
 
+    # Gateways
+    UNKNOWN_GATEWAY = ("UnknownGateway", "a VirtualService names a Gateway that is not there")
+    HOST_NOT_ADMITTED = ("HostNotAdmitted", "a VirtualService's host that no server of its Gateways has")
+    UNKNOWN_CREDENTIAL = ("UnknownCredential", "a server's Secret is not there; TLS for its hosts is refused")
+    INVALID_CREDENTIAL = ("InvalidCredential", "a server's Secret cannot be used; TLS for its hosts is refused")
+    EXPIRING_CREDENTIAL = ("ExpiringCredential", "a server's certificate that has ended, or does within 14 days")
+    CONFLICTING_SERVERS = ("ConflictingServers", "two servers claim one host of a port; the older one's word counts")
+    CONFLICTING_PROTOCOLS = ("ConflictingProtocols", "two servers claim one port for different protocols")
+
     # A source
     RESTART_NEEDED = ("RestartNeeded", "a setting that only a restart can change; the earlier one stays in force")
     SOURCE_VANISHED = ("SourceVanished", "the directory is gone or empty; the last good objects stay in force")

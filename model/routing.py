@@ -192,7 +192,9 @@ class HttpRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualService:
-    """`created` orders VirtualServices for one host: the oldest wins; None (a file says none) counts as newest,
+    """`gateways`: `mesh`, or a Gateway as `NAMESPACE/NAME`; so in matches.
+
+    `created` orders VirtualServices for one host: the oldest wins; None (a file says none) counts as newest,
     then namespace and name decide. `export_to` is a set of namespaces, `*` everyone, `.` its own; empty: the
     mesh's default."""
 

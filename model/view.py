@@ -6,13 +6,16 @@ result could change, so the result is good for as long as `still_holds` says so:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 from model.asker import Asker, Capture
+from model.gateways import Credential, Gateway
+from model.host_patterns import patterns
 from model.identity import SpiffeId
 from model.mesh import InboundPort, Mesh
+from model.pods import ProxyKind
 from model.policies import AuthorizationPolicy, PeerAuthentication
 from model.routing import VirtualService
 from model.services import Endpoint, Locality, Service
@@ -42,6 +45,11 @@ class View:
     @property
     def pod(self) -> str:
         return cast(str, self._ask("asker", "pod"))
+
+    @property
+    def kind(self) -> ProxyKind:
+        """Whether a sidecar asks or a gateway."""
+        return cast(ProxyKind, self._ask("asker", "kind"))
 
     @property
     def service_account(self) -> str:
@@ -84,6 +92,34 @@ class View:
         """The ports that the asker's own pod declares, by number."""
         key = (self.namespace, self.pod)
         return cast(tuple[InboundPort, ...], self._ask("inbound_ports", key) or ())
+
+    # Gateways
+
+    @property
+    def gateways(self) -> tuple[Gateway, ...]:
+        """The Gateways that the asker serves, the oldest first; none for a sidecar."""
+        if self.kind is not ProxyKind.GATEWAY:
+            return ()
+        found = cast(tuple[Gateway, ...], self._ask("gateways", None))
+        return tuple(gateway for gateway in found if gateway.selects(self.labels))
+
+    def bound_port(self, number: int) -> int:
+        """Where the asker listens for a server's port: the target of the Service port, or the very same port."""
+        targets = cast(Mapping[int, int], self._ask("gateway_ports", (self.namespace, self.pod)) or {})
+        return targets.get(number, number)
+
+    def gateway_hosts(self, gateway: str) -> tuple[str, ...]:
+        """The hosts of all VirtualServices that name a gateway (`NAMESPACE/NAME`), sorted."""
+        return cast(tuple[str, ...], self._ask("gateway_hosts", gateway) or ())
+
+    def gateway_routes(self, gateway: str, host: str) -> tuple[VirtualService, ...]:
+        """The VirtualServices with just this host that name the gateway and are exported to the asker, oldest first."""
+        found = cast(tuple[VirtualService, ...], self._ask("gateway_routes", (gateway, host)) or ())
+        return tuple(value for value in found if self._exported(value.export_to, value.ref.namespace))
+
+    def has_credential(self, name: str) -> bool:
+        """Whether the asker's namespace has a Secret of that name with a usable certificate and key."""
+        return cast(bool, self._ask("credentials", (self.namespace, name)))
 
     # The mesh
 
@@ -190,24 +226,6 @@ def still_holds(reads: Reads, mesh: Mesh, asker: Asker) -> bool:
     return True
 
 
-def patterns(host: str) -> Iterator[str]:
-    """The keys under which an object for `host` may stand, most specific first: `a.b.c`, `*.b.c`, `*.c`, `*`.
-
-    A wildcard host yields itself and the wider ones.
-    """
-    yield host
-    rest = host.removeprefix("*.")
-    if rest != host:
-        rest = rest.partition(".")[2]
-    else:
-        rest = host.partition(".")[2]
-    while rest:
-        yield f"*.{rest}"
-        rest = rest.partition(".")[2]
-    if host != "*":
-        yield "*"
-
-
 def host_namespace(host: str) -> str:
     """The namespace in `name.NAMESPACE.svc.cluster.local`, '' for any other host."""
     match host.split("."):
@@ -227,6 +245,11 @@ def _answer(mesh: Mesh, asker: Asker, question: str, key: Key) -> object:
             return mesh.hosts
         case "ports":
             return mesh.ports
+        case "gateways":
+            return mesh.gateways
+        case "credentials":
+            # Whether there is one is all that a resource may depend on: the key itself is in no record.
+            return isinstance(mesh.credentials.get(cast(tuple[str, str], key)), Credential)
         case "routed_hosts":
             return mesh.routed_hosts
         case _:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
@@ -9,10 +11,17 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     TlsCertificate,
 )
 
-from sds.signing import IssuedCertificate
+
+class Certificate(Protocol):
+    """A chain (the leaf first) and its key, both in PEM."""
+
+    @property
+    def certificate_chain(self) -> bytes: ...
+    @property
+    def private_key(self) -> bytes: ...
 
 
-def build_certificate_secret(name: str, issued: IssuedCertificate) -> Secret:
+def build_certificate_secret(name: str, issued: Certificate) -> Secret:
     """The chain and the key, inline. The message's repr shows the key: encode it and let it go."""
     return Secret(
         name=name,

@@ -34,11 +34,15 @@ class IssuedSecret:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretDescription:
-    """What may be shown of a certificate: `heddle config secret` prints this. Never a key."""
+    """What may be shown of a certificate: `heddle config secret` prints this. Never a key.
+
+    `subject` is of those that are not ours, which have no `spiffe_id`.
+    """
 
     name: str
     serial: str
     spiffe_id: str
+    subject: str = ""
     issuer: str
     not_before: datetime
     not_after: datetime

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from model.age import age
+from model.gateways import Gateway
 from model.mesh import EMPTY, Mesh
 from model.pods import Pod, Workload
 from model.policies import AuthorizationPolicy, PeerAuthentication
@@ -13,13 +15,15 @@ from model.routing import VirtualService
 from model.services import Protocol, Resolution, Service
 from model.settings import MeshSettings
 from model.traffic import DestinationRule
-from sources.cluster_objects import EndpointSlice
+from sources.cluster_objects import EndpointSlice, Secret
+from sources.credentials import KnownSecret, read_credentials
 from sources.inbound import Declared, declare_ports
 from sources.keeping import keep_equal
 from sources.rules import (
     SubsetClash,
     index_authorization_policies,
     index_destination_rules,
+    index_gateway_routes,
     index_peer_authentications,
     index_virtual_services,
 )
@@ -48,6 +52,8 @@ class Inputs:
     destination_rules: Mapping[Name, DestinationRule] = field(default_factory=dict)
     peer_authentications: Mapping[Name, PeerAuthentication] = field(default_factory=dict)
     authorization_policies: Mapping[Name, AuthorizationPolicy] = field(default_factory=dict)
+    gateways: Mapping[Name, Gateway] = field(default_factory=dict)
+    secrets: Mapping[Name, Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,6 +65,7 @@ class Assembly:
     backings: Mapping[str, Backing] = field(default_factory=dict)
     declared: Mapping[Name, Declared] = field(default_factory=dict)
     clashes: tuple[SubsetClash, ...] = ()
+    secrets: Mapping[Name, KnownSecret] = field(default_factory=dict)
 
 
 def assemble(inputs: Inputs, last: Assembly) -> Assembly:
@@ -91,17 +98,26 @@ def assemble(inputs: Inputs, last: Assembly) -> Assembly:
         endpoints = {host: backing.endpoints for host, backing in backings.items()}
         identities = {host: backing.identities for host, backing in backings.items()}
         inbound = {name: entry.ports for name, entry in declared.items()}
+        bound = {name: entry.targets for name, entry in declared.items() if entry.targets}
         parts["endpoints"] = keep_equal(mesh.endpoints, endpoints)
         parts["identities"] = keep_equal(mesh.identities, identities)
         parts["inbound_ports"] = keep_equal(mesh.inbound_ports, inbound)
+        parts["gateway_ports"] = keep_equal(mesh.gateway_ports, bound)
     clashes = last.clashes
     if inputs.destination_rules is not was.destination_rules:
         rules, clashes = index_destination_rules(inputs.destination_rules.values())
         parts["destination_rules"] = keep_equal(mesh.destination_rules, rules)
     parts |= _index_rules(inputs, was, mesh)
+    secrets = last.secrets
+    if inputs.gateways is not was.gateways or inputs.secrets is not was.secrets:
+        gateways = tuple(sorted(inputs.gateways.values(), key=age))
+        parts["gateways"] = mesh.gateways if mesh.gateways == gateways else gateways
+        secrets = read_credentials(gateways, inputs.secrets, last.secrets)
+        credentials = {name: known.credential for name, known in secrets.items()}
+        parts["credentials"] = keep_equal(mesh.credentials, credentials)
     changed = {name: value for name, value in parts.items() if value is not getattr(mesh, name)}
     rebuilt = replace(mesh, **changed) if changed else mesh  # type: ignore[arg-type]  # names and types as above
-    return Assembly(inputs=inputs, mesh=rebuilt, backings=backings, declared=declared, clashes=clashes)
+    return Assembly(inputs=inputs, mesh=rebuilt, backings=backings, declared=declared, clashes=clashes, secrets=secrets)
 
 
 def _index_rules(inputs: Inputs, was: Inputs, mesh: Mesh) -> dict[str, object]:
@@ -109,6 +125,9 @@ def _index_rules(inputs: Inputs, was: Inputs, mesh: Mesh) -> dict[str, object]:
     if inputs.virtual_services is not was.virtual_services:
         routes = index_virtual_services(inputs.virtual_services.values())
         parts["virtual_services"] = keep_equal(mesh.virtual_services, routes)
+        hosts, routes_of = index_gateway_routes(inputs.virtual_services.values())
+        parts["gateway_hosts"] = keep_equal(mesh.gateway_hosts, hosts)
+        parts["gateway_routes"] = keep_equal(mesh.gateway_routes, routes_of)
     if inputs.peer_authentications is not was.peer_authentications:
         authentications = index_peer_authentications(inputs.peer_authentications.values())
         parts["peer_authentications"] = keep_equal(mesh.peer_authentications, authentications)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from model.mesh import InboundPort
-from model.pods import Pod
+from model.pods import Pod, ProxyKind
 from model.services import Protocol, Service
 from sources.keeping import same_objects
 from sources.service_endpoints import Backing, resolve_target
@@ -17,11 +17,16 @@ _OPAQUE = frozenset({Protocol.TCP, Protocol.TLS})
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Declared:
-    """The declared ports of one pod, with what they were derived from."""
+    """The declared ports of one pod, with what they were derived from.
+
+    `targets`, of gateway pods alone: the port of a Service that selects it, to the pod's own. Of several Services with
+    the same port the first by host decides.
+    """
 
     pod: Pod
     services: tuple[Service, ...]
     ports: tuple[InboundPort, ...]
+    targets: Mapping[int, int] = field(default_factory=dict)
 
 
 def declare_ports(
@@ -39,8 +44,20 @@ def declare_ports(
         if before is not None and before.pod is pod and same_objects(before.services, own):
             found[key] = before
         else:
-            found[key] = Declared(pod=pod, services=own, ports=inbound_ports(pod, own))
+            targets = service_targets(pod, own) if pod.proxy is ProxyKind.GATEWAY else {}
+            found[key] = Declared(pod=pod, services=own, ports=inbound_ports(pod, own), targets=targets)
     return found
+
+
+def service_targets(pod: Pod, services: Iterable[Service]) -> dict[int, int]:
+    """Where each Service port leads to in a pod, by number; UDP is left out."""
+    found: dict[int, int] = {}
+    for service in services:
+        for port in service.ports:
+            number = resolve_target(port, pod) if port.protocol is not Protocol.UDP else None
+            if number is not None:
+                found.setdefault(port.number, number)
+    return dict(sorted(found.items()))
 
 
 def inbound_ports(pod: Pod, services: Iterable[Service]) -> tuple[InboundPort, ...]:

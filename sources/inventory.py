@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from model.mesh import Mesh
 from model.names import CLUSTER_DOMAIN, service_host
@@ -12,6 +13,7 @@ from model.pods import Pod, PodTemplate, Workload
 from model.problems import ObjectRef
 from model.services import Service
 from sources.cluster_objects import ConfigMap, Namespace, PodManifest, Secret, ServiceAccount
+from sources.gateway_pods import GatewayPods
 from sources.kinds import Object
 from sources.node_ports import node_ports
 from sources.selection import PodIndex
@@ -28,8 +30,10 @@ class Inventory:
     a selector should match what will run, not only what runs already.
     """
 
-    def __init__(self, mesh: Mesh, objects: Sequence[Object]) -> None:
+    def __init__(self, mesh: Mesh, objects: Sequence[Object], now: datetime | None = None) -> None:
+        """`now` None: nothing is said about what ends."""
         self.mesh = mesh
+        self.now = now
         self.service_accounts: set[tuple[str, str]] = set()
         self.data: dict[ObjectRef, frozenset[str]] = {}
         """The keys of each ConfigMap and Secret."""
@@ -57,6 +61,7 @@ class Inventory:
             askers.sort()
         self.namespaces.discard("")
         self._index = PodIndex(pods)
+        self.gateway_pods = GatewayPods(mesh, pods)
         self._by_namespace: defaultdict[str, list[Pod]] = defaultdict(list)
         self.running_accounts: set[tuple[str, str]] = set()
         for pod in pods:
@@ -114,6 +119,7 @@ def _stand_in(ref: ObjectRef, template: PodTemplate) -> Pod:
     return Pod(
         ref=ref,
         labels=template.labels,
+        annotations=template.annotations,
         service_account=template.service_account,
         ports=tuple(port for container in template.containers for port in container.ports),
     )

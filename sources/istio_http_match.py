@@ -9,20 +9,21 @@ from model.problems import Severity
 from model.routing import HttpMatch
 from sources.bounded import plain_text, port_number
 from sources.fields import Fields
+from sources.gateway_names import to_gateway_name
 from sources.labels import parse_labels
 from sources.string_match import header_matches, query_matches, string_match
 
 MAX_MATCHES = 1000
 
 
-def parse_matches(fields: Fields) -> tuple[HttpMatch, ...]:
-    """The list `match` of a route."""
+def parse_matches(fields: Fields, namespace: str) -> tuple[HttpMatch, ...]:
+    """The list `match` of a route in an object of `namespace`."""
     entries = fields.each("match")
     if len(entries) > MAX_MATCHES:
         message = f"match has {len(entries)} entries, more than {MAX_MATCHES}"
         fields.problem(ProblemCode.TOO_LARGE, message, "Join them in one regex or prefix.", field="match")
         return ()
-    return tuple(_match(entry) for entry in entries)
+    return tuple(_match(entry, namespace) for entry in entries)
 
 
 def takes_everything(match: HttpMatch) -> bool:
@@ -34,7 +35,7 @@ def takes_everything(match: HttpMatch) -> bool:
     return all(other is None for other in others) and not any(lists)
 
 
-def _match(fields: Fields) -> HttpMatch:
+def _match(fields: Fields, namespace: str) -> HttpMatch:
     uri = string_match(fields, "uri")
     if isinstance(uri, Exact | PrefixMatch) and not uri.value.startswith("/"):
         _never(fields, "uri", f"a path begins with '/', {uri.value!r} does not", "Put '/' before it.")
@@ -56,7 +57,7 @@ def _match(fields: Fields) -> HttpMatch:
         port=port_number(fields, "port"),
         source_labels=parse_labels(fields, "sourceLabels"),
         source_namespace=plain_text(fields, "sourceNamespace"),
-        gateways=fields.texts("gateways") or None,
+        gateways=tuple(to_gateway_name(text, namespace) for text in fields.texts("gateways")) or None,
     )
     fields.later("statPrefix")
     fields.finish()

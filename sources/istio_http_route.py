@@ -30,7 +30,7 @@ def parse_http_route(fields: Fields, namespace: str) -> HttpRoute | None:
         fix = f"Remove rewrite: a {name} forwards nothing."
         fields.problem(ProblemCode.CONFLICTING_FIELDS, f"rewrite and {name} exclude each other", fix, field="rewrite")
     name = plain_text(fields, "name")
-    matches = parse_matches(fields)
+    matches = parse_matches(fields, namespace)
     timeout = span(fields, "timeout")
     retries = parse_retries(fields)
     fault = parse_fault(fields)

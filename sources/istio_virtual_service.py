@@ -8,6 +8,7 @@ from model.problems import Severity
 from model.routing import MESH_GATEWAY, HttpRoute, VirtualService
 from sources.bounded import checked_texts
 from sources.fields import Fields
+from sources.gateway_names import to_gateway_name
 from sources.hosts import HOST_FIX, check_host, export_to
 from sources.istio_http_match import takes_everything
 from sources.istio_http_route import parse_http_route
@@ -27,7 +28,7 @@ def parse_virtual_service(fields: Fields, metadata: Metadata) -> VirtualService 
     if spec is None:
         return None
     hosts = _hosts(spec, metadata.ref.namespace)
-    gateways = _gateways(spec)
+    gateways = _gateways(spec, metadata.ref.namespace)
     visible = export_to(spec)
     _misplaced(spec)
     spec.later("tls", "tcp")
@@ -64,19 +65,9 @@ def _hosts(spec: Fields, namespace: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(hosts))
 
 
-def _gateways(spec: Fields) -> tuple[str, ...]:
-    gateways = spec.texts("gateways") or (MESH_GATEWAY,)
-    others = [gateway for gateway in gateways if gateway != MESH_GATEWAY]
-    if others:
-        rest = "only mesh has effect" if MESH_GATEWAY in gateways else "the object has no effect"
-        spec.problem(
-            ProblemCode.NOT_IMPLEMENTED,
-            f"gateways are not implemented yet ({', '.join(others)}); {rest}",
-            "Add mesh to gateways for the routes to hold between workloads.",
-            field="gateways",
-            severity=Severity.WARNING,
-        )
-    return gateways
+def _gateways(spec: Fields, namespace: str) -> tuple[str, ...]:
+    named = (to_gateway_name(text, namespace) for text in spec.texts("gateways"))
+    return tuple(dict.fromkeys(named)) or (MESH_GATEWAY,)
 
 
 def _http(spec: Fields, namespace: str) -> tuple[HttpRoute, ...]:

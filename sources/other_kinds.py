@@ -12,7 +12,6 @@ from model.problems import Severity
 _ISTIO_LATER = {
     "networking.istio.io": (
         "EnvoyFilter",
-        "Gateway",
         "ProxyConfig",
         "ServiceEntry",
         "Sidecar",

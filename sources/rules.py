@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import TypeAlias
 
+from model.age import age
 from model.policies import AuthorizationPolicy, PeerAuthentication
 from model.problem_codes import ProblemCode
 from model.problems import ObjectRef, Problem, Severity
 from model.routing import MESH_GATEWAY, VirtualService
 from model.traffic import DestinationRule, Subset, TrafficPolicy
-
-_END_OF_TIME = datetime.max.replace(tzinfo=UTC)
-
-Age: TypeAlias = tuple[datetime, str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +24,6 @@ class SubsetClash:
     name: str
 
 
-def age(value: VirtualService | DestinationRule | PeerAuthentication) -> Age:
-    """Sorts the oldest first; what does not say its age comes last; then by namespace and name."""
-    return (value.created or _END_OF_TIME, value.ref.namespace, value.ref.name)
-
-
 def index_virtual_services(values: Iterable[VirtualService]) -> dict[str, tuple[VirtualService, ...]]:
     """Those for sidecars, by host as written, the oldest first."""
     found: defaultdict[str, list[VirtualService]] = defaultdict(list)
@@ -42,6 +32,23 @@ def index_virtual_services(values: Iterable[VirtualService]) -> dict[str, tuple[
             for host in dict.fromkeys(value.hosts):
                 found[host].append(value)
     return {host: tuple(found[host]) for host in sorted(found)}
+
+
+def index_gateway_routes(
+    values: Iterable[VirtualService],
+) -> tuple[dict[str, tuple[str, ...]], dict[tuple[str, str], tuple[VirtualService, ...]]]:
+    """The hosts that are routed at each Gateway, sorted; and the VirtualServices by Gateway and host, oldest first."""
+    found: defaultdict[tuple[str, str], list[VirtualService]] = defaultdict(list)
+    for value in sorted(values, key=age):
+        for gateway in dict.fromkeys(value.gateways):
+            if gateway != MESH_GATEWAY:
+                for host in dict.fromkeys(value.hosts):
+                    found[gateway, host].append(value)
+    hosts: defaultdict[str, list[str]] = defaultdict(list)
+    for gateway, host in sorted(found):
+        hosts[gateway].append(host)
+    routes = {key: tuple(found[key]) for key in sorted(found)}
+    return {gateway: tuple(listed) for gateway, listed in hosts.items()}, routes
 
 
 def index_destination_rules(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from model.identity import SpiffeId
-from model.pods import Pod
+from model.pods import Pod, ProxyKind
 from model.services import Endpoint, Protocol, Resolution, Service, ServicePort
 from sources.cluster_objects import EndpointSlice, SliceEndpoint
 from sources.keeping import same_objects
@@ -127,12 +127,14 @@ def _endpoint(
 ) -> Endpoint:
     if pod is None:
         return Endpoint(address=address, ports=ports, hostname=hostname, ready=ready)
+    # A gateway speaks what its servers say, and never the mesh's own mutual TLS.
+    meshed = pod.meshed and pod.proxy is ProxyKind.SIDECAR
     return Endpoint(
         address=address,
         ports=ports,
         labels=pod.labels,
-        identity=_identity(pod, around.trust_domain) if pod.meshed else None,
-        meshed=pod.meshed,
+        identity=_identity(pod, around.trust_domain) if meshed else None,
+        meshed=meshed,
         locality=pod.locality,
         hostname=hostname or _hostname(service, pod, around),
         ready=ready,

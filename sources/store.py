@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import cast
 
+from model.gateways import Gateway
 from model.mesh import Mesh
 from model.pods import Pod, Workload
 from model.policies import AuthorizationPolicy, PeerAuthentication
@@ -37,11 +39,13 @@ class Store:
     """Files of manifests and what was observed, as one mesh.
 
     `mesh` and every value in it keep their identity as long as they are equal. `generation` counts the changes of
-    anything that can be read here, problems excepted. `managed_slices`: see `service_endpoints.Surroundings`.
+    anything that can be read here, problems excepted. `managed_slices`: see `service_endpoints.Surroundings`. `now`
+    gives the time for problems that come with it; without it there are none of these.
     """
 
-    def __init__(self, *, managed_slices: bool = False) -> None:
+    def __init__(self, *, managed_slices: bool = False, now: Callable[[], datetime] | None = None) -> None:
         self._managed_slices = managed_slices
+        self._now = now
         self.generation = 0
         self.workloads: tuple[Workload, ...] = ()
         self._files: dict[str, FileState] = {}
@@ -102,7 +106,7 @@ class Store:
             found = [self._with_outcome(problem, state) for state in self._files.values() for problem in state.problems]
             found += self._duplicates()
             found += [self._placed(clash_problem(clash)) for clash in self._assembly.clashes]
-            found += check_mesh(self.mesh, self._objects)
+            found += check_mesh(self.mesh, self._objects, self._now() if self._now is not None else None)
             if self._trust_domain:
                 config = self._objects.get(MESH_CONFIG)
                 found += check_trust_domain(config, self._trust_domain, self._trust_domain_origin)
@@ -230,6 +234,8 @@ class Store:
             destination_rules=cast(Mapping[Name, DestinationRule], self._of("DestinationRule")),
             peer_authentications=cast(Mapping[Name, PeerAuthentication], self._of("PeerAuthentication")),
             authorization_policies=cast(Mapping[Name, AuthorizationPolicy], self._of("AuthorizationPolicy")),
+            gateways=cast(Mapping[Name, Gateway], self._of("Gateway")),
+            secrets=cast(Mapping[Name, Secret], self._of("Secret")),
         )
 
     def _settings(self) -> MeshSettings:

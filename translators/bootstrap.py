@@ -38,6 +38,7 @@ from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.
 from envoy_data_plane.google.protobuf import Struct, Value
 
 from model.names import CLUSTER_DOMAIN, XDS_CLUSTER
+from model.pods import ProxyKind
 from model.services import Locality
 from protos.encoder import to_any
 from protos.json_form import to_json_value
@@ -47,6 +48,8 @@ from translators.control_plane_cluster import ControlPlane, build_control_plane_
 
 NodeType = Literal["sidecar", "router"]
 """What a proxy is for: one application, or a gateway. Istio's words."""
+
+NODE_TYPES: Mapping[ProxyKind, NodeType] = {ProxyKind.SIDECAR: "sidecar", ProxyKind.GATEWAY: "router"}
 
 MAX_PROGRAM_SIZE = 32768
 """How large a compiled regular expression may be; Envoy's own limit of 100 refuses even a long literal. As Istio."""

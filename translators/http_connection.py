@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from envoy_data_plane.envoy.config.core.v3 import Http1ProtocolOptions
+from envoy_data_plane.envoy.config.core.v3 import (
+    Http1ProtocolOptions,
+    Http2ProtocolOptions,
+    HttpProtocolOptions,
+    HttpProtocolOptionsHeadersWithUnderscoresAction,
+)
 from envoy_data_plane.envoy.config.listener.v3 import Filter
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from envoy_data_plane.envoy.extensions.filters.http.fault.v3 import HttpFault
@@ -22,7 +27,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     Rds,
 )
 
-from model.names import RouteTable
+from model.names import GatewayTable, RouteTable
 from model.settings import MeshSettings, PathNormalization
 from translators import authorization
 from translators.access_log import build_access_logs
@@ -43,6 +48,19 @@ OUTBOUND_HTTP_FILTERS: tuple[HttpFilter, ...] = (FAULT, ROUTER)
 
 INBOUND_HTTP_FILTERS: tuple[HttpFilter, ...] = (*authorization.HTTP_FILTERS, ROUTER)
 """Who may is asked before anything else."""
+
+
+GATEWAY_HTTP_FILTERS: tuple[HttpFilter, ...] = (*authorization.HTTP_FILTERS, FAULT, ROUTER)
+"""Who may is asked first here too; then what a route's caller does."""
+
+EDGE_IDLE_TIMEOUT = timedelta(hours=1)
+EDGE_HEADERS_TIMEOUT = timedelta(seconds=10)
+"""From the first byte of a request to the end of its headers."""
+EDGE_STREAM_IDLE_TIMEOUT = timedelta(minutes=5)
+"""Until a route is found, whose own timeout then holds."""
+EDGE_STREAMS = 100
+EDGE_STREAM_WINDOW, EDGE_CONNECTION_WINDOW = 64 * 1024, 1024 * 1024
+"""Bytes that one client can have a gateway hold: a stream's, and all of a connection's."""
 
 
 def build_outbound_http(settings: MeshSettings, routes: RouteTable | RouteConfiguration) -> Filter:
@@ -84,6 +102,37 @@ def build_inbound_http(settings: MeshSettings, routes: str) -> Filter:
     )
     manager.forward_client_cert_details = HttpConnectionManagerForwardClientCertDetails.SANITIZE_SET
     manager.set_current_client_cert_details = HttpConnectionManagerSetCurrentClientCertDetails(subject=True, uri=True)
+    return _as_filter(manager)
+
+
+def build_gateway_http(settings: MeshSettings, table: GatewayTable) -> Filter:
+    """Requests from outside the mesh, who may be anybody: nothing they say of themselves is taken over.
+
+    Their address is that of the connection; identity headers and `x-envoy-*` are taken out. A path has one spelling
+    (others are redirected to it), a header one name (with underscores it is refused), a host no final dot. Source:
+    Envoy's "Configuring Envoy as an edge proxy".
+    """
+    manager = _connection_manager(settings, GATEWAY_HTTP_FILTERS)
+    manager.stat_prefix = f"inbound_{table}"
+    manager.rds = Rds(config_source=ads(), route_config_name=str(table))
+    manager.use_remote_address = True
+    manager.upgrade_configs = [HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")]
+    manager.normalize_path = True
+    manager.merge_slashes = True
+    manager.path_with_escaped_slashes_action = HttpConnectionManagerPathWithEscapedSlashesAction.UNESCAPE_AND_REDIRECT
+    manager.strip_trailing_host_dot = True
+    manager.forward_client_cert_details = HttpConnectionManagerForwardClientCertDetails.SANITIZE
+    manager.common_http_protocol_options = HttpProtocolOptions(
+        idle_timeout=EDGE_IDLE_TIMEOUT,
+        headers_with_underscores_action=HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST,
+    )
+    manager.http2_protocol_options = Http2ProtocolOptions(
+        max_concurrent_streams=EDGE_STREAMS,
+        initial_stream_window_size=EDGE_STREAM_WINDOW,
+        initial_connection_window_size=EDGE_CONNECTION_WINDOW,
+    )
+    manager.request_headers_timeout = EDGE_HEADERS_TIMEOUT
+    manager.stream_idle_timeout = EDGE_STREAM_IDLE_TIMEOUT
     return _as_filter(manager)
 
 

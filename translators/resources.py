@@ -18,11 +18,16 @@ from model.names import (
     InboundCluster,
     OutboundCluster,
     parse_cluster_name,
+    parse_gateway_listener,
+    parse_gateway_table,
+    parse_gateway_virtual_host,
     parse_route_table,
     parse_virtual_host_name,
 )
+from model.pods import ProxyKind
 from model.view import View
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
+from translators import gateway_resources
 from translators.clusters import build_black_hole_cluster, build_outbound_cluster, build_passthrough_cluster
 from translators.endpoints import build_load_assignment
 from translators.explicit_listeners import (
@@ -32,6 +37,8 @@ from translators.explicit_listeners import (
     inbound_listener_name,
     parse_inbound_listener,
 )
+from translators.gateway_listeners import build_gateway_listener
+from translators.gateway_virtual_hosts import build_gateway_virtual_host
 from translators.inbound_clusters import build_inbound_cluster, build_inbound_passthrough_cluster
 from translators.inbound_listener import build_inbound_listener
 from translators.inbound_routes import build_inbound_routes
@@ -58,7 +65,7 @@ def derive(type_url: str, name: str, view: View) -> Message | None:
 
 def names_in_scope(type_url: str, view: View) -> tuple[str, ...]:
     """The names of all resources of a type that exist for the asker, sorted: what a wildcard subscription means."""
-    names = _NAMES.get(type_url)
+    names = (_GATEWAY_NAMES if _is_gateway(view) else _NAMES).get(type_url)
     return () if names is None else tuple(sorted(names(view)))
 
 
@@ -94,6 +101,8 @@ def _load_assignment(name: str, view: View) -> Message | None:
 
 
 def _listener(name: str, view: View) -> Message | None:
+    if _is_gateway(view):
+        return build_gateway_listener(_parsed(parse_gateway_listener, name), view)
     if _redirected(view):
         if name == OUTBOUND_LISTENER:
             return build_outbound_listener(view)
@@ -104,12 +113,16 @@ def _listener(name: str, view: View) -> Message | None:
 
 
 def _route_table(name: str, view: View) -> Message | None:
+    if _is_gateway(view):
+        return gateway_resources.build_gateway_table(_parsed(parse_gateway_table, name), view)
     if name == INBOUND_PASSTHROUGH_CLUSTER or name.startswith("inbound|"):
         return build_inbound_routes(name, view)
     return build_route_table(_parsed(parse_route_table, name), view)
 
 
 def _virtual_host(name: str, view: View) -> Message | None:
+    if _is_gateway(view):
+        return build_gateway_virtual_host(_parsed(parse_gateway_virtual_host, name), view)
     return build_virtual_host(_parsed(parse_virtual_host_name, name), view)
 
 
@@ -130,6 +143,10 @@ def _virtual_host_names(view: View) -> list[str]:
     return [str(name) for port in http_ports(view) for name in virtual_host_names(port, view)]
 
 
+def _is_gateway(view: View) -> bool:
+    return view.kind is ProxyKind.GATEWAY
+
+
 def _redirected(view: View) -> bool:
     return view.capture is Capture.REDIRECT
 
@@ -148,4 +165,12 @@ _NAMES: Mapping[str, Callable[[View], list[str]]] = {
     LISTENER: _listener_names,
     ROUTE: lambda view: [str(port) for port in http_ports(view)],
     VIRTUAL_HOST: _virtual_host_names,
+}
+
+_GATEWAY_NAMES: Mapping[str, Callable[[View], list[str]]] = {
+    CLUSTER: gateway_resources.cluster_names,
+    ENDPOINT: gateway_resources.assignment_names,
+    LISTENER: gateway_resources.listener_names,
+    ROUTE: gateway_resources.table_names,
+    VIRTUAL_HOST: gateway_resources.virtual_host_names,
 }

@@ -20,13 +20,17 @@ def build_catch_all() -> RouteMatch:
     return RouteMatch(prefix="/")
 
 
-def concerns(match: HttpMatch, port: int, view: View) -> bool:
-    """Whether `match` can hold at all for this caller in the table of this port.
+SIDECARS = frozenset({MESH_GATEWAY})
+"""By which gateways the requests of an application come to its own sidecar."""
+
+
+def concerns(match: HttpMatch, port: int, view: View, *, gateways: frozenset[str] = SIDECARS) -> bool:
+    """Whether `match` can hold at all for requests that come to this caller's table of this port by these gateways.
 
     Decided here and not by Envoy: gateways, port, the caller's labels and namespace.
     """
     return (
-        (match.gateways is None or MESH_GATEWAY in match.gateways)
+        (match.gateways is None or not gateways.isdisjoint(match.gateways))
         and (match.port is None or match.port == port)
         and (not match.source_namespace or match.source_namespace == view.namespace)
         and all(view.labels.get(key) == value for key, value in match.source_labels.items())

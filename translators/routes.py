@@ -30,7 +30,7 @@ from translators.load_balancing import build_hash_policy
 from translators.mirrors import build_mirrors
 from translators.redirects import build_direct_response, build_redirect
 from translators.retries import build_retry_policy
-from translators.route_matches import build_catch_all, build_route_match, concerns
+from translators.route_matches import SIDECARS, build_catch_all, build_route_match, concerns
 
 DEFAULT_ROUTE = "default"
 """The name of the route of a service without a VirtualService; Istio's."""
@@ -39,11 +39,15 @@ UNLIMITED = timedelta(0)
 """How Envoy writes "no timeout"; its own default would be 15 s for a response and the listener's bound for silence."""
 
 
-def build_routes(route: HttpRoute, port: int, view: View) -> tuple[Route, ...]:
-    """One Envoy route for each match that can concern this caller in the table of `port`, in order."""
+def build_routes(route: HttpRoute, port: int, view: View, *, gateways: frozenset[str] = SIDECARS) -> tuple[Route, ...]:
+    """One Envoy route for each match that can concern this caller in the table of `port`, in order.
+
+    `gateways` are those by which the requests of the table come.
+    """
     if not route.matches:
         return (_build_route(route, None, port, view),)
-    return tuple(_build_route(route, match, port, view) for match in route.matches if concerns(match, port, view))
+    concerning = (match for match in route.matches if concerns(match, port, view, gateways=gateways))
+    return tuple(_build_route(route, match, port, view) for match in concerning)
 
 
 def build_default_route(cluster: OutboundCluster, view: View) -> Route:

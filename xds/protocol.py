@@ -24,7 +24,8 @@ from xds.wire import DeltaRequest, Node, SotwRequest
 
 MAX_NAMES = 100_000
 """Names one type of a stream may be subscribed to, or claim to hold."""
-MAX_SECRETS = 100
+MAX_SECRETS = 5_000
+"""A gateway has one for each certificate of its servers."""
 ANSWER_WITHIN = timedelta(seconds=30)
 """After this long without an answer a response counts as lost. Envoy holds answers while clusters warm, 15 s."""
 _UNKNOWN_SCHEMES = ("xdstp://", "col/")
@@ -153,7 +154,7 @@ class Stream:
                 channel.marked |= channel.scope.members
 
     def secrets_changed(self) -> None:
-        """Secrets may be others now without being due: a trust bundle was replaced."""
+        """Secrets may be others now without being due: a trust bundle was replaced, or a server's certificate."""
         if channel := self._channels.get(SECRET.type_url):
             channel.marked |= channel.subscription.names
 

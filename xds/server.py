@@ -17,6 +17,7 @@ import grpc
 
 from model.asker import Asker
 from model.mesh import Mesh
+from model.pods import ProxyKind
 from xds.admission import Admission, C, PermissionDenied, Unauthenticated, Unavailable
 from xds.events import Event, StreamClosed, StreamFailed, StreamOpened
 from xds.memo import Memo
@@ -78,6 +79,8 @@ class AdsServer(Generic[C]):
         self._generation: int | None = None
         self._numbers = itertools.count(1)
         self._open: dict[str, tuple[Pump, C, Node]] = {}
+        self._shown: tuple[object, object] = (None, None)
+        """What decides which certificates gateways show, as it was last published."""
         self._stopping = False
         # So that the client's next stream goes to whichever replica its next connection finds.
         aged = () if max_age is None else (("grpc.max_connection_age_ms", int(max_age.total_seconds() * 800)),)
@@ -133,10 +136,14 @@ class AdsServer(Generic[C]):
         """Makes `mesh` what is served, and wakes the streams it changes something for. `generation` grows."""
         marks = self._memo.advance(mesh)
         self._generation = generation
+        shown, self._shown = self._shown, (mesh.gateways, mesh.credentials)
+        certificates_changed = any(old is not new for old, new in zip(shown, self._shown, strict=True))
         for pump, caller, node in self._open.values():
             asker = self._admission.asker_of(caller, node)
             if asker is not None:
                 self._reassign(pump.stream, asker)
+            if certificates_changed and pump.stream.asker.kind is ProxyKind.GATEWAY:
+                pump.stream.secrets_changed()
             if pump.stream.snapshot(marks, generation):
                 pump.wake()
 

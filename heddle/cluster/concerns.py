@@ -7,11 +7,19 @@ none of them is in force there.
 from __future__ import annotations
 
 from model.asker import Asker
-from model.names import INBOUND_LISTENER, OutboundCluster, parse_cluster_name, parse_virtual_host_name
+from model.gateways import Gateway
+from model.host_patterns import patterns
+from model.names import (
+    INBOUND_LISTENER,
+    OutboundCluster,
+    parse_cluster_name,
+    parse_gateway_virtual_host,
+    parse_virtual_host_name,
+)
+from model.pods import ProxyKind
 from model.policies import AuthorizationPolicy, PeerAuthentication
 from model.routing import VirtualService
 from model.traffic import DestinationRule
-from model.view import patterns
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
 
 
@@ -23,6 +31,10 @@ def concerns(value: object, asker: Asker, type_url: str, name: str, root_namespa
             return type_url == ROUTE or (type_url == VIRTUAL_HOST and _is_for(value.hosts, _routed_host(name)))
         case DestinationRule():
             return type_url in (CLUSTER, ENDPOINT) and _is_for((value.host,), _called_host(name))
+        case Gateway():
+            # Which of a gateway's Gateways a listener or a table is made of is not in its name.
+            at_gateway = asker.kind is ProxyKind.GATEWAY and value.selects(asker.labels)
+            return at_gateway and type_url in (LISTENER, ROUTE)
         case PeerAuthentication() | AuthorizationPolicy():
             near = value.ref.namespace in (asker.namespace, root_namespace)
             return (
@@ -40,10 +52,12 @@ def _is_for(hosts: tuple[str, ...], host: str) -> bool:
 
 
 def _routed_host(name: str) -> str:
-    try:
-        return parse_virtual_host_name(name).host
-    except ValueError:
-        return ""
+    for parse in (parse_virtual_host_name, parse_gateway_virtual_host):
+        try:
+            return parse(name).host
+        except ValueError:
+            continue
+    return ""
 
 
 def _called_host(name: str) -> str:

@@ -33,6 +33,7 @@ from injector.capture import (
     capture_from_annotations,
 )
 from model.mesh import Mesh
+from model.pods import is_gateway
 from model.services import Resolution
 
 _NO_CAPABILITY: Final = ()
@@ -176,7 +177,7 @@ class IsolatedPlaces:
 
     def _specify(self, request: PlaceRequest, address: IPv4Address) -> PodSpec:
         capture: CaptureSettings | None = None
-        if request.meshed:
+        if request.meshed and not is_gateway(request.annotations):
             capture = capture_from_annotations(request.annotations, exempt=self._exempt)
         return PodSpec(
             name=request.key,

@@ -15,7 +15,7 @@ from model.pods import HostAlias
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceRequest:
-    """A pod that needs a place. `key` is unique in the mesh: `namespace/name`."""
+    """A pod that needs a place. `key` is unique in the mesh: `namespace/name`. A gateway's traffic is not captured."""
 
     key: str
     namespace: str

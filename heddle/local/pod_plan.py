@@ -15,7 +15,7 @@ from heddle.local.pod_names import ordinal_name, revision_of
 from model.pods import Workload, WorkloadKind, wants_sidecar
 from model.problems import ObjectRef
 
-_RUNNERS_BUSINESS = ("sidecar.istio.io/", "traffic.sidecar.istio.io/", "proxy.istio.io/")
+_RUNNERS_BUSINESS = ("sidecar.istio.io/", "traffic.sidecar.istio.io/", "proxy.istio.io/", "inject.istio.io/")
 """Annotations that say how a pod is built, so that a change of them needs a new pod."""
 
 

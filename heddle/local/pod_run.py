@@ -17,7 +17,7 @@ from heddle.local.log_files import log_path
 from heddle.local.places import Place
 from heddle.local.pod_plan import PresentPod
 from heddle.local.sidecar import CONTAINER_NAME, TOKEN_RENEWAL_SECONDS, Plane, Sidecar, SidecarProgram
-from model.pods import LOCALITY, Pod, PodTemplate, parse_locality
+from model.pods import LOCALITY, PROXY_CONTAINER, Container, Pod, PodTemplate, ProxyKind, parse_locality
 from model.problems import ObjectRef
 
 LONGEST_GRACE_SECONDS: Final = 10.0
@@ -60,6 +60,13 @@ class Origin:
     order: int
 
 
+def own_containers(pod: Pod, template: PodTemplate) -> tuple[Container, ...]:
+    """The containers that are run beside the pod's Envoy: a gateway's `istio-proxy` is that Envoy."""
+    if not (pod.meshed and pod.proxy is ProxyKind.GATEWAY):
+        return template.containers
+    return tuple(container for container in template.containers if container.name != PROXY_CONTAINER)
+
+
 class PodRun:
     """A pod that runs, or is refused a place (`place` None, with the `reason`)."""
 
@@ -80,7 +87,9 @@ class PodRun:
         if place is not None:
             again = RestartPolicy(template.restart_policy)
             once = RestartPolicy.NEVER if again is RestartPolicy.NEVER else RestartPolicy.ON_FAILURE
-            self.containers = tuple(ContainerRun(c, self._container(c.name, again)) for c in template.containers)
+            self.containers = tuple(
+                ContainerRun(c, self._container(c.name, again)) for c in own_containers(pod, template)
+            )
             self.init_containers = tuple(
                 ContainerRun(c, self._container(c.name, once)) for c in template.init_containers
             )

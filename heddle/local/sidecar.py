@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from heddle.local.places import Place
 from heddle.local.sidecar_admin import SidecarAdmin, SidecarSilent
 from model.pods import Pod
-from translators.bootstrap import BootstrapParameters, build_bootstrap, to_json
+from translators.bootstrap import NODE_TYPES, BootstrapParameters, build_bootstrap, to_json
 from translators.control_plane_cluster import ControlPlane, token_secret_document
 
 CONTAINER_NAME: Final = "istio-proxy"
@@ -108,6 +108,7 @@ class Sidecar:
             locality=pod.locality,
             mark=self._program.marks,
             own_address=self._place.sidecar_own_address,
+            node_type=NODE_TYPES[pod.proxy],
         )
         self._write("bootstrap.json", to_json(build_bootstrap(parameters)).encode())
 

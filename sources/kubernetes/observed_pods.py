@@ -10,12 +10,19 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from model.pods import DEFAULT_SERVICE_ACCOUNT, INJECTED, LOCALITY, ContainerPort, Pod, parse_locality
+from model.pods import (
+    DEFAULT_SERVICE_ACCOUNT,
+    INJECTED,
+    LOCALITY,
+    PROXY_CONTAINER,
+    ContainerPort,
+    Pod,
+    is_gateway,
+    parse_locality,
+)
 from model.problems import ObjectRef
 from model.services import Locality
 from sources.kubernetes.events import Json
-
-PROXY_CONTAINER = "istio-proxy"
 
 REGION, ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
 SUBZONE = "topology.istio.io/subzone"
@@ -53,6 +60,7 @@ def to_observed_pod(item: Json) -> ObservedPod | None:
     labels = _interned(metadata.get("labels") or {})
     annotations = metadata.get("annotations") or {}
     meshed = is_meshed(annotations, spec)
+    gateway = is_gateway(annotations)
     # Many pods share the address of their node, so that it names none of them.
     addresses = _addresses(status) if meshed or not spec.get("hostNetwork") else ()
     pod = Pod(
@@ -70,7 +78,7 @@ def to_observed_pod(item: Json) -> ObservedPod | None:
                 number=port["containerPort"], name=port.get("name") or "", protocol=port.get("protocol") or "TCP"
             )
             for container in (*(spec.get("containers") or ()), *_native_sidecars(spec))
-            if container.get("name") != PROXY_CONTAINER
+            if gateway or container.get("name") != PROXY_CONTAINER
             for port in container.get("ports") or ()
         ),
         hostname=spec.get("hostname") or "",

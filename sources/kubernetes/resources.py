@@ -14,6 +14,7 @@ _PLURALS: Mapping[str, str] = {
     "AuthorizationPolicy": "authorizationpolicies",
     "DestinationRule": "destinationrules",
     "EndpointSlice": "endpointslices",
+    "Gateway": "gateways",
     "PeerAuthentication": "peerauthentications",
     "VirtualService": "virtualservices",
 }

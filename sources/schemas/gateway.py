@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from model.gateways import TlsVersion
 from sources.hosts import MAX_LABEL
+from sources.istio_gateway import KIND, MODES
 from sources.schemas.definition import Column, Definition
 from sources.schemas.parts import Schema, boolean, by_key, choice, items, record, text, unbuilt
 from sources.schemas.shared import port
-
-_MODES = ("PASSTHROUGH", "SIMPLE", "MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL", "OPTIONAL_MUTUAL")
-_VERSIONS = ("TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3")
 
 
 def _spec() -> Schema:
@@ -35,7 +34,7 @@ def _tls() -> Schema:
     return record(
         {
             "httpsRedirect": boolean(),
-            "mode": choice(_MODES),
+            "mode": choice(MODES),
             "serverCertificate": text(),
             "privateKey": text(),
             "caCertificates": text(),
@@ -47,8 +46,8 @@ def _tls() -> Schema:
             "subjectAltNames": items(text()),
             "verifyCertificateSpki": items(text()),
             "verifyCertificateHash": items(text()),
-            "minProtocolVersion": choice(_VERSIONS),
-            "maxProtocolVersion": choice(_VERSIONS),
+            "minProtocolVersion": choice(tuple(TlsVersion)),
+            "maxProtocolVersion": choice(tuple(TlsVersion)),
             "cipherSuites": items(text()),
             "insecureSkipVerify": boolean(),
         }
@@ -56,9 +55,9 @@ def _tls() -> Schema:
 
 
 DEFINITION = Definition(
-    group="networking.istio.io",
-    versions=("v1", "v1beta1", "v1alpha3"),
-    kind="Gateway",
+    group=KIND.group,
+    versions=KIND.versions,
+    kind=KIND.kind,
     plural="gateways",
     short="gw",
     description="What a gateway listens for: ports, protocols, hosts, certificates.",

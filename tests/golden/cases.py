@@ -27,6 +27,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from model.asker import Asker, Capture
 from model.mesh import Mesh
+from model.pods import ProxyKind
 from model.view import View, view_of
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
 from sources.store import Store
@@ -110,6 +111,7 @@ def asker_of(ask: Mapping[str, object], mesh: Mesh) -> Asker:
         namespace=namespace,
         pod=name,
         service_account=pod.service_account if pod else "default",
+        kind=pod.proxy if pod else ProxyKind.SIDECAR,
         labels=pod.labels if pod else labels,
         address=pod.addresses[0] if pod else "10.9.9.9",
         capture=Capture(ask.get("capture", "redirect")),

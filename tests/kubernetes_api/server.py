@@ -23,6 +23,7 @@ TOKEN = "the-token"
 ISTIO = {
     "virtualservices.networking.istio.io": "VirtualService",
     "destinationrules.networking.istio.io": "DestinationRule",
+    "gateways.networking.istio.io": "Gateway",
     "peerauthentications.security.istio.io": "PeerAuthentication",
     "authorizationpolicies.security.istio.io": "AuthorizationPolicy",
 }

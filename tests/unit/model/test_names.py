@@ -13,6 +13,10 @@ from model.names import (
     RouteTable,
     VirtualHostName,
     parse_cluster_name,
+    parse_credential_secret,
+    parse_gateway_listener,
+    parse_gateway_table,
+    parse_gateway_virtual_host,
     parse_route_table,
     parse_virtual_host_name,
     to_fqdn,
@@ -96,3 +100,41 @@ def test_no_spiffe_id(text: str) -> None:
 )
 def test_short_names_mean_the_objects_namespace(host: str, expected: str) -> None:
     assert to_fqdn(host, "shop") == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["http.8080", "https.443.https.public.edge", "https.443.https.my.gate.way.edge"],
+)
+def test_tables_of_gateways_parse_back(text: str) -> None:
+    assert str(parse_gateway_table(text)) == text
+    host = f"{text}/*.shop.example:{parse_gateway_table(text).port}"
+    assert str(parse_gateway_virtual_host(host)) == host
+
+
+@pytest.mark.parametrize(
+    "text", ["80", "http.0", "http.80.x", "https.443.https.edge", "https.443..public.edge", "https.x.a.b.c", ""]
+)
+def test_what_is_no_table_of_a_gateway(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_gateway_table(text)
+    with pytest.raises(ValueError):
+        parse_gateway_virtual_host(f"{text}/a:80")
+
+
+def test_a_virtual_host_is_of_its_tables_port() -> None:
+    with pytest.raises(ValueError):
+        parse_gateway_virtual_host("http.8080/a.example:80")
+
+
+def test_listeners_and_secrets_of_gateways_parse_back() -> None:
+    assert parse_gateway_listener("0.0.0.0_8080").port == 8080
+    assert parse_credential_secret("kubernetes://shop-tls").name == "shop-tls"
+    assert str(parse_gateway_listener("0.0.0.0_8080")) == "0.0.0.0_8080"
+    assert str(parse_credential_secret("kubernetes://shop-tls")) == "kubernetes://shop-tls"
+    for wrong in ("0.0.0.0_", "0.0.0.0_x", "::_80", "virtualInbound"):
+        with pytest.raises(ValueError):
+            parse_gateway_listener(wrong)
+    for wrong in ("shop-tls", "kubernetes://", "kubernetes://other/shop-tls"):
+        with pytest.raises(ValueError):
+            parse_credential_secret(wrong)

@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 
 from model.asker import Asker
+from model.host_patterns import patterns
 from model.mesh import Mesh
 from model.problems import ObjectRef
 from model.routing import DirectResponse, HttpRoute, VirtualService
 from model.services import Service
 from model.settings import MeshSettings
 from model.traffic import DestinationRule
-from model.view import patterns, still_holds, view_of
+from model.view import still_holds, view_of
 
 USERS = "users.shop.svc.cluster.local"
 CALLER = Asker(namespace="shop", pod="a", service_account="default")

@@ -78,9 +78,10 @@ def test_hosts(written: str, host: str) -> None:
 
 
 def test_gateways_and_export_to() -> None:
-    spec = "{hosts: [u], gateways: [mesh, edge], exportTo: ['.', other], http: [{redirect: {uri: /a}}]}"
-    found = parse(spec, severity=Severity.WARNING)
-    assert found.gateways == ("mesh", "edge")
+    gateways = "[mesh, edge, other/edge, edge.old.svc.cluster.local]"
+    spec = f"{{hosts: [u], gateways: {gateways}, exportTo: ['.', other], http: [{{redirect: {{uri: /a}}}}]}}"
+    found = parse(spec)
+    assert found.gateways == ("mesh", "shop/edge", "other/edge", "old/edge")
     assert found.export_to == (".", "other")
     assert parse("{hosts: [u], http: [{redirect: {uri: /a}}]}").gateways == ("mesh",)
 

@@ -25,6 +25,21 @@ SLICE = objects.endpoint_slice("web", {"web-1": "10.0.0.1"})
 WEB = objects.service("web")
 
 
+def gateway(*hosts: str) -> Json:
+    server = {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": [*hosts]}
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": "public", "namespace": "shop"},
+        "spec": {"selector": {"istio": "edge"}, "servers": [server]},
+    }
+
+
+def routed_at_gateway() -> Json:
+    found = objects.virtual_service("web")
+    return {**found, "spec": {**found["spec"], "hosts": ["web.example"], "gateways": ["public"]}}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """What is written and removed at once, and what must be so then. Errors are (code, object)."""
@@ -38,6 +53,15 @@ class Step:
 
 
 SCENARIOS: dict[str, tuple[Step, ...]] = {
+    "a gateway comes, changes and goes": (
+        Step(
+            put=[WEB, routed_at_gateway()],
+            problems=[(ProblemCode.UNKNOWN_GATEWAY, "VirtualService/shop/web")],
+        ),
+        Step(put=[gateway("other.example")], problems=[(ProblemCode.HOST_NOT_ADMITTED, "VirtualService/shop/web")]),
+        Step(put=[gateway("*.example")]),
+        Step(remove=[gateway()], problems=[(ProblemCode.UNKNOWN_GATEWAY, "VirtualService/shop/web")]),
+    ),
     "objects come, change and go": (
         Step(put=[WEB], services={"web": [80]}),
         Step(put=[objects.service("web", 81)], services={"web": [81]}),
