@@ -123,13 +123,16 @@ class StatusWriter:
                 held.pop(ref)
 
     def _want(self, observed: ObservedStatus, wanted: tuple[Condition, ...]) -> None:
-        last = self._written.get(observed.ref)
-        done = last is not None and is_same(last.wanted, wanted) and _is_known(observed, last)
-        if done or is_settled(observed, wanted):
+        if self._is_done(observed, wanted):
             self._pending.pop(observed.ref, None)
         else:
             # A key that is there keeps its place: it has waited longest.
             self._pending[observed.ref] = wanted
+
+    def _is_done(self, observed: ObservedStatus, wanted: tuple[Condition, ...]) -> bool:
+        last = self._written.get(observed.ref)
+        written = last is not None and is_same(last.wanted, wanted) and _is_known(observed, last)
+        return written or is_settled(observed, wanted)
 
     def _rejections(self, observed: ObservedStatus, sidecars: _Sidecars) -> tuple[Rejection, ...]:
         found = self._store.objects.get(observed.ref)
@@ -158,11 +161,13 @@ class StatusWriter:
             self._news.clear()
             while self._pending:
                 await asyncio.sleep(bucket.take(time()))
-                # Meanwhile it may have settled, or be another.
+                # Meanwhile it may have settled, or be another; or it was asked for again while it was being written.
                 ref = next(iter(self._pending), None)
                 wanted = self._pending.pop(ref) if ref is not None else ()
                 observed = self._statuses.get(ref) if ref is not None else None
-                if observed is not None and (wait := await self._write(observed, wanted)):
+                if observed is None or self._is_done(observed, wanted):
+                    continue
+                if wait := await self._write(observed, wanted):
                     await asyncio.sleep(wait)
 
     async def _write(self, observed: ObservedStatus, wanted: tuple[Condition, ...]) -> float:

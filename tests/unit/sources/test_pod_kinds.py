@@ -108,14 +108,20 @@ def test_a_container() -> None:
             Probe(check=TcpSocket(port=5432), initial_delay=timedelta(seconds=3)),
         ),
         (
-            "{exec: {command: [ls]}, timeoutSeconds: 4, successThreshold: 2, failureThreshold: 5}",
-            Probe(check=Exec(command=("ls",)), timeout=timedelta(seconds=4), success_threshold=2, failure_threshold=5),
+            "{exec: {command: [ls]}, timeoutSeconds: 4, failureThreshold: 5}",
+            Probe(check=Exec(command=("ls",)), timeout=timedelta(seconds=4), failure_threshold=5),
         ),
     ],
 )
 def test_probes(text: str, probe: Probe) -> None:
     found = container(f"    readinessProbe: {text}\n    livenessProbe: {text}\n    startupProbe: {text}\n")
     assert (found.readiness, found.liveness, found.startup) == (probe, probe, probe)
+
+
+def test_only_readiness_may_want_more_than_one_success() -> None:
+    assert (
+        container("    readinessProbe: {tcpSocket: {port: 1}, successThreshold: 2}\n").readiness.success_threshold == 2
+    )
 
 
 def test_a_bare_pod_is_a_workload() -> None:
