@@ -67,11 +67,8 @@ async def plane_of(
 ) -> AsyncIterator[ControlPlane]:
     """A control plane on the cluster of a kubeconfig; serving when the block begins."""
     async with open_api(ClusterAccess(kubeconfig=kubeconfig)) as api:
-        settings = PlaneSettings(
-            cluster=Cluster(api=api, namespace=namespace, server_name=f"heddle.{namespace}.svc"),
-            keys=kubeconfig.with_name("unused"),
-            host=host,
-        )
+        cluster = Cluster(api=api, namespace=namespace, server_name=f"heddle.{namespace}.svc")
+        settings = PlaneSettings(cluster=cluster, keys=kubeconfig.with_name("unused"), host=host)
         plane = ControlPlane(settings)
         async with plane.running():
             yield plane
