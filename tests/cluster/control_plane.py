@@ -164,9 +164,7 @@ class ControlPlane:
         tokens.write_text(f'{self.admin_token},admin,1,"system:masters"\n')
 
     def _start_api_server(self) -> None:
-        argv = api_server(
-            self._ports, self.directory, self._bind_address, self._service_ranges, self._api_server_flags
-        )
+        argv = api_server(self._ports, self.directory, self._bind_address, self._service_ranges, self._api_server_flags)
         self._start(API_SERVER, argv, self._api_server_serves)
 
     def _start_controllers(self) -> None:

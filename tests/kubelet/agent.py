@@ -252,7 +252,7 @@ async def serve(options: NodeOptions) -> None:
         async with serve_names([gateway], new_id=lambda: secrets.randbits(16), resolvers=()) as names:
             (directory / "up").write_text(json.dumps({"pid": process.pid, "started": process.started}))
             kubeconfig = directory / "kubeconfig"
-            while not kubeconfig.exists() and not stop.is_set():
+            while not kubeconfig.exists() and not stop.is_set():  # noqa: ASYNC110 - no event tells of a file
                 await asyncio.sleep(_LOOK_SECONDS)
             async with open_api(ClusterAccess(kubeconfig=kubeconfig)) as api:
                 agent = Agent(options, network, names, api, scratch)

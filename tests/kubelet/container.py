@@ -181,17 +181,13 @@ class PodContainer:
             self.ready = False
             self.started.clear()
             if process.status is not None:
-                self.times.ended = Ended(
-                    code=process.status, since=self.times.running.since, at=self._around.now()
-                )
+                self.times.ended = Ended(code=process.status, since=self.times.running.since, at=self._around.now())
             self.times.running = None
             self._around.changed()
 
     async def _watch(self, process: ChildProcess) -> None:
         await self._run_hook("postStart")
-        startup, liveness, readiness = (
-            self._probe(f"{kind}Probe") for kind in ("startup", "liveness", "readiness")
-        )
+        startup, liveness, readiness = (self._probe(f"{kind}Probe") for kind in ("startup", "liveness", "readiness"))
         if startup is not None and not await wait_until_started(startup.probe, startup.checks):  # type: ignore[arg-type]
             await self._end(process)
             return

@@ -73,7 +73,7 @@ def _make(plan: RootPlan, pod_mounts: str, scratch: Path) -> int:
     for folder in plan.open_folders:
         for each in (folder, *folder.parents):
             inside = root / str(each)[1:]
-            if inside.is_dir() and not inside.stat().st_mode & 0o005 == 0o005:
+            if inside.is_dir() and inside.stat().st_mode & 0o005 != 0o005:
                 inside.chmod(inside.stat().st_mode | 0o055)
     for place, target in plan.links.items():
         link = resolve_inside(root, os.path.dirname(place)) / os.path.basename(place)

@@ -64,15 +64,6 @@ def parse_probe(
     given = container.get(field)
     if given is None:
         return None
-    timing = {
-        "initial_delay": timedelta(seconds=given.get("initialDelaySeconds") or 0),
-        "period": timedelta(seconds=given.get("periodSeconds") or 10),
-        "timeout": timedelta(seconds=given.get("timeoutSeconds") or 1),
-    }
-    counts = {
-        "success_threshold": given.get("successThreshold") or 1,
-        "failure_threshold": given.get("failureThreshold") or 3,
-    }
     host = address
     check: HttpGet | TcpSocket | Exec
     if get := given.get("httpGet"):
@@ -87,7 +78,7 @@ def parse_probe(
         check = Exec(command=tuple(command["command"]))
     else:
         asked = given["grpc"]
-        probe = Probe(check=TcpSocket(port=asked["port"]), **timing, **counts)
+        probe = _timed(TcpSocket(port=asked["port"]), given)
         health = GrpcHealth(address=address, port=asked["port"], service=asked.get("service") or "")
         return ContainerProbe(probe=probe, checks=health)
 
@@ -99,4 +90,15 @@ def parse_probe(
         for port in container.get("ports") or ()
     )
     checker = Checker(connect=connect, run_command=run_command, host=host, ports=ports)
-    return ContainerProbe(probe=Probe(check=check, **timing, **counts), checks=checker)
+    return ContainerProbe(probe=_timed(check, given), checks=checker)
+
+
+def _timed(check: HttpGet | TcpSocket | Exec, given: Mapping[str, Any]) -> Probe:
+    return Probe(
+        check=check,
+        initial_delay=timedelta(seconds=given.get("initialDelaySeconds") or 0),
+        period=timedelta(seconds=given.get("periodSeconds") or 10),
+        timeout=timedelta(seconds=given.get("timeoutSeconds") or 1),
+        success_threshold=given.get("successThreshold") or 1,
+        failure_threshold=given.get("failureThreshold") or 3,
+    )

@@ -13,18 +13,21 @@ from typing import Final
 from heddle.local.sidecar import find_envoy
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
+_HEDDLE, _PACKAGES = "/opt/heddle", "/opt/packages"
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """`name` is a pattern for the whole name of an image. `links` are programs and folders by their place in it.
+    """`name` is a pattern for the whole name of an image.
 
-    `environment` and `entry_point` are what its build would have set; `folders` are where its programs are.
+    `links` are symbolic links, `mounts` files and folders of this machine, by their place in it. `environment` and
+    `entry_point` are what its build would have set; `folders` are where the links lead, which anybody may read.
     """
 
     name: str
     links: Mapping[str, str] = field(default_factory=dict)
+    mounts: Mapping[str, Path] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     entry_point: Sequence[str] = ()
     folders: Sequence[Path] = ()
@@ -35,33 +38,27 @@ def known_images() -> tuple[Image, ...]:
 
     Raises FileNotFoundError if there is no Envoy.
     """
-    scripts = Path(sys.prefix) / "bin"
     python = Path(sys.executable).resolve()
-    interpreter = {
-        "/usr/local/bin/python3": str(python),
-        "/usr/local/bin/python": str(python),
-        "/app": str(CHECKOUT / "tests" / "kubelet" / "app"),
-    }
-    envoy = find_envoy()
+    # Python finds its library by where it really is, so it is linked; the rest may not be hidden by a volume on /tmp.
+    interpreter = {f"/usr/local/bin/{name}": str(python) for name in ("python3", "python")}
+    packages = {_PACKAGES: Path(sysconfig.get_path("purelib"))}
+    quiet = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
     return (
-        Image(name="*envoy*", links={"/usr/local/bin/envoy": str(envoy)}, folders=(envoy.parent,)),
+        Image(name="*envoy*", mounts={"/usr/local/bin/envoy": find_envoy()}),
         Image(
             name="*heddle*",
-            # As in its Dockerfile: `heddle` and `python` are on the path, and nothing can be written.
-            environment={
-                "PATH": f"{scripts}:{PATH}",
-                "PYTHONPATH": str(CHECKOUT),
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "PYTHONUNBUFFERED": "1",
-            },
-            entry_point=("heddle",),
-            folders=(python.parent, scripts, CHECKOUT),
+            links=interpreter,
+            mounts={**packages, _HEDDLE: CHECKOUT},
+            environment={**quiet, "PYTHONPATH": f"{_HEDDLE}:{_PACKAGES}"},
+            entry_point=("python3", "-m", "heddle.main"),
+            folders=(python.parent,),
         ),
         Image(
             name="*",
             links=interpreter,
-            environment={"PYTHONPATH": sysconfig.get_path("purelib"), "PYTHONUNBUFFERED": "1"},
-            folders=(python.parent, Path(sysconfig.get_path("purelib")), CHECKOUT),
+            mounts={**packages, "/app": Path(__file__).with_name("app")},
+            environment={**quiet, "PYTHONPATH": _PACKAGES},
+            folders=(python.parent,),
         ),
     )
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,9 @@ from tests.kubelet.options import NodeOptions, encode
 _AGENT: Final = "nodes"
 _UP_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.02
+
+_MESHES: Final = tuple(IPv4Network(f"10.{second}.0.0/16") for second in range(210, 240))
+"""What `heddle local up` takes first, which may start at the same moment under another state folder."""
 
 TWO_ZONES: Final = {
     "n1": {"topology.kubernetes.io/region": "r1", "topology.kubernetes.io/zone": "z1"},
@@ -41,7 +45,7 @@ class Nodes:
         self.directory.chmod(0o755)
         self._keeper = Keeper(self.directory)
         state = Path(tempfile.gettempdir()) / "heddle-test-subnets"
-        self._reservation = reserve_subnet(state, taken=_own_networks())
+        self._reservation = reserve_subnet(state, taken=(*_own_networks(), *_MESHES))
         self.subnet: MeshSubnet = self._reservation.subnet
         self.host = str(self.subnet.host)
         options = NodeOptions(
@@ -111,9 +115,7 @@ class Nodes:
 
 
 @contextlib.contextmanager
-def nodes_up(
-    nodes: Mapping[str, Mapping[str, str]] = TWO_ZONES, *, renew_tokens_after: float = 0.0
-) -> Iterator[Nodes]:
+def nodes_up(nodes: Mapping[str, Mapping[str, str]] = TWO_ZONES, *, renew_tokens_after: float = 0.0) -> Iterator[Nodes]:
     """Nodes as long as the block lasts."""
     made = Nodes(nodes, renew_tokens_after=renew_tokens_after)
     try:
@@ -122,9 +124,7 @@ def nodes_up(
         made.close()
 
 
-def _own_networks() -> tuple[object, ...]:
-    from ipaddress import IPv4Network
-
+def _own_networks() -> tuple[IPv4Network, ...]:
     output = subprocess.run(
         (find_program("ip"), "-j", "-4", "route", "show", "table", "all"), check=True, capture_output=True, text=True
     ).stdout

@@ -22,8 +22,8 @@ from heddle.local.network import NetworkFailed, PodNetwork
 from sources.kubernetes.api import MERGE_PATCH, Api, Refused, Unreachable
 from sources.kubernetes.events import Garbled
 from tests.kubelet.container import PodContainer, Prepared, Role, Surroundings
-from tests.kubelet.container_command import Namespaces, command_line, parse_rights
-from tests.kubelet.container_root import RootPlan, make_root
+from tests.kubelet.container_command import Namespaces, Rights, command_line, parse_rights
+from tests.kubelet.container_root import Mount, RootPlan, make_root
 from tests.kubelet.images import Image, find_image
 from tests.kubelet.pod_network import PodNetworks
 from tests.kubelet.status import Conditions, Observed, build_status
@@ -153,9 +153,7 @@ class PodWorker:
         hostname = (self.pod["spec"].get("hostname") or self._name)[:63]
         while not self._leave.is_set():
             try:
-                self._network = await self._context.networks.add(
-                    self.uid, namespace=self._namespace, hostname=hostname
-                )
+                self._network = await self._context.networks.add(self.uid, namespace=self._namespace, hostname=hostname)
             except (NetworkFailed, OSError) as error:
                 _log.error("kubelet.no_network", pod=f"{self._namespace}/{self._name}", reason=str(error))
                 await asyncio.sleep(_AGAIN_SECONDS)
@@ -229,7 +227,7 @@ class PodWorker:
         )
         argv = command_of(spec, image, variables)
         plan = RootPlan(
-            mounts=self._volumes.mounts(spec),
+            mounts=(*_image_mounts(image), *self._volumes.mounts(spec)),
             links=image.links,
             open_folders=image.folders,
             read_only=rights.read_only_root,
@@ -237,9 +235,7 @@ class PodWorker:
         scratch = self._folder / "roots" / spec["name"]
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        mounts = await asyncio.to_thread(
-            make_root, plan, pod_mounts=self._network.handle.mount, scratch=scratch
-        )
+        mounts = await asyncio.to_thread(make_root, plan, pod_mounts=self._network.handle.mount, scratch=scratch)
         self._mounts.append(mounts)
         network, _, uts = self._network.descriptors
         where = Namespaces(network=network, mounts=mounts, hostname=uts)
@@ -361,5 +357,9 @@ class PodWorker:
             await asyncio.sleep(_AGAIN_SECONDS)
 
 
-def _line(where: Namespaces, rights: Any, directory: str, argv: tuple[str, ...]) -> tuple[str, ...]:
+def _image_mounts(image: Image) -> tuple[Mount, ...]:
+    return tuple(Mount(source=source, path=path, read_only=True) for path, source in image.mounts.items())
+
+
+def _line(where: Namespaces, rights: Rights, directory: str, argv: tuple[str, ...]) -> tuple[str, ...]:
     return command_line(where, rights, argv, directory=directory)

@@ -1,4 +1,4 @@
-"""What kube-proxy and the cluster's DNS know: Services and the endpoints behind them, straight from the API's objects."""
+"""What kube-proxy and the cluster's DNS know: Services and the endpoints behind them, as the API has them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SERVICE_NAME: Final = "kubernetes.io/service-name"
 
 
 class ServiceTables:
-    """Services and EndpointSlices by key; `differ` says whether anything came since the last look."""
+    """Services and EndpointSlices by key."""
 
     def __init__(self) -> None:
         self._services: dict[str, Json] = {}

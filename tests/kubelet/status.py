@@ -74,9 +74,9 @@ def _phase(containers: Sequence[PodContainer], pod: Observed) -> str:
     failed_init = any(each.role is Role.INIT and each.is_final and not each.succeeded for each in containers)
     if failed_init:
         return "Failed"
-    if mains and all(container.is_final for container in mains) and pod.initialized:
-        if pod.restart_policy != "Always" or pod.terminating:
-            return "Succeeded" if all(container.succeeded for container in mains) else "Failed"
+    over = mains and pod.initialized and all(container.is_final for container in mains)
+    if over and (pod.restart_policy != "Always" or pod.terminating):
+        return "Succeeded" if all(container.succeeded for container in mains) else "Failed"
     return "Running" if pod.initialized and any(each.times.running or each.times.ended for each in mains) else "Pending"
 
 

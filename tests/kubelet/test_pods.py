@@ -166,18 +166,35 @@ metadata: {name: ordered}
 spec:
   terminationGracePeriodSeconds: 10
   initContainers:
-  - {name: first, image: example/x, command: [sh, -c, 'echo first >> /shared/order'], volumeMounts: [&at {name: shared, mountPath: /shared}]}
+  - name: first
+    image: example/x
+    command: [sh, -c, 'echo first >> /shared/order']
+    volumeMounts: [&at {name: shared, mountPath: /shared}]
   - name: helper
     image: example/x
     restartPolicy: Always
-    command: [sh, -c, 'trap "echo helper ends >> /shared/order; sync; exit" TERM; sleep 0.5; echo helper started >> /shared/order; touch /shared/up; while :; do sleep 0.05; done']
+    command:
+    - sh
+    - -c
+    - |
+      trap "echo helper ends >> /shared/order; exit" TERM
+      sleep 0.5
+      echo helper started >> /shared/order
+      touch /shared/up
+      while :; do sleep 0.05; done
     startupProbe: {exec: {command: [test, -e, /shared/up]}, periodSeconds: 1}
     volumeMounts: [*at]
   - {name: third, image: example/x, command: [sh, -c, 'echo third >> /shared/order'], volumeMounts: [*at]}
   containers:
   - name: app
     image: example/x
-    command: [sh, -c, 'trap "echo app ends >> /shared/order; exit" TERM; echo app >> /shared/order; while :; do sleep 0.05; done']
+    command:
+    - sh
+    - -c
+    - |
+      trap "echo app ends >> /shared/order; exit" TERM
+      echo app >> /shared/order
+      while :; do sleep 0.05; done
     lifecycle: {preStop: {sleep: {seconds: 2}}}
     volumeMounts: [*at]
   volumes: [{name: shared, hostPath: {path: FOLDER}}]
@@ -215,7 +232,12 @@ spec:
     - {name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
     - {name: COLOUR, valueFrom: {configMapKeyRef: {name: settings, key: colour}}}
     - {name: BOTH, value: $(COLOUR)-$(POD_IP)-$(NOBODY)}
-    securityContext: {runAsUser: 1234, runAsGroup: 1234, readOnlyRootFilesystem: true, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+    securityContext:
+      runAsUser: 1234
+      runAsGroup: 1234
+      readOnlyRootFilesystem: true
+      allowPrivilegeEscalation: false
+      capabilities: {drop: [ALL]}
     volumeMounts:
     - {name: mixed, mountPath: /var/run/secrets/mixed, readOnly: true}
     - {name: room, mountPath: /room}
@@ -259,7 +281,9 @@ def test_volumes_variables_and_rights(cluster: Cluster, namespace: str) -> None:
     assert user["extra"]["authentication.kubernetes.io/pod-name"] == ["files"]
     # Renewed in time (here: at once), and what is mounted follows what was changed.
     eventually(lambda: shell(f"cat {folder}/token"), lambda token: token not in ("", first))
-    cluster.kubectl("patch", "configmap", "settings", "-n", namespace, "--type=merge", "-p", '{"data":{"colour":"red"}}')
+    cluster.kubectl(
+        "patch", "configmap", "settings", "-n", namespace, "--type=merge", "-p", '{"data":{"colour":"red"}}'
+    )
     eventually(lambda: shell(f"cat {folder}/settings/colour"), lambda text: text == "red")
     assert shell(f"readlink {folder}/token") == "..data/token"
 
@@ -304,7 +328,8 @@ def test_the_api_server_is_reached_with_the_pods_own_account(cluster: Cluster, n
     cluster.ready(namespace, "client")
     script = (
         "S=/var/run/secrets/kubernetes.io/serviceaccount; curl -sS --cacert $S/ca.crt "
-        '-H "Authorization: Bearer $(cat $S/token)" https://kubernetes.default.svc/api/v1/namespaces/$(cat $S/namespace)/pods'
+        '-H "Authorization: Bearer $(cat $S/token)" '
+        "https://kubernetes.default.svc/api/v1/namespaces/$(cat $S/namespace)/pods"
     )
     said = eventually(
         lambda: cluster.run(namespace, "client", "app", "sh", "-c", script).stdout, lambda text: "message" in text

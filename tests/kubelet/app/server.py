@@ -25,7 +25,7 @@ class Http(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+    def do_GET(self) -> None:
         status = 200
         match self.path.partition("?")[0]:
             case "/sick":
@@ -34,6 +34,8 @@ class Http(BaseHTTPRequestHandler):
                 change(True)
             case "/health":
                 status = 200 if WELL.is_set() else 500
+            case _:
+                pass
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = json.dumps({**WHO, "peer": self.client_address[0], "headers": headers}).encode()
         self.send_response(status)
