@@ -57,7 +57,9 @@ def run_command(args: argparse.Namespace) -> int:
     from injector.manifests import explain_text, namespace_labels
 
     try:
-        settings = replace(injection_settings(args), take_over_istio_injection=args.istio_injection)
+        settings = injection_settings(args)
+        if args.istio_injection:
+            settings = replace(settings, take_over_istio_injection=True)
         files = read_manifests(args.filename, sys.stdin.buffer)
     except (OSError, ValueError) as error:
         complain(str(error))

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import random
+import time
 from datetime import UTC, datetime
 
 
 def now() -> datetime:
     """The present instant, aware, UTC."""
     return datetime.now(UTC)
+
+
+def monotonic() -> float:
+    """Seconds of a clock that is never set, since some moment."""
+    return time.monotonic()
 
 
 def jitter() -> float:

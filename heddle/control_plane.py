@@ -124,6 +124,11 @@ class ControlPlane:
         """The roots in PEM: what a sidecar must have before it can ask for anything. Raises NotServing."""
         return self._authority.trust_bundle
 
+    @property
+    def authority(self) -> Authority:
+        """What signs certificates at present. Raises NotServing."""
+        return self._authority
+
     def mint_token(self, pod: Pod) -> str:
         """A token for one pod, good for an hour. Whoever runs the pod writes it to a file and renews it in time."""
         caller = Caller(

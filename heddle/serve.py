@@ -9,10 +9,11 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heddle.injection_arguments import add_settings_argument
 from heddle.log_output import configure_logging
 from heddle.meshes import MeshExists, MeshHome, MeshRecord, claim
 from heddle.output import complain
@@ -24,7 +25,10 @@ from sources.kubernetes_names import is_dns_label, is_dns_name
 from sources.mesh_config import MESH_CONFIG
 
 if TYPE_CHECKING:
-    from heddle.control_plane import PlaneSettings
+    from heddle.control_plane import Cluster, ControlPlane, PlaneSettings
+
+_ON_CLUSTERS = ("kubeconfig", "context", "secrets_of", "namespace", "revision", "webhook", "health", "settings")
+"""Arguments that mean something only with --kubernetes."""
 
 _DEFAULT_CONFIG = f"{MESH_CONFIG.namespace}/{MESH_CONFIG.name}"
 _REFUSALS = (MeshExists, ValueError, OSError, KeyFileError)
@@ -38,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Every file under DIR ending in .yaml, .yml or .json is read and watched; several documents a file are fine.\n"
         "With --kubernetes everything comes from a cluster: by a kubeconfig, or in a pod by its service account.\n"
         "Nothing is served before all of it was read; when the API server goes away, what was read stays in force.\n"
+        "With --webhook it also answers the API server's questions on /inject and /validate (docs/injection.md).\n"
         "Sidecars connect over TLS and show their pod's token. Ctrl-C ends it; sidecars keep what they have."
     )
     source = parser.add_mutually_exclusive_group(required=True)
@@ -48,6 +53,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--secrets-of", action="append", default=[], metavar="NS", help="a namespace whose Secrets may be read (none)"
     )
+    parser.add_argument("--namespace", default="", metavar="NS", help="Heddle's own ($POD_NAMESPACE, or heddle-system)")
+    parser.add_argument("--revision", default="", help="which revision of Heddle this is (heddle)")
+    parser.add_argument(
+        "--webhook",
+        type=_address,
+        metavar="ADDR",
+        help="where webhooks are answered, over TLS (nowhere)",
+    )
+    parser.add_argument(
+        "--health", type=_address, metavar="ADDR", help="where /healthz/ready and /healthz/live are answered (nowhere)"
+    )
+    add_settings_argument(parser)
     parser.add_argument(
         "--mesh-config",
         type=_config_map,
@@ -56,7 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the ConfigMap with the mesh's settings (istio-system/istio)",
     )
     parser.add_argument(
-        "--xds", default="127.0.0.1:15010", metavar="ADDR", help="where sidecars connect (127.0.0.1:15010)"
+        "--xds",
+        type=_address,
+        default=("127.0.0.1", 15010),
+        metavar="ADDR",
+        help="where sidecars connect (127.0.0.1:15010)",
     )
     parser.add_argument("--mesh", default="serve", metavar="NAME", help="the name other commands find it by (serve)")
     parser.add_argument(
@@ -71,15 +92,12 @@ def run_command(args: argparse.Namespace) -> int:
     if args.config is not None and not args.config.exists():
         complain(f"{args.config} does not exist: name a directory (or a file) of manifests with --config")
         return 2
-    if args.config is not None and (args.kubeconfig or args.context or args.secrets_of):
-        complain("--kubeconfig, --context and --secrets-of belong to --kubernetes, not to --config")
-        return 2
-    host, _, port = args.xds.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        complain(f"{args.xds!r} is no address: HOST:PORT, such as 127.0.0.1:15010 or [::1]:15010")
+    misplaced = [f"--{name.replace('_', '-')}" for name in _ON_CLUSTERS if getattr(args, name)]
+    if args.config is not None and misplaced:
+        complain(f"{', '.join(misplaced)}: only with --kubernetes, not with --config")
         return 2
     try:
-        return asyncio.run(_serve(args, host.strip("[]"), int(port)))
+        return asyncio.run(_serve(args))
     except _REFUSALS as error:
         complain(str(error))
         return 2
@@ -91,14 +109,14 @@ def run_command(args: argparse.Namespace) -> int:
         return 2
 
 
-async def _serve(args: argparse.Namespace, host: str, port: int) -> int:
+async def _serve(args: argparse.Namespace) -> int:
     home, lock = claim(args.mesh)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        async with _settings(args, home, host, port) as settings:
-            serving = asyncio.create_task(_serve_for_ever(settings, home))
+        async with _settings(args, home) as settings:
+            serving = asyncio.create_task(_serve_for_ever(args, settings, home))
             stopping = asyncio.create_task(stop.wait())
             # In its own task, because a cluster that does not answer must not keep Ctrl-C from working.
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -114,28 +132,55 @@ async def _serve(args: argparse.Namespace, host: str, port: int) -> int:
     return 0
 
 
-async def _serve_for_ever(settings: PlaneSettings, home: MeshHome) -> None:
+async def _serve_for_ever(args: argparse.Namespace, settings: PlaneSettings, home: MeshHome) -> None:
     from heddle.admin import admin_api
     from heddle.control_plane import ControlPlane
 
-    plane = ControlPlane(settings)
-    record = MeshRecord(name=home.name, directory=plane.source.name, started=time.time(), kind="serve")
-    async with admin_api(plane, home.name, home.admin_socket):
+    async with AsyncExitStack() as opened:
+        plane = ControlPlane(settings)
+        with_cluster: AbstractAsyncContextManager[None] = nullcontext()
         if settings.cluster is not None:
-            # From now on `heddle status` says what is waited for.
-            home.write_record(record)
-        async with plane.running():
-            home.write_record(record)
-            host, port = plane.xds_address
-            said = f"heddle serves {plane.source.name} on {host}:{port} (mesh {home.name}); Ctrl-C ends it"
-            print(said, file=sys.stderr)
-            await asyncio.Event().wait()
+            with_cluster = await _prepare_cluster(args, plane, settings.cluster, opened)
+        record = MeshRecord(name=home.name, directory=plane.source.name, started=time.time(), kind="serve")
+        async with admin_api(plane, home.name, home.admin_socket):
+            if settings.cluster is not None:
+                # From now on `heddle status` says what is waited for.
+                home.write_record(record)
+            async with plane.running(), with_cluster:
+                home.write_record(record)
+                host, port = plane.xds_address
+                said = f"heddle serves {plane.source.name} on {host}:{port} (mesh {home.name}); Ctrl-C ends it"
+                print(said, file=sys.stderr)
+                await asyncio.Event().wait()
+
+
+async def _prepare_cluster(
+    args: argparse.Namespace, plane: ControlPlane, cluster: Cluster, opened: AsyncExitStack
+) -> AbstractAsyncContextManager[None]:
+    """Opens what is there before anything is served; the answer is what else runs once it is."""
+    from heddle.cluster.beside import Beside, running_beside
+    from heddle.cluster.duties import Alone
+    from heddle.cluster.health import Health, running_health
+    from heddle.cluster.settings_reload import SettingsReload
+    from injector.settings import SYSTEM_NAMESPACE
+    from injector.settings_file import Given
+
+    own = os.environ.get("POD_NAMESPACE") or SYSTEM_NAMESPACE
+    given = Given(namespace=args.namespace, revision=args.revision, default_namespace=own)
+    settings = SettingsReload(args.settings, given)
+    health = Health(lambda: plane.source.pending)
+    if args.health is not None:
+        host, port = args.health
+        await opened.enter_async_context(running_health(health, host=host, port=port))
+    beside = Beside(settings=settings, webhook=args.webhook, leadership=Alone())
+    return running_beside(plane, cluster.api, beside, health)
 
 
 @asynccontextmanager
-async def _settings(args: argparse.Namespace, home: MeshHome, host: str, port: int) -> AsyncIterator[PlaneSettings]:
+async def _settings(args: argparse.Namespace, home: MeshHome) -> AsyncIterator[PlaneSettings]:
     from heddle.control_plane import Cluster, PlaneSettings
 
+    host, port = args.xds
     keys, policy = home.path / "ca", CertificatePolicy(life=args.cert_life)
     if args.config is not None:
         yield PlaneSettings(directory=args.config.resolve(), keys=keys, host=host, port=port, certificates=policy)
@@ -149,6 +194,13 @@ async def _settings(args: argparse.Namespace, home: MeshHome, host: str, port: i
     async with open_api(ClusterAccess(kubeconfig=args.kubeconfig, context=args.context)) as api:
         cluster = Cluster(api=api, scope=scope)
         yield PlaneSettings(cluster=cluster, keys=keys, host=host, port=port, certificates=policy)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address: HOST:PORT, such as 127.0.0.1:15010 or [::1]:15010")
+    return host.strip("[]"), int(port)
 
 
 def _config_map(text: str) -> ObjectRef:

@@ -1,4 +1,7 @@
-"""The conversation of a mutating webhook (admission.k8s.io/v1) without its sockets: bytes in, an answer out."""
+"""The conversation of an admission webhook (admission.k8s.io/v1) without its sockets, and the answer about pods.
+
+Bytes in, an answer out; what is answered about objects of other kinds is in `validation_review`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Any, Final
 from injector.decide import Decision, decide
 from injector.inject_pod import inject_pod
 from injector.json_patch import build_json_patch
+from injector.pod_security import pod_security_warnings
 from injector.pod_values import Json, MalformedPod, check_depth, check_shape
 from injector.record import original_pod
 from injector.settings import InjectionSettings
@@ -24,6 +28,7 @@ _MAX_WARNING: Final = 256
 _MAX_WARNINGS: Final = 15
 """An API server cuts a warning at 256 characters, and drops them all where they have more than 4096 together."""
 
+_MAX_MESSAGE: Final = 4096
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]+")
 
 
@@ -33,12 +38,23 @@ class BadReview(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewRequest:
-    """What an API server asks. `pod` is None where nothing is to be done: not a Pod that is being created."""
+    """What an API server asks. `pod` is None where nothing is to be done: not a Pod that is being created.
+
+    `value` is the object, and `before` what it was before an UPDATE, None where there is none. `operation` is the API
+    server's word (CREATE, UPDATE, DELETE, CONNECT), `subresource` '' for the object itself. `size` is the body's, in
+    bytes.
+    """
 
     uid: str
     namespace: str
     pod: Json | None
     kind: str
+    name: str = ""
+    operation: str = ""
+    subresource: str = ""
+    value: Any = None
+    before: Any = None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +89,18 @@ def parse_review(body: bytes) -> ReviewRequest:
         raise BadReview("the request has no uid")
     if not isinstance(kind, dict) or not isinstance(kind.get("kind"), str):
         raise BadReview("the request has no kind")
-    creates = request.get("operation") == "CREATE" and not request.get("subResource")
+    operation, subresource = _text(request.get("operation")), _text(request.get("subResource"))
     return ReviewRequest(
         uid=uid,
         kind="Pod" if (kind.get("group"), kind["kind"]) == ("", "Pod") else kind["kind"][:63],
-        namespace=namespace if isinstance(namespace, str) else "",
-        pod=request.get("object") if creates else None,
+        namespace=_text(namespace),
+        pod=request.get("object") if operation == "CREATE" and not subresource else None,
+        name=_text(request.get("name")),
+        operation=operation,
+        subresource=subresource,
+        value=request.get("object"),
+        before=request.get("oldObject"),
+        size=len(body),
     )
 
 
@@ -87,14 +109,12 @@ def answer_review(
 ) -> ReviewAnswer:
     """The answer. `namespace_labels` None: the namespace is not known (yet), so that nothing can be decided."""
     if request.kind != "Pod":
-        return _refuse(
-            request, HTTPStatus.BAD_REQUEST, f"this webhook is for Pods, and not for the kind {request.kind}"
-        )
+        return refuse(request, HTTPStatus.BAD_REQUEST, f"this webhook is for Pods, and not for the kind {request.kind}")
     if request.pod is None:
         return ReviewAnswer(uid=request.uid)
     if namespace_labels is None:
         message = f"the namespace {request.namespace} is not known to the injector yet: try again"
-        return _refuse(request, HTTPStatus.SERVICE_UNAVAILABLE, message)
+        return refuse(request, HTTPStatus.SERVICE_UNAVAILABLE, message)
     try:
         pod = check_shape(request.pod)
         decision = decide(
@@ -102,20 +122,20 @@ def answer_review(
         )
         if not decision.inject:
             warnings = (f"no sidecar: {decision.message}. {decision.fix}",) if decision.surprising else ()
-            return ReviewAnswer(uid=request.uid, warnings=_tidy(warnings), decision=decision)
+            return ReviewAnswer(uid=request.uid, warnings=tidy_warnings(warnings), decision=decision)
         injected = inject_pod(pod, settings)
     except MalformedPod as malformed:
-        return _refuse(request, HTTPStatus.BAD_REQUEST, str(malformed))
+        return refuse(request, HTTPStatus.BAD_REQUEST, str(malformed))
     texts = {
-        severity: [_to_text(problem) for problem in injected.problems if problem.severity is severity]
+        severity: [to_text(problem) for problem in injected.problems if problem.severity is severity]
         for severity in Severity
     }
     if injected.pod is None:
-        return _refuse(request, HTTPStatus.BAD_REQUEST, "no sidecar can be added: " + "; ".join(texts[Severity.ERROR]))
+        return refuse(request, HTTPStatus.BAD_REQUEST, "no sidecar can be added: " + "; ".join(texts[Severity.ERROR]))
     return ReviewAnswer(
         uid=request.uid,
         patch=tuple(build_json_patch(pod, injected.pod)),
-        warnings=_tidy(texts[Severity.WARNING]),
+        warnings=tidy_warnings([*pod_security_warnings(injected.pod, namespace_labels), *texts[Severity.WARNING]]),
         decision=decision,
     )
 
@@ -133,15 +153,22 @@ def to_json(answer: ReviewAnswer) -> bytes:
     return json.dumps({"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response}).encode()
 
 
-def _refuse(request: ReviewRequest, code: HTTPStatus, message: str) -> ReviewAnswer:
-    return ReviewAnswer(uid=request.uid, allowed=False, code=code, message=message[:1024])
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
-def _to_text(problem: Problem) -> str:
+def refuse(request: ReviewRequest, code: HTTPStatus, message: str) -> ReviewAnswer:
+    """The answer that the object is not allowed, and why."""
+    return ReviewAnswer(uid=request.uid, allowed=False, code=code, message=message[:_MAX_MESSAGE])
+
+
+def to_text(problem: Problem) -> str:
+    """A problem in one line: the field, what is wrong, what to do."""
     return " ".join(
         part for part in (f"{problem.field}:" if problem.field else "", problem.message, problem.fix) if part
     )
 
 
-def _tidy(warnings: Iterable[str]) -> tuple[str, ...]:
+def tidy_warnings(warnings: Iterable[str]) -> tuple[str, ...]:
+    """As many warnings as an API server passes on, each as long as it may be, in one line."""
     return tuple(_CONTROL.sub(" ", warning)[:_MAX_WARNING] for warning in warnings)[:_MAX_WARNINGS]

@@ -1,4 +1,4 @@
-"""The webhook's server: HTTPS, one path, and patience with nobody."""
+"""The webhooks' server: HTTPS, a path for each, and patience with nobody."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Final, Protocol
 import structlog
 from aiohttp import web
 
-from injector.admission_review import BadReview, ReviewAnswer, ReviewRequest, answer_review, parse_review, to_json
-from injector.bootstrap_text import warm_up
-from injector.settings import InjectionSettings
+from injector.admission_review import BadReview, ReviewAnswer, ReviewRequest, parse_review, to_json
 
 MAX_BODY: Final = 6 << 20
 """Bytes of a review: twice what an API server takes in one object, whose old version it may carry too. As Istio."""
+
+LARGE: Final = 64 << 10
+"""Bytes of a review that takes so long to read that it is read in a thread: more than a millisecond."""
 
 MAX_CONNECTIONS: Final = 512
 _BODY_SECONDS: Final = 10.0
@@ -27,11 +28,11 @@ _KEPT_ALIVE_SECONDS: Final = 75.0
 _log = structlog.get_logger()
 
 
-class Namespaces(Protocol):
-    """What is known of namespaces."""
+class Reviewer(Protocol):
+    """Answers what is asked on one path."""
 
-    async def labels_of(self, namespace: str) -> Mapping[str, str] | None:
-        """Its labels, None if there is no such namespace as far as one knows. May wait a moment to find out."""
+    async def review(self, asked: ReviewRequest) -> ReviewAnswer:
+        """The answer. It must not keep others waiting: what takes long is done in a thread."""
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -44,16 +45,16 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 @asynccontextmanager
 async def running_webhook(
-    settings: InjectionSettings, namespaces: Namespaces, *, tls: ssl.SSLContext, host: str, port: int
+    reviewers: Mapping[str, Reviewer], *, tls: ssl.SSLContext, host: str, port: int
 ) -> AsyncIterator[int]:
-    """Serves POST `/inject` as long as the block lasts; the port (0: any) is what it yields.
+    """Serves POST on the paths of `reviewers` as long as the block lasts; the port (0: any) is what it yields.
 
     Raises OSError if the port cannot be bound.
     """
-    warm_up(settings)
-    webhook = _Webhook(settings, namespaces)
+    webhook = _Webhook(reviewers)
     application = web.Application()
-    application.router.add_post("/inject", webhook.inject)
+    for path in reviewers:
+        application.router.add_post(path, webhook.answer)
     runner = web.AppRunner(
         application, access_log=None, keepalive_timeout=_KEPT_ALIVE_SECONDS, handle_signals=False, shutdown_timeout=5.0
     )
@@ -71,13 +72,12 @@ async def running_webhook(
 
 
 class _Webhook:
-    def __init__(self, settings: InjectionSettings, namespaces: Namespaces) -> None:
-        self._settings = settings
-        self._namespaces = namespaces
+    def __init__(self, reviewers: Mapping[str, Reviewer]) -> None:
+        self._reviewers = reviewers
         self.silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
         """Connections that no request has come on, with what will end them."""
 
-    async def inject(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.Response:
         if (timer := self.silent.pop(request.protocol, None)) is not None:
             timer.cancel()
         if request.content_type != "application/json":
@@ -91,22 +91,13 @@ class _Webhook:
         if body is None:
             return _plain(413, f"the body has more than {MAX_BODY} bytes")
         try:
-            asked = parse_review(body)
+            # Decoding a long one takes as long as many short ones.
+            asked = parse_review(body) if len(body) <= LARGE else await asyncio.to_thread(parse_review, body)
         except BadReview as bad:
-            _log.warning("injector.bad_review", peer=request.remote, reason=str(bad))
+            _log.warning("webhook.bad_review", path=request.path, peer=request.remote, reason=str(bad))
             return _plain(400, str(bad))
-        answer = await self._answer(asked)
+        answer = await self._reviewers[request.path].review(asked)
         return web.Response(body=to_json(answer), content_type="application/json")
-
-    async def _answer(self, asked: ReviewRequest) -> ReviewAnswer:
-        labels = await self._namespaces.labels_of(asked.namespace) if asked.pod is not None else {}
-        answer = answer_review(asked, labels, self._settings)
-        if not answer.allowed:
-            _log.warning("injector.refused", namespace=asked.namespace, uid=asked.uid, reason=answer.message)
-        elif answer.decision is not None:
-            why = answer.decision.why
-            _log.info("injector.decided", namespace=asked.namespace, inject=answer.decision.inject, why=str(why))
-        return answer
 
 
 class _Limited:
@@ -123,7 +114,7 @@ class _Limited:
         silent = self._webhook.silent
         # Those whose handshake is under way are only among the silent.
         if max(len(self._server.connections), len(silent)) >= MAX_CONNECTIONS:
-            _log.warning("injector.too_many_connections", limit=MAX_CONNECTIONS)
+            _log.warning("webhook.too_many_connections", limit=MAX_CONNECTIONS)
             return _Refused()
         protocol = self._server()
         silent[protocol] = asyncio.get_running_loop().call_later(_FIRST_REQUEST_SECONDS, self._end, protocol)

@@ -9,6 +9,7 @@ from typing import Final
 from injector.capture import IpVersion
 
 REVISION: Final = "heddle"
+SYSTEM_NAMESPACE: Final = "heddle-system"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class InjectionSettings:
     revision: str = REVISION
     is_default: bool = True
     take_over_istio_injection: bool = False
-    system_namespace: str = "heddle-system"
+    system_namespace: str = SYSTEM_NAMESPACE
     excluded_namespaces: tuple[str, ...] = ("kube-system", "kube-public", "kube-node-lease")
     proxy_image: str = "docker.io/envoyproxy/envoy:distroless-v1.40.0"
     init_image: str = "heddle:0.1.0"

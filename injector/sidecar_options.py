@@ -23,9 +23,13 @@ MAX_ANNOTATION: Final = 16 * 1024
 
 _OWN: Final = "sidecar.istio.io/"
 _READINESS: Final = "readiness.status.sidecar.istio.io/"
-_LEVELS: Final = ("trace", "debug", "info", "warning", "warn", "error", "critical", "off")
-_COMPONENTS: Final = re.compile(rf"[a-z0-9_]{{1,40}}:(?:{'|'.join(_LEVELS)})")
-_IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}")
+LEVELS: Final = ("trace", "debug", "info", "warning", "warn", "error", "critical", "off")
+"""What Envoy calls how much it logs."""
+
+_COMPONENTS: Final = re.compile(rf"[a-z0-9_]{{1,40}}:(?:{'|'.join(LEVELS)})")
+IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}")
+"""The name of a container's image, about."""
+
 _RESOURCES: Final[Mapping[str, str]] = {
     f"{_OWN}proxyCPU": "cpu",
     f"{_OWN}proxyMemory": "memory",
@@ -102,8 +106,8 @@ def parse_options(
             options,
             capture=capture_from_annotations(annotations, exempt=ExemptUser()),
             resources=_parse_resources(reader, annotations, options.resources),
-            image=reader.text(f"{_OWN}proxyImage", options.image, _IMAGE, "an image's name"),
-            log_level=reader.choice(f"{_OWN}logLevel", options.log_level, _LEVELS),
+            image=reader.text(f"{_OWN}proxyImage", options.image, IMAGE, "an image's name"),
+            log_level=reader.choice(f"{_OWN}logLevel", options.log_level, LEVELS),
             component_log_level=_parse_components(reader),
             rewrite_probes=reader.boolean(f"{_OWN}rewriteAppHTTPProbers", True),
             ready_delay=reader.number(f"{_READINESS}initialDelaySeconds", options.ready_delay, 0),

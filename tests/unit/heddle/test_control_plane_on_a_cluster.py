@@ -153,7 +153,7 @@ def test_one_source(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["--kubernetes", "--kubeconfig", "nowhere"], "nowhere leads to no cluster"),
-        (["--config", ".", "--context", "x"], "belong to --kubernetes"),
+        (["--config", ".", "--context", "x"], "--context: only with --kubernetes"),
     ],
 )
 def test_arguments_that_cannot_be(

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from injector import server
+from injector.reviewers import InjectionReviewer
 from injector.server import MAX_BODY, running_webhook, tls_context
 from injector.settings import InjectionSettings
 from tests.unit.injector.pods import pod
@@ -35,8 +36,12 @@ class KnownNamespaces:
 
     labels: dict[str, dict[str, str]] = field(default_factory=lambda: {"shop": {"heddle.io/inject": "enabled"}})
 
-    async def labels_of(self, namespace: str) -> Mapping[str, str] | None:
+    async def labels_of(self, namespace: str, *, newest: bool = False) -> Mapping[str, str] | None:
         return self.labels.get(namespace)
+
+
+def reviewers() -> dict[str, server.Reviewer]:
+    return {"/inject": InjectionReviewer(InjectionSettings, KnownNamespaces())}
 
 
 def write_certificate(folder: Path, serial: int) -> tuple[Path, Path]:
@@ -75,7 +80,7 @@ async def webhook(folder: Path) -> AsyncIterator[Running]:
     certificate, key = write_certificate(folder, 1)
     tls = tls_context(certificate, key)
     trust = ssl.create_default_context(cafile=str(certificate))
-    async with running_webhook(InjectionSettings(), KnownNamespaces(), tls=tls, host="127.0.0.1", port=0) as port:
+    async with running_webhook(reviewers(), tls=tls, host="127.0.0.1", port=0) as port:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as client:
             yield Running(port=port, tls=tls, client=client, trust=trust)
 
@@ -196,7 +201,5 @@ async def test_a_renewed_certificate_is_used_by_the_next_connection(tmp_path: Pa
 async def test_a_port_in_use_is_an_error(tmp_path: Path) -> None:
     async with webhook(tmp_path) as running:
         with pytest.raises(OSError):
-            async with running_webhook(
-                InjectionSettings(), KnownNamespaces(), tls=running.tls, host="127.0.0.1", port=running.port
-            ):
+            async with running_webhook(reviewers(), tls=running.tls, host="127.0.0.1", port=running.port):
                 pass
