@@ -28,6 +28,9 @@ COMMANDS = {
     "config": Command(module="heddle.config_dump", summary="what one sidecar was sent"),
     "inject": Command(module="heddle.inject", summary="add sidecars to manifests, for a cluster"),
     "check-inject": Command(module="heddle.check_inject", summary="say why a pod gets a sidecar, or why not"),
+    "install": Command(module="heddle.install", summary="print what a cluster needs to run Heddle, or apply it"),
+    "check": Command(module="heddle.check", summary="say whether a cluster will do, and whether Heddle works in it"),
+    "uninstall": Command(module="heddle.uninstall", summary="take Heddle out of a cluster, and leave what is yours"),
     "bootstrap": Command(module="heddle.bootstrap", summary="print the Envoy bootstrap of one workload"),
 }
 

@@ -1,0 +1,105 @@
+"""Puts an installation into a cluster: only what is ours or not there yet, and away with what it no longer has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from heddle.cluster.chart import MANAGER
+from heddle.cluster.names import (
+    HEDDLE,
+    INSTALLED,
+    MANAGED_BY,
+    NAME,
+    PART_OF,
+    REVISION_OF,
+    labels_of,
+    shown,
+)
+from heddle.cluster.requests import ClusterApi, apply, delete, find, find_all, path_of
+
+if TYPE_CHECKING:
+    from sources.kubernetes.events import Json
+
+Tell = Callable[[str], None]
+
+
+class NotOurs(ValueError):
+    """Something in the cluster has the name of a part of ours and is another's. Nothing was written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    item: Json
+    held: Json | None
+
+
+async def apply_objects(api: ClusterApi, objects: Sequence[Json], *, revision: str, tell: Tell) -> None:
+    """Everything of a revision, in order, and removes what an earlier version of it had more.
+
+    A Namespace that somebody else made is left as it is. Raises NotOurs before anything is written, and what
+    `ClusterApi` raises.
+    """
+    steps = [_Step(item=item, held=await find(api, path_of(item))) for item in objects]
+    _refuse_others(steps)
+    for step in steps:
+        if step.held is not None and step.item["kind"] == "Namespace" and not _is_ours(step.held):
+            tell(f"{shown(step.item)} left as it is: it was there already")
+            continue
+        tell(f"{shown(step.item)} {_outcome(step.held, await apply(api, step.item))}")
+    kept = {path_of(item) for item in objects}
+    for item in await installed_objects(api, revision):
+        if path_of(item) not in kept and await delete(api, item):
+            tell(f"{shown(item)} deleted: the installation has it no longer")
+
+
+async def apply_definitions(api: ClusterApi, definitions: Sequence[Json], tell: Tell) -> None:
+    """CustomResourceDefinitions: those that are absent, and ours, which are brought up to date.
+
+    An Istio's own are left as they are; they work.
+    """
+    for item in definitions:
+        held = await find(api, path_of(item))
+        if held is not None and labels_of(held).get(NAME) != HEDDLE:
+            tell(f"{shown(item)} left as it is: it is not Heddle's, and works")
+        else:
+            tell(f"{shown(item)} {_outcome(held, await apply(api, item))}")
+
+
+async def installed_objects(api: ClusterApi, revision: str) -> list[Json]:
+    """What `heddle install` put into the cluster for a revision, in the order in which it is deleted."""
+    labels = f"{PART_OF}={HEDDLE},{REVISION_OF}={revision},{MANAGED_BY}={MANAGER}"
+    found: list[Json] = []
+    for resource in INSTALLED.values():
+        if resource.kind not in ("Namespace", "Secret", "Lease"):
+            found += await find_all(api, resource, labels=labels)
+    return found
+
+
+def _refuse_others(steps: Sequence[_Step]) -> None:
+    for step in steps:
+        if step.held is None or step.item["kind"] == "Namespace":
+            continue
+        labels = labels_of(step.held)
+        if not _is_ours(step.held):
+            raise NotOurs(
+                f"{shown(step.item)} exists and is not Heddle's. Delete it, or choose another name or namespace; "
+                "nothing was changed"
+            )
+        if labels.get(MANAGED_BY) != MANAGER:
+            raise NotOurs(
+                f"{shown(step.item)} was installed by {labels.get(MANAGED_BY)}: upgrade with that "
+                "(helm upgrade heddle deploy/chart), or uninstall with that first; nothing was changed"
+            )
+
+
+def _is_ours(item: Json) -> bool:
+    return labels_of(item).get(PART_OF) == HEDDLE
+
+
+def _outcome(held: Json | None, now: Json) -> str:
+    if held is None:
+        return "created"
+    before, after = (item["metadata"].get("resourceVersion") for item in (held, now))
+    return "unchanged" if before == after else "configured"

@@ -1,0 +1,93 @@
+"""What an installation still waits for until it works."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from heddle.cluster.names import MUTATING, REVISION_OF, VALIDATING
+from heddle.cluster.requests import ClusterApi, find, find_all
+from sources.kubernetes.resources import Resource
+
+if TYPE_CHECKING:
+    from sources.kubernetes.events import Json
+
+_POLL_SECONDS = 1.0
+
+
+async def wait_for_rollout(api: ClusterApi, *, namespace: str, revision: str, tell: Callable[[str], None]) -> None:
+    """Returns when every replica is of the newest version and ready, and the API server trusts the webhooks.
+
+    Tells each thing that it waits for, once. Never gives up by itself.
+    """
+    said: tuple[str, ...] = ()
+    while True:
+        waits = await find_waits(api, namespace=namespace, revision=revision)
+        for line in waits:
+            if line not in said:
+                tell(line)
+        if not waits:
+            return
+        said = waits
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def find_waits(api: ClusterApi, *, namespace: str, revision: str) -> tuple[str, ...]:
+    """What is missing, one sentence each; empty when the installation works."""
+    deployment = await find(api, f"/apis/apps/v1/namespaces/{namespace}/deployments/{revision}")
+    if deployment is None:
+        return (f"there is no Deployment {revision} in {namespace}",)
+    waits = rollout_waits(deployment)
+    if waits:
+        pods = Resource(kind="Pod", plural="pods", namespace=namespace)
+        waits += pod_waits(await find_all(api, pods, labels=f"{REVISION_OF}={revision}"))
+        return waits
+    missing = []
+    for resource, name in ((MUTATING, f"{revision}-injector"), (VALIDATING, f"{revision}-validator")):
+        found = await find(api, f"{resource.path('v1')}/{name}")
+        for webhook in (found or {}).get("webhooks") or ():
+            if not webhook["clientConfig"].get("caBundle"):
+                missing.append(f"waiting for the control plane to fill in the caBundle of {name}")
+                break
+    return tuple(missing)
+
+
+def rollout_waits(deployment: Json) -> tuple[str, ...]:
+    """Why a Deployment is not rolled out: as `kubectl rollout status` sees it."""
+    name = deployment["metadata"]["name"]
+    wanted = deployment["spec"].get("replicas", 1)
+    status: Mapping[str, Any] = deployment.get("status") or {}
+    failures = tuple(
+        f"Deployment {name}: {condition.get('message', condition['reason'])}"
+        for condition in status.get("conditions") or ()
+        if (condition["type"], condition["status"]) in (("ReplicaFailure", "True"), ("Progressing", "False"))
+    )
+    if status.get("observedGeneration", 0) < deployment["metadata"].get("generation", 0):
+        return (f"waiting for Deployment {name} to be looked at", *failures)
+    updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
+    if updated < wanted:
+        return (f"waiting for Deployment {name}: {updated} of {wanted} replicas are of the new version", *failures)
+    if status.get("replicas", 0) > updated:
+        return (f"waiting for Deployment {name}: {status['replicas'] - updated} old replicas have to end", *failures)
+    if available < wanted:
+        return (f"waiting for Deployment {name}: {available} of {wanted} replicas are ready", *failures)
+    return ()
+
+
+def pod_waits(pods: list[Json]) -> tuple[str, ...]:
+    """Why pods do not start, as their status says it."""
+    found = []
+    for pod in pods:
+        status = pod.get("status") or {}
+        found += [
+            f"Pod {pod['metadata']['name']}: {condition.get('message') or condition.get('reason')}"
+            for condition in status.get("conditions") or ()
+            if (condition["type"], condition["status"]) == ("PodScheduled", "False")
+        ]
+        for container in status.get("containerStatuses") or ():
+            waiting = (container.get("state") or {}).get("waiting") or {}
+            if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+                message = f": {waiting['message']}" if waiting.get("message") else ""
+                found.append(f"Pod {pod['metadata']['name']}: {waiting['reason']}{message}")
+    return tuple(found)

@@ -1,0 +1,144 @@
+"""`heddle install`: the chart as objects, printed or applied. No helm is needed."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heddle.cluster.requests import add_cluster_arguments, open_cluster
+from heddle.output import complain
+from heddle.spans import span
+
+if TYPE_CHECKING:
+    from heddle.cluster.chart import Chart, Rendered
+
+EXIT_FINE, EXIT_FINDINGS, EXIT_ERROR = 0, 1, 2
+_NAMESPACE = "heddle-system"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "  heddle install --apply --wait                     install, or upgrade, and say what is waited for\n"
+        "  heddle install --set replicas=3 -f mine.yaml      print the objects; nothing is contacted\n"
+        "  heddle install --crds-only | kubectl create -f -  the kinds alone, those that are absent\n"
+        "  heddle install --revision canary --apply --wait   a second version beside the first\n"
+        "The values are those of deploy/chart/values.yaml. What is printed has no CustomResourceDefinitions: to apply\n"
+        "them might overwrite an Istio's. --apply brings those that are absent, and updates ours.\n"
+        "Exit status 1: it was applied, and does not work after --timeout; 2: it could not be applied."
+    )
+    parser.add_argument(
+        "-f", "--values", action="append", default=[], type=Path, metavar="FILE", help="values; later files win"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments", help="a value, as with Helm"
+    )
+    parser.add_argument("-n", "--namespace", default=_NAMESPACE, help=f"Heddle's own namespace ({_NAMESPACE})")
+    parser.add_argument("--revision", metavar="NAME", help="the name of this version, for two side by side")
+    parser.add_argument("--crds-only", action="store_true", help="only the CustomResourceDefinitions")
+    parser.add_argument("--apply", action="store_true", help="apply instead of printing")
+    parser.add_argument("--wait", action="store_true", help="return when it works; with --apply")
+    parser.add_argument(
+        "--timeout", type=span, default=timedelta(minutes=5), metavar="SPAN", help="how long at most (5m)"
+    )
+    add_cluster_arguments(parser)
+
+
+def run_command(args: argparse.Namespace) -> int:
+    import yaml
+
+    from heddle.cluster.chart import BadValues, load_chart
+    from heddle.cluster.template_syntax import TemplateError
+    from sources.kubernetes_names import is_dns_label
+
+    if not is_dns_label(args.namespace):
+        complain(f"{args.namespace!r} is no name of a namespace: lower-case letters, digits and '-'")
+        return EXIT_ERROR
+    if args.wait and not args.apply:
+        complain("--wait waits for what --apply applies: add --apply")
+        return EXIT_ERROR
+    try:
+        chart = load_chart()
+        rendered = chart.render(_values(args), namespace=args.namespace)
+    except BadValues as error:
+        for line in str(error).splitlines():
+            complain(line)
+        return EXIT_ERROR
+    except (OSError, ValueError, TemplateError, yaml.YAMLError) as error:
+        complain(str(error))
+        return EXIT_ERROR
+    if args.apply:
+        return _apply(args, chart, rendered)
+    _print(chart.definitions if args.crds_only else rendered.objects)
+    return EXIT_FINE
+
+
+def _values(args: argparse.Namespace) -> dict[str, Any]:
+    """Files, then assignments, then the revision. Raises OSError, ValueError, yaml.YAMLError."""
+    import yaml
+
+    from heddle.cluster.chart_values import merged, parse_assignments
+
+    # Whoever installs without Helm needs the namespace from us.
+    values: dict[str, Any] = {"namespace": {"create": True}}
+    for file in args.values:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        found = yaml.safe_load(text)
+        if not isinstance(found, dict | None):
+            raise ValueError(f"{file} holds no values: write a mapping, such as `replicas: 3`")
+        values = merged(values, found or {}, keep_null=True)
+    for assignments in args.assignments:
+        values = parse_assignments(assignments, values)
+    if args.revision is not None:
+        values["revision"] = args.revision
+    return values
+
+
+def _print(objects: Any) -> None:
+    from injector.yaml_output import dump_yaml
+
+    for item in objects:
+        sys.stdout.write(f"---\n{dump_yaml(item)}")
+
+
+def _apply(args: argparse.Namespace, chart: Chart, rendered: Rendered) -> int:
+    from heddle.cluster.apply import NotOurs
+    from sources.kubernetes.access import NoCluster
+    from sources.kubernetes.api import Refused, Unreachable
+    from sources.kubernetes.events import Garbled
+
+    try:
+        return asyncio.run(_apply_all(args, chart, rendered))
+    except (NoCluster, NotOurs, Unreachable, Refused, Garbled) as error:
+        complain(str(error))
+        return EXIT_ERROR
+
+
+async def _apply_all(args: argparse.Namespace, chart: Chart, rendered: Rendered) -> int:
+    from heddle.cluster.apply import apply_definitions, apply_objects
+    from heddle.cluster.rollout import find_waits, wait_for_rollout
+
+    revision = rendered.revision
+    async with open_cluster(args) as api:
+        await apply_definitions(api, chart.definitions, _tell)
+        if args.crds_only:
+            return EXIT_FINE
+        await apply_objects(api, rendered.objects, revision=revision, tell=_tell)
+        if args.wait:
+            try:
+                async with asyncio.timeout(args.timeout.total_seconds()):
+                    await wait_for_rollout(api, namespace=args.namespace, revision=revision, tell=_tell)
+            except TimeoutError:
+                for line in await find_waits(api, namespace=args.namespace, revision=revision):
+                    complain(f"after {args.timeout.total_seconds():g} s: {line}")
+                return EXIT_FINDINGS
+            _tell("it works")
+    print(f"\n{rendered.notes.strip()}")
+    return EXIT_FINE
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
