@@ -47,10 +47,13 @@ lock: dev ## pin requirements*.in again
 	$(BIN)/python -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" requirements.in requirements-dev.in -o requirements-dev.txt
 
+crds: dev ## write deploy/chart/crds again
+	@$(BIN)/python -m deploy.write_crds
+
 protos: dev ## compile protos/discovery.proto again
 	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. protos/discovery.proto
 
 clean: ## remove what was installed and built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup dev demo test check bench soak cluster lock protos clean
+.PHONY: help setup dev demo test check bench soak cluster lock crds protos clean

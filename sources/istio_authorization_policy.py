@@ -14,7 +14,7 @@ from sources.labels import parse_selector
 MAX_RULES = 1000
 DRY_RUN = "istio.io/dry-run"
 
-_ACTIONS = ("ALLOW", "DENY", "AUDIT", "CUSTOM")
+ACTIONS = ("ALLOW", "DENY", "AUDIT", "CUSTOM")
 _SCOPE = ("action", "selector")
 _ELSEWHERE = ("targetRef", "targetRefs")
 _FIELDS = (*_SCOPE, *_ELSEWHERE, "rules", "provider")
@@ -28,7 +28,7 @@ def parse_authorization_policy(fields: Fields, metadata: Metadata) -> Authorizat
     spec = fields.child("spec")
     if spec is None:
         return None if fields.report.failed else AuthorizationPolicy(ref=metadata.ref, created=metadata.created)
-    action = spec.choice("action", _ACTIONS, "ALLOW")
+    action = spec.choice("action", ACTIONS, "ALLOW")
     if action not in (Action.ALLOW, Action.DENY):
         _undone(spec, "action", f"action {action}")
     for name in ("provider", *_ELSEWHERE):
@@ -53,7 +53,7 @@ def parse_refusal(fields: Fields, metadata: Metadata) -> AuthorizationPolicy | N
     spec = fields.child("spec")
     if spec is None or _is_dry_run(metadata) or not _says_its_scope(spec):
         return None
-    if spec.choice("action", _ACTIONS, "ALLOW") != Action.ALLOW:
+    if spec.choice("action", ACTIONS, "ALLOW") != Action.ALLOW:
         return None
     return AuthorizationPolicy(ref=metadata.ref, selector=parse_selector(spec), created=metadata.created)
 

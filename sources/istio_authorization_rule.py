@@ -159,8 +159,7 @@ def _addresses(fields: Fields) -> AddressSet:
 
 def _condition(fields: Fields, namespace: str) -> Condition | None:
     """None if its key is one of those that are not implemented."""
-    fields.required("key")
-    key = fields.text("key")
+    key = fields.required_text("key")
     undone = False
     if key:
         try:

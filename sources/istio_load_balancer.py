@@ -25,11 +25,11 @@ MAX_RING_SIZE = 8_388_608
 MAX_MAGLEV_TABLE_SIZE = 5_000_011
 """Envoy's limits."""
 
-_ALIASES: Mapping[str, SimpleBalancer] = {
+ALIASES: Mapping[str, SimpleBalancer] = {
     "LEAST_CONN": SimpleBalancer.LEAST_REQUEST,
     "UNSPECIFIED": SimpleBalancer.LEAST_REQUEST,
 }
-_KEYS = ("httpHeaderName", "httpCookie", "useSourceIp", "httpQueryParameterName")
+KEYS = ("httpHeaderName", "httpCookie", "useSourceIp", "httpQueryParameterName")
 
 
 def parse_load_balancer(fields: Fields) -> LoadBalancer | None:
@@ -46,7 +46,7 @@ def parse_load_balancer(fields: Fields) -> LoadBalancer | None:
 
 
 def _simple(fields: Fields) -> SimpleBalancer | None:
-    text = fields.choice("simple", [*SimpleBalancer, *_ALIASES])
+    text = fields.choice("simple", [*SimpleBalancer, *ALIASES])
     if text == "LEAST_CONN":
         fields.problem(
             ProblemCode.DEPRECATED_FIELD,
@@ -55,14 +55,14 @@ def _simple(fields: Fields) -> SimpleBalancer | None:
             field="simple",
             severity=Severity.INFO,
         )
-    return _ALIASES.get(text) or (SimpleBalancer(text) if text else None)
+    return ALIASES.get(text) or (SimpleBalancer(text) if text else None)
 
 
 def _consistent_hash(outer: Fields) -> ConsistentHash | None:
     fields = outer.child("consistentHash")
     if fields is None:
         return None
-    one_of(fields, *_KEYS)
+    one_of(fields, *KEYS)
     one_of(fields, "ringHash", "maglev")
     key = _key(fields)
     ring = fields.integer("minimumRingSize", default=1024, minimum=0, maximum=MAX_RING_SIZE)
@@ -108,7 +108,7 @@ def _key(fields: Fields) -> HashKey | None:
         return HashQueryParameter(name=parameter)
     if not fields.report.failed:
         message = "consistentHash says nothing to hash"
-        fields.problem(ProblemCode.MISSING_FIELD, message, f"Add one of {', '.join(_KEYS)}.")
+        fields.problem(ProblemCode.MISSING_FIELD, message, f"Add one of {', '.join(KEYS)}.")
     return None
 
 

@@ -34,6 +34,7 @@ _BUILT_IN = {
     "ConfigMap": "configmaps",
     "Secret": "secrets",
     "EndpointSlice": "endpointslices.discovery.k8s.io",
+    "Lease": "leases.coordination.k8s.io",
     "CustomResourceDefinition": "customresourcedefinitions.apiextensions.k8s.io",
 }
 _NAMES = {**_BUILT_IN, **{kind: name for name, kind in ISTIO.items()}}
