@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from heddle.analyze import to_json
-from heddle.control_plane import ControlPlane, NotServing
+from heddle.control_plane import ControlPlane, NoTokens, NotServing
 from heddle.delivery import describe_rejections, describe_sidecar, describe_types, is_late
 from model.problems import Severity
 from xds.state import StreamState
@@ -112,15 +112,18 @@ class _Questions:
         host, port = self._plane.xds_address
         try:
             roots = self._plane.trust_bundle.decode()
+            token = self._plane.mint_token(pod)
         except NotServing as error:
             raise web.HTTPServiceUnavailable(text=f"the control plane does not serve yet: {error}") from None
+        except NoTokens as error:
+            raise web.HTTPConflict(text=str(error)) from None
         return web.json_response(
             {
                 "host": host,
                 "port": port,
                 "server_name": self._plane.server_name,
                 "trust_bundle": roots,
-                "token": self._plane.mint_token(pod),
+                "token": token,
                 "namespace": pod.ref.namespace,
                 "pod": pod.ref.name,
                 "address": pod.addresses[0] if pod.addresses else "",

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
 from model.asker import Asker, Capture
 from model.mesh import Mesh
+from model.names import IDENTITY_SECRET
 from model.pods import Pod
 from sds.authority import Authority
 from sds.certificate_policy import CertificatePolicy
 from sds.secrets import IssuedSecret, SecretDescription, WorkloadSecrets
-from sds.tokens import Caller, TokenKeys, TokenRefused, verify_token
-from xds.admission import PermissionDenied, Unauthenticated
+from sds.tokens import Caller, CannotTell, TokenKeys, TokenRefused, verify_token
+from xds.admission import PermissionDenied, Unauthenticated, Unavailable
 from xds.stream_secrets import StreamSecrets
 from xds.wire import Node
 
@@ -23,7 +26,33 @@ _BEARER = "Bearer "
 _HAS_IPV6 = Path("/proc/net/if_inet6").exists()
 """Whether this machine has IPv6: sidecars elsewhere are assumed to be like it."""
 
+ARRIVAL_SECONDS = 5.0
+"""How long a stream waits for its pod, which exists, to get into the snapshot: a watch is behind by milliseconds."""
+
 _log = structlog.get_logger()
+
+
+class PodTokens(Protocol):
+    """Knows whose tokens are good."""
+
+    async def verify(self, text: str) -> Caller:
+        """The pod that a token proves. Raises TokenRefused, or CannotTell if that cannot be known at present."""
+
+
+class KnownKeys:
+    """Tokens of an issuer whose keys are all here."""
+
+    def __init__(self, keys: TokenKeys, *, now: Callable[[], datetime]) -> None:
+        self._keys = keys
+        self._now = now
+
+    async def verify(self, text: str) -> Caller:
+        """See `PodTokens`."""
+        return verify_token(text, keys=self._keys, now=self._now())
+
+
+async def _nobody_else(caller: Caller) -> bool:
+    return False
 
 
 class PodAdmission:
@@ -37,45 +66,58 @@ class PodAdmission:
         self,
         *,
         mesh: Callable[[], Mesh],
-        keys: TokenKeys,
+        tokens: PodTokens,
         authority: Callable[[], Authority],
         policy: CertificatePolicy,
         capture: Callable[[Pod], tuple[Capture, str]],
-        now: Callable[[], datetime],
         jitter: Callable[[], float],
+        exists: Callable[[Caller], Awaitable[bool]] = _nobody_else,
     ) -> None:
-        """`capture` says how a pod's traffic reaches its sidecar, and where its application listens ('': there)."""
+        """`capture` says how a pod's traffic reaches its sidecar, and where its application listens ('': there).
+
+        `exists` is asked for pods that the snapshot lacks: whether they are about to be in one. Raises CannotTell.
+        """
         self._mesh = mesh
-        self._keys = keys
+        self._tokens = tokens
         self._authority = authority
         self._policy = policy
         self._capture = capture
-        self._now = now
         self._jitter = jitter
+        self._exists = exists
         self._secrets: dict[Caller, WorkloadSecrets] = {}
+        self._published = asyncio.Event()
 
     async def authenticate(self, metadata: Mapping[str, str], peer: str) -> Caller:
-        """The pod that the token proves. Raises Unauthenticated, always with the same text."""
+        """The pod that the token proves, which is in the snapshot. Raises Unauthenticated, always with the same text,
+        and Unavailable while it cannot be told."""
         credential = metadata.get("authorization", "")
         try:
             if not credential.startswith(_BEARER):
                 raise TokenRefused("no bearer token")
-            return verify_token(credential.removeprefix(_BEARER), keys=self._keys, now=self._now())
+            caller = await self._tokens.verify(credential.removeprefix(_BEARER))
+            await self._await(caller)
         except TokenRefused as refused:
             _log.warning("xds.unauthenticated", peer=peer, reason=refused.reason)
             raise Unauthenticated(str(refused)) from refused
+        except CannotTell as unknown:
+            _log.warning("xds.cannot_tell", peer=peer, reason=unknown.reason)
+            raise Unavailable(str(unknown)) from unknown
+        _log.info("xds.authenticated", peer=peer, **_names(caller))
+        return caller
 
     def admit(self, caller: Caller, node: Node) -> Asker:
-        """The asker that this pod is. Raises PermissionDenied if the pod is unknown or the node another's."""
+        """The asker that this pod is. Raises PermissionDenied if the node is another's, Unauthenticated if the pod has
+        just gone. The text is that of every refusal: the log says which it was."""
         asker = self.asker_of(caller, node)
+        refused = TokenRefused("there is no such pod")
         if asker is None:
-            _log.warning("xds.unknown_pod", namespace=caller.namespace, pod=caller.pod_name)
-            raise PermissionDenied("there is no such pod")
+            _log.warning("xds.unauthenticated", reason=refused.reason, **_names(caller))
+            raise Unauthenticated(str(refused))
         kind, _, rest = node.id.partition("~")
         parts = rest.split("~")
         if kind != "sidecar" or len(parts) != 3 or parts[1] != f"{caller.pod_name}.{caller.namespace}":
-            _log.warning("xds.wrong_node", namespace=caller.namespace, pod=caller.pod_name, node=node.id)
-            raise PermissionDenied("the node is not the pod that the token was made for")
+            _log.warning("xds.wrong_node", node=node.id[:300], **_names(caller))
+            raise PermissionDenied(str(refused))
         return asker
 
     def asker_of(self, caller: Caller, node: Node) -> Asker | None:
@@ -105,7 +147,7 @@ class PodAdmission:
             jitter=self._jitter,
         )
         self._secrets[caller] = secrets
-        return _GuardedSecrets(secrets, lambda: self.asker_of(caller, _NOBODY) is not None)
+        return _GuardedSecrets(secrets, caller, lambda: self.asker_of(caller, _NOBODY) is not None)
 
     def describe(self, namespace: str, pod: str) -> tuple[SecretDescription, ...]:
         """The certificates of the newest stream of a pod; empty if it never had one. Never a key."""
@@ -114,28 +156,55 @@ class PodAdmission:
                 return secrets.describe()
         return ()
 
-    def forget_gone(self) -> None:
-        """Drops the secrets of pods that are gone."""
+    def published(self) -> None:
+        """There is another snapshot: drops the secrets of pods that are gone, lets in those that were waited for."""
+        self._published.set()
+        self._published = asyncio.Event()
         for caller in [caller for caller in self._secrets if self.asker_of(caller, _NOBODY) is None]:
             del self._secrets[caller]
+
+    async def _await(self, caller: Caller) -> None:
+        """Returns once the pod is in the snapshot. Raises TokenRefused if there is none, CannotTell if nobody knows."""
+        if self._is_here(caller):
+            return
+        if not await self._exists(caller) and not self._is_here(caller):
+            raise TokenRefused("there is no such pod")
+        try:
+            async with asyncio.timeout(ARRIVAL_SECONDS):
+                while not self._is_here(caller):
+                    await self._published.wait()
+        except TimeoutError:
+            raise CannotTell("the pod exists, and the watch has not shown it yet") from None
+
+    def _is_here(self, caller: Caller) -> bool:
+        return self.asker_of(caller, _NOBODY) is not None
 
 
 _NOBODY = Node(id="")
 
 
+def _names(caller: Caller) -> Mapping[str, str]:
+    return {"namespace": caller.namespace, "pod": caller.pod_name, "uid": caller.pod_uid}
+
+
 class _GuardedSecrets:
-    """Secrets that are renewed only as long as their pod is there."""
+    """Secrets of which a certificate is made only as long as its pod is there; each is written to the log."""
 
-    __slots__ = ("_alive", "_secrets")
+    __slots__ = ("_alive", "_caller", "_secrets")
 
-    def __init__(self, secrets: WorkloadSecrets, alive: Callable[[], bool]) -> None:
+    def __init__(self, secrets: WorkloadSecrets, caller: Caller, alive: Callable[[], bool]) -> None:
         self._secrets = secrets
+        self._caller = caller
         self._alive = alive
 
     def secret(self, name: str, now: datetime) -> IssuedSecret | None:
+        if name == IDENTITY_SECRET and not self._secrets.holds(now):
+            return self.renew(now)
         return self._secrets.secret(name, now)
 
     def renew(self, now: datetime) -> IssuedSecret:
         if not self._alive():
-            raise LookupError("the pod is gone: its certificate is not renewed")
-        return self._secrets.renew(now)
+            raise LookupError("the pod is gone: it gets no certificate any more")
+        issued = self._secrets.renew(now)
+        _log.info("identity.issued", serial=issued.version, **_names(self._caller))
+        return issued

@@ -17,6 +17,11 @@ def monotonic() -> float:
     return time.monotonic()
 
 
+def seconds() -> float:
+    """A count of seconds that never goes back, for intervals."""
+    return time.monotonic()
+
+
 def jitter() -> float:
     """A number from -1 to 1, evenly spread."""
     return random.uniform(-1, 1)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -14,16 +15,19 @@ import grpc
 import structlog
 
 from heddle import clock
-from heddle.admission import PodAdmission
+from heddle.admission import KnownKeys, PodAdmission
+from heddle.cluster.identity import ClusterIdentity
+from heddle.cluster.root_config_maps import RootConfigMaps
 from heddle.stream_log import log_event
 from model.asker import Capture
+from model.names import CLUSTER_DOMAIN
 from model.pods import Pod
 from sds.authority import Authority
 from sds.authority_store import load_or_create_authority
 from sds.certificate_policy import CertificatePolicy
-from sds.signing import issue_server
-from sds.token_signer import load_or_create_token_signer
-from sds.tokens import Caller
+from sds.signing import IssuedCertificate, issue_server
+from sds.token_signer import TokenSigner, load_or_create_token_signer
+from sds.tokens import AUDIENCE, Caller
 from sources.directory import Directory
 from sources.kubernetes.api import Api
 from sources.kubernetes.resources import Scope
@@ -34,7 +38,9 @@ from translators.resources import derive, names_in_scope
 from xds.memo import Memo
 from xds.server import AdsServer
 
-SERVER_NAME = "heddle.heddle-system.svc"
+NAMESPACE = "heddle-system"
+SERVICE = "heddle"
+SERVER_NAME = f"{SERVICE}.{NAMESPACE}.svc"
 """The name in the control plane's own certificate, which every sidecar insists on."""
 
 _SERVER_CERTIFICATE_LIFE = timedelta(days=1)
@@ -47,12 +53,28 @@ class NotServing(Exception):
     """The source was not read whole yet; the text says what is missing."""
 
 
+class NoTokens(Exception):
+    """In a cluster pods have tokens of its own; the text says how one is had."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """An API server, and what of it is read."""
+    """An API server, and what of it is read.
+
+    `namespace` is Heddle's own: the authority's Secret is there, and `service`, by whose name sidecars find us.
+    `runs_duties` False: whoever elects a leader runs `ControlPlane.root_config_maps` on it.
+    """
 
     api: Api
     scope: Scope = field(default_factory=Scope)
+    namespace: str = NAMESPACE
+    service: str = SERVICE
+    runs_duties: bool = True
+
+    @property
+    def server_name(self) -> str:
+        """The DNS name by which sidecars know the control plane."""
+        return f"{self.service}.{self.namespace}.svc"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +82,8 @@ class PlaneSettings:
     """What a control plane is started with.
 
     `directory` holds the manifests, or `cluster` has them: one of the two. `keys` is the directory of the certificate
-    authority and the token key (made if they are missing), `host` and `port` are where sidecars connect (port 0: any).
+    authority and the token key (made if they are missing), which a cluster has itself. `host`, an address, and `port`
+    are where sidecars connect (port 0: any).
     `capture` says of a pod how its traffic reaches its sidecar, and where its application listens ('' for the pod's
     address). Raises ValueError for none or both of the sources.
     """
@@ -90,25 +113,32 @@ class ControlPlane:
         self.store = Store(managed_slices=settings.cluster is not None)
         self.source: Source
         self._loaded_authority: Authority | None = None
-        settings.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if settings.cluster is not None:
-            cluster = settings.cluster
-            self.source = KubernetesSource(cluster.api, self.store, cluster.scope, jitter=clock.jitter)
-        elif settings.directory is not None:
-            directory = Directory(settings.directory, self.store)
-            directory.scan()
-            self.source = directory
-            self._load_authority()
-        self._signer = load_or_create_token_signer(settings.keys, issuer=f"https://{SERVER_NAME}")
-        self.admission = PodAdmission(
+        self._signer: TokenSigner | None = None
+        self._identity: ClusterIdentity | None = None
+        admission = partial(
+            PodAdmission,
             mesh=lambda: self.store.mesh,
-            keys=self._signer.keys,
             authority=lambda: self._authority,
             policy=settings.certificates,
             capture=settings.capture,
-            now=clock.now,
             jitter=clock.jitter,
         )
+        if settings.cluster is not None:
+            cluster = settings.cluster
+            self.source = KubernetesSource(cluster.api, self.store, cluster.scope, jitter=clock.jitter)
+            self._identity = ClusterIdentity(
+                cluster.api, namespace=cluster.namespace, now=clock.now, jitter=clock.jitter
+            )
+            self.admission = admission(tokens=self._identity.tokens, exists=self._identity.pods.exists)
+        else:
+            assert settings.directory is not None
+            directory = Directory(settings.directory, self.store)
+            directory.scan()
+            self.source = directory
+            settings.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._load_authority()
+            self._signer = load_or_create_token_signer(settings.keys, issuer=f"https://{SERVER_NAME}")
+            self.admission = admission(tokens=KnownKeys(self._signer.keys, now=clock.now))
         self._memo = Memo(derive=derive, names=names_in_scope, report=log_event)
         self.streams = AdsServer(memo=self._memo, admission=self.admission, report=log_event)
         self.xds_address: tuple[str, int] = (settings.host, settings.port)
@@ -117,7 +147,8 @@ class ControlPlane:
     @property
     def server_name(self) -> str:
         """The DNS name that sidecars must find in the server's certificate."""
-        return SERVER_NAME
+        cluster = self._settings.cluster
+        return cluster.server_name if cluster is not None else SERVER_NAME
 
     @property
     def trust_bundle(self) -> bytes:
@@ -130,7 +161,16 @@ class ControlPlane:
         return self._authority
 
     def mint_token(self, pod: Pod) -> str:
-        """A token for one pod, good for an hour. Whoever runs the pod writes it to a file and renews it in time."""
+        """A token for one pod, good for an hour. Whoever runs the pod writes it to a file and renews it in time.
+
+        Raises NoTokens in a cluster: there the kubelet does that.
+        """
+        if self._signer is None:
+            command = (
+                f"kubectl create token {pod.service_account} -n {pod.ref.namespace} --audience {AUDIENCE} "
+                f"--bound-object-kind Pod --bound-object-name {pod.ref.name}"
+            )
+            raise NoTokens(f"pods of a cluster get their tokens from its kubelets; by hand: {command}")
         caller = Caller(
             namespace=pod.ref.namespace,
             service_account=pod.service_account,
@@ -139,6 +179,12 @@ class ControlPlane:
         )
         account_uid = f"{pod.ref.namespace}-{pod.service_account}"
         return self._signer.mint(caller, service_account_uid=account_uid, now=clock.now())
+
+    @property
+    def root_config_maps(self) -> RootConfigMaps:
+        """The duty of handing out the roots in a cluster. Raises AssertionError without one."""
+        assert self._identity is not None
+        return self._identity.root_config_maps
 
     def set_pending(self, pending: Callable[[], tuple[str, ...]]) -> None:
         """`pending` names what whoever runs the pods has not got to yet."""
@@ -159,15 +205,20 @@ class ControlPlane:
             await self._open()
         try:
             async with asyncio.TaskGroup() as tasks:
-                watching = tasks.create_task(self.source.watch())
+                background = [tasks.create_task(self.source.watch())]
                 try:
-                    if self._loaded_authority is None:
+                    if self._identity is not None:
                         await self._sync()
-                        self._load_authority()
+                        self.store.pin_trust_domain()
+                        await self._identity.load(self.store.mesh.settings.trust_domain)
                         await self._open()
+                        background.append(tasks.create_task(self._identity.run()))
+                        if self._settings.cluster is not None and self._settings.cluster.runs_duties:
+                            background.append(tasks.create_task(self.root_config_maps.run()))
                     yield
                 finally:
-                    watching.cancel()
+                    for task in background:
+                        task.cancel()
         finally:
             await self.streams.stop()
 
@@ -192,9 +243,10 @@ class ControlPlane:
 
     @property
     def _authority(self) -> Authority:
-        if self._loaded_authority is None:
+        authority = self._identity.authority if self._identity is not None else self._loaded_authority
+        if authority is None:
             raise NotServing("; ".join(self.source.pending) or "the control plane is starting")
-        return self._loaded_authority
+        return authority
 
     def _load_authority(self) -> None:
         self.store.pin_trust_domain()
@@ -206,35 +258,38 @@ class ControlPlane:
 
     def _publish(self) -> None:
         self.streams.publish(self.store.mesh, self.store.generation)
-        self.admission.forget_gone()
+        self.admission.published()
 
     def _credentials(self) -> grpc.ServerCredentials:
         """TLS with a certificate of our own authority, a fresh one for every handshake that finds it half used."""
-        held = issue_server(
+        held = self._issue_server()
+
+        def renewed() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal held
+            if clock.now() < held.issued_at + _SERVER_CERTIFICATE_LIFE / 2:
+                return None
+            held = self._issue_server()
+            return _configuration(held)
+
+        return grpc.dynamic_ssl_server_credentials(_configuration(held), renewed)
+
+    def _issue_server(self) -> IssuedCertificate:
+        address = ip_address(self._settings.host)
+        names: tuple[str, ...] = (self.server_name,)
+        if self._settings.cluster is not None:
+            names += (f"{self.server_name}.{CLUSTER_DOMAIN}",)
+        return issue_server(
             self._authority,
-            dns_names=(SERVER_NAME,),
-            ip_addresses=(ip_address(self._settings.host),),
+            dns_names=names,
+            # Nobody connects to 0.0.0.0 or [::]: by which addresses they come is not known here.
+            ip_addresses=() if address.is_unspecified else (address,),
             now=clock.now(),
             life=_SERVER_CERTIFICATE_LIFE,
         )
-        configuration = grpc.ssl_server_certificate_configuration(((held.private_key, held.certificate_chain),))
-        expires = held.issued_at + _SERVER_CERTIFICATE_LIFE / 2
 
-        def renewed() -> grpc.ServerCertificateConfiguration | None:
-            nonlocal expires
-            if clock.now() < expires:
-                return None
-            fresh = issue_server(
-                self._authority,
-                dns_names=(SERVER_NAME,),
-                ip_addresses=(ip_address(self._settings.host),),
-                now=clock.now(),
-                life=_SERVER_CERTIFICATE_LIFE,
-            )
-            expires = fresh.issued_at + _SERVER_CERTIFICATE_LIFE / 2
-            return grpc.ssl_server_certificate_configuration(((fresh.private_key, fresh.certificate_chain),))
 
-        return grpc.dynamic_ssl_server_credentials(configuration, renewed)
+def _configuration(held: IssuedCertificate) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(((held.private_key, held.certificate_chain),))
 
 
 def _bracketed(host: str) -> str:

@@ -66,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_settings_argument(parser)
     parser.add_argument(
+        "--namespace",
+        default=os.environ.get("POD_NAMESPACE") or "heddle-system",
+        metavar="NS",
+        help="Heddle's own namespace in the cluster ($POD_NAMESPACE, or heddle-system)",
+    )
+    parser.add_argument(
         "--mesh-config",
         type=_config_map,
         default=MESH_CONFIG,
@@ -192,7 +198,7 @@ async def _settings(args: argparse.Namespace, home: MeshHome) -> AsyncIterator[P
 
     scope = Scope(mesh_config=args.mesh_config, secret_namespaces=tuple(dict.fromkeys(args.secrets_of)))
     async with open_api(ClusterAccess(kubeconfig=args.kubeconfig, context=args.context)) as api:
-        cluster = Cluster(api=api, scope=scope)
+        cluster = Cluster(api=api, scope=scope, namespace=args.namespace)
         yield PlaneSettings(cluster=cluster, keys=keys, host=host, port=port, certificates=policy)
 
 

@@ -7,27 +7,23 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-import structlog
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
-
-from sds.authority import (
-    Authority,
-    NewAuthority,
-    create_authority,
-    instant,
-    issue_intermediate,
-    trust_domain_of,
+from sds.authority import Authority, NewAuthority, create_authority
+from sds.authority_material import (
+    INTERMEDIATE,
+    ROOT_CERTIFICATE,
+    ROOT_KEY,
+    AuthorityMaterial,
+    AuthorityPlace,
+    build_intermediate,
+    build_material,
+    check_is_of,
+    is_due,
+    log_created,
+    log_renewed,
+    parse_authority,
+    renew,
 )
-from sds.keyfiles import KeyFileError, create_file, parse_key, read_file, replace_file, sync_directory, to_pem
-
-ROOT_CERTIFICATE_FILE = "root.pem"
-ROOT_KEY_FILE = "root.key.pem"
-INTERMEDIATE_FILE = "intermediate.pem"
-"""Certificate and key in one file, because two files cannot be replaced together."""
-
-_log = structlog.get_logger()
+from sds.keyfiles import KeyFileError, create_file, read_file, replace_file, sync_directory
 
 
 def load_or_create_authority(directory: Path, *, trust_domain: str, now: datetime) -> Authority:
@@ -37,25 +33,20 @@ def load_or_create_authority(directory: Path, *, trust_domain: str, now: datetim
     KeyFileError if the directory holds anything that is not a readable authority of `trust_domain`: a new
     root would cut off every sidecar that trusts the old one, so minting it is left to a person.
     """
+    place = _place(directory)
     if not _holds_something(directory):
         new = create_authority(trust_domain=trust_domain, now=now)
         if save_authority(directory, new):
-            _log.info("sds.authority_created", trust_domain=trust_domain, directory=str(directory))
+            log_created(new.authority, place)
             return new.authority
     authority = load_authority(directory)
-    if authority.trust_domain != trust_domain:
-        message = f"{directory} holds the authority of {authority.trust_domain!r}, not of {trust_domain!r}: "
-        fix = (
-            "put that trustDomain back (ConfigMap istio in istio-system, key mesh; `heddle analyze` says whether it is "
-            f"read), or move {directory} away: the next start makes new roots, for which every sidecar that runs "
-            "needs a new bootstrap"
-        )
-        raise KeyFileError(message + fix)
-    intermediate = authority.intermediate
-    half = (intermediate.not_valid_after_utc - intermediate.not_valid_before_utc) / 2
-    if instant(now) < intermediate.not_valid_before_utc + half:
+    check_is_of(authority, trust_domain, place)
+    if not is_due(authority, now):
         return authority
-    return _renew_intermediate(directory, authority, now)
+    renewed = renew(authority, read_file(directory / ROOT_KEY), place, now)
+    replace_file(directory / INTERMEDIATE, build_intermediate(renewed))
+    log_renewed(renewed)
+    return renewed
 
 
 def save_authority(directory: Path, new: NewAuthority) -> bool:
@@ -66,9 +57,8 @@ def save_authority(directory: Path, new: NewAuthority) -> bool:
     directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
-        create_file(temporary / ROOT_KEY_FILE, to_pem(new.root_key))
-        create_file(temporary / INTERMEDIATE_FILE, _intermediate_pem(new.authority))
-        create_file(temporary / ROOT_CERTIFICATE_FILE, new.authority.root.public_bytes(Encoding.PEM))
+        for name, content in build_material(new).items():
+            create_file(temporary / name, content)
         try:
             temporary.rename(directory)
         except OSError:
@@ -83,54 +73,18 @@ def save_authority(directory: Path, new: NewAuthority) -> bool:
 
 def load_authority(directory: Path) -> Authority:
     """The authority that `save_authority` wrote. The root's key is not read. Raises KeyFileError."""
-    root = _parse_certificate(directory / ROOT_CERTIFICATE_FILE)
-    intermediate = _parse_certificate(directory / INTERMEDIATE_FILE)
-    signing_key = parse_key(_key_part(directory / INTERMEDIATE_FILE), directory / INTERMEDIATE_FILE)
-    try:
-        return Authority(
-            trust_domain=trust_domain_of(root), root=root, intermediate=intermediate, signing_key=signing_key
-        )
-    except ValueError as error:
-        raise KeyFileError(f"{directory} holds no working authority: {error}") from error
-
-
-def _renew_intermediate(directory: Path, authority: Authority, now: datetime) -> Authority:
-    try:
-        renewed = issue_intermediate(
-            trust_domain=authority.trust_domain, root=authority.root, root_key=_root_key(directory), now=now
-        )
-    except ValueError as error:
-        raise KeyFileError(f"{directory}: the intermediate certificate cannot be renewed: {error}") from error
-    replace_file(directory / INTERMEDIATE_FILE, _intermediate_pem(renewed))
-    _log.info(
-        "sds.intermediate_renewed",
-        trust_domain=renewed.trust_domain,
-        issuer=renewed.issuer,
-        not_after=renewed.not_after.isoformat(),
+    material = AuthorityMaterial(
+        root=read_file(directory / ROOT_CERTIFICATE), intermediate=read_file(directory / INTERMEDIATE)
     )
-    return renewed
+    return parse_authority(material, _place(directory))
 
 
-def _root_key(directory: Path) -> ec.EllipticCurvePrivateKey:
-    path = directory / ROOT_KEY_FILE
-    return parse_key(read_file(path), path)
-
-
-def _intermediate_pem(authority: Authority) -> bytes:
-    return authority.intermediate.public_bytes(Encoding.PEM) + to_pem(authority.signing_key)
-
-
-def _key_part(path: Path) -> bytes:
-    _, marker, key = read_file(path).partition(b"-----BEGIN PRIVATE KEY-----")
-    return marker + key
-
-
-def _parse_certificate(path: Path) -> x509.Certificate:
-    try:
-        return x509.load_pem_x509_certificate(read_file(path))
-    except ValueError:
-        # Without the cause: the file may hold a key, and a parser may quote what it could not read.
-        raise KeyFileError(f"{path} holds no readable certificate") from None
+def _place(directory: Path) -> AuthorityPlace:
+    return AuthorityPlace(
+        name=str(directory),
+        how_to_drop=f"move {directory} away",
+        consequence="every sidecar that runs needs a new bootstrap",
+    )
 
 
 def _holds_something(directory: Path) -> bool:

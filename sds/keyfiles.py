@@ -39,15 +39,15 @@ def to_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def parse_key(pem: bytes, path: Path) -> ec.EllipticCurvePrivateKey:
-    """The P-256 key in `pem`. Raises KeyFileError naming `path` if there is none."""
+def parse_key(pem: bytes, place: Path | str) -> ec.EllipticCurvePrivateKey:
+    """The P-256 key in `pem`. Raises KeyFileError naming `place` if there is none."""
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         # The parser's own text is dropped, cause included: it may quote what it could not parse.
-        raise KeyFileError(f"{path} holds no readable private key") from None
+        raise KeyFileError(f"{place} holds no readable private key") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, CURVE):
-        raise KeyFileError(f"{path} holds a key that is not P-256")
+        raise KeyFileError(f"{place} holds a key that is not P-256")
     return key
 
 

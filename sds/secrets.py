@@ -88,9 +88,13 @@ class WorkloadSecrets:
             return self._trust_bundle()
         if name != IDENTITY_SECRET:
             return None
-        if self._held is None or now >= self._held.svid.not_after:
+        if self._held is None or not self.holds(now):
             return self.renew(now)
         return self._held.secret
+
+    def holds(self, now: datetime) -> bool:
+        """Whether there is a certificate that has not ended: none is issued for `secret` then."""
+        return self._held is not None and now < self._held.svid.not_after
 
     def renew(self, now: datetime) -> IssuedSecret:
         """A new key and certificate, held from now on. The old one stays if this raises, as `secret` does."""

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sds.keyfiles import create_file, new_key, parse_key, read_file, to_pem
-from sds.tokens import ALGORITHM, AUDIENCE, Caller, TokenKeys, to_subject
+from sds.tokens import AUDIENCE, Caller, TokenKeys, algorithm_of, to_subject
 
 KEY_FILE = "token-signer.key.pem"
 
@@ -65,7 +65,9 @@ class TokenSigner:
             "nbf": issued,
             "sub": to_subject(caller),
         }
-        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self._key_id})
+        return jwt.encode(
+            claims, self._key, algorithm=algorithm_of(self._key.public_key()), headers={"kid": self._key_id}
+        )
 
 
 def load_or_create_token_signer(directory: Path, *, issuer: str) -> TokenSigner:

@@ -8,15 +8,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from model.identity import SpiffeId
 
+if TYPE_CHECKING:
+    from jwt.types import Options
+
 AUDIENCE = "heddle"
-ALGORITHM = "ES256"
+PublicKey: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+"""P-256 or RSA. The key's type says with which algorithm it verifies; what a token says of that counts for nothing."""
+
 MAX_TOKEN_BYTES = 8 * 1024
 """Several times what Kubernetes makes; checked before anything is parsed."""
 
@@ -37,6 +43,18 @@ class TokenRefused(Exception):
 
     def __init__(self, reason: str) -> None:
         super().__init__("the token was not accepted")
+        self.reason = reason
+
+
+class UnknownSigner(TokenRefused):
+    """The token names a key or an issuer that is not among those we know. They may be out of date."""
+
+
+class CannotTell(Exception):
+    """Whether a token is good cannot be known at present: whoever knows it cannot be asked. `reason` is for logs."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("the token cannot be checked at present")
         self.reason = reason
 
 
@@ -69,44 +87,81 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenKeys:
-    """The public keys of one issuer, by key id. Only P-256 keys verify anything."""
+    """The public keys of one issuer, by key id."""
 
     issuer: str
-    by_id: Mapping[str, ec.EllipticCurvePublicKey]
+    by_id: Mapping[str, PublicKey]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What a token says whose signature was not looked at: nothing is proved by it. `ends` is aware."""
+
+    caller: Caller
+    issuer: str
+    ends: datetime
 
 
 def verify_token(text: str, *, keys: TokenKeys, now: datetime, audience: str = AUDIENCE) -> Caller:
     """Who calls: the token is signed by one of `keys`, in force at `now`, for `audience`, bound to a pod.
 
-    Raises TokenRefused for everything else. `now` is aware.
+    Raises UnknownSigner if it is of another key or issuer, TokenRefused for everything else. `now` is aware.
     """
-    if len(text) > MAX_TOKEN_BYTES:
-        raise TokenRefused(f"longer than {MAX_TOKEN_BYTES} bytes")
-    claims = _verified_claims(text, keys, audience)
+    claims = _decode(text, keys, audience)
     _check_times(claims, now)
     return _caller(claims)
 
 
-def _verified_claims(text: str, keys: TokenKeys, audience: str) -> Mapping[str, object]:
+def read_claims(text: str, *, now: datetime, audience: str = AUDIENCE) -> Claimed:
+    """What a token of an unknown key says of itself, so that nobody is asked about one that cannot be good.
+
+    Raises TokenRefused for what `verify_token` would refuse under any key. `now` is aware.
+    """
+    claims = _decode(text, None, audience)
+    _check_times(claims, now)
     try:
+        ends = datetime.fromtimestamp(_seconds(claims, "exp"), UTC)
+    except (OverflowError, ValueError, OSError):
+        raise TokenRefused("exp is no time") from None
+    return Claimed(caller=_caller(claims), issuer=str(claims["iss"]), ends=ends)
+
+
+def algorithm_of(key: PublicKey) -> str:
+    """The one algorithm that this key verifies."""
+    match key:
+        case ec.EllipticCurvePublicKey():
+            return "ES256"
+        case rsa.RSAPublicKey():
+            return "RS256"
+        case _:
+            assert_never(key)
+
+
+def _decode(text: str, keys: TokenKeys | None, audience: str) -> Mapping[str, object]:
+    """The claims, for `audience`; signed by one of `keys`, None: by anybody."""
+    if len(text) > MAX_TOKEN_BYTES:
+        raise TokenRefused(f"longer than {MAX_TOKEN_BYTES} bytes")
+    # The times are compared with the clock that was passed in, not with the library's.
+    options: Options = {
+        "require": ["iss", "sub", "aud", "exp", "iat", "nbf"],
+        "verify_aud": True,
+        "verify_exp": False,
+        "verify_nbf": False,
+        "verify_iat": False,
+        "verify_iss": False,
+        "verify_signature": keys is not None,
+    }
+    try:
+        if keys is None:
+            return jwt.decode(text, options=options, audience=audience)
         key_id = jwt.get_unverified_header(text).get("kid")
         key = keys.by_id.get(key_id) if isinstance(key_id, str) else None
         if key is None:
-            raise TokenRefused("signed by no known key")
-        return jwt.decode(
-            text,
-            key,
-            algorithms=[ALGORITHM],
-            audience=audience,
-            issuer=keys.issuer,
-            # The times are compared with the clock that was passed in, not with the library's.
-            options={
-                "require": ["iss", "sub", "aud", "exp", "iat", "nbf"],
-                "verify_exp": False,
-                "verify_nbf": False,
-                "verify_iat": False,
-            },
-        )
+            raise UnknownSigner("signed by no known key")
+        claims = jwt.decode(text, key, algorithms=[algorithm_of(key)], audience=audience, options=options)
+        if claims["iss"] != keys.issuer:
+            raise UnknownSigner("issued by another issuer")
+        return claims
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
         # Only the kind of error: some texts of the library quote the token. The cause would carry them along.
         raise TokenRefused(f"not verified: {type(error).__name__}") from None

@@ -16,6 +16,10 @@ class Unauthenticated(Exception):
     """The caller did not prove who it is. The text is sent to it."""
 
 
+class Unavailable(Exception):
+    """Who the caller is cannot be told at present: it is to come again. The text is sent to it."""
+
+
 class PermissionDenied(Exception):
     """The caller is known, but may not be answered as the node it says it is. The text is sent to it."""
 
@@ -24,10 +28,16 @@ class Admission(Protocol[C]):
     """`C` is whatever a credential proves; it is handed back unseen."""
 
     async def authenticate(self, metadata: Mapping[str, str], peer: str) -> C:
-        """Who calls, before anything is read. `metadata`: gRPC's, keys in lower case. Raises Unauthenticated."""
+        """Who calls, before anything is read. `metadata`: gRPC's, keys in lower case.
+
+        Raises Unauthenticated, or Unavailable if that cannot be told at present.
+        """
 
     def admit(self, caller: C, node: Node) -> Asker:
-        """Whom this caller is answered as, if it may call itself this node. Raises PermissionDenied."""
+        """Whom this caller is answered as, if it may call itself this node.
+
+        Raises PermissionDenied, or Unauthenticated if the caller is nobody any more.
+        """
 
     def asker_of(self, caller: C, node: Node) -> Asker | None:
         """Whom it is answered as in the snapshot about to be published; None leaves it as it is."""

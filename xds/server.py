@@ -17,7 +17,7 @@ import grpc
 
 from model.asker import Asker
 from model.mesh import Mesh
-from xds.admission import Admission, C, PermissionDenied, Unauthenticated
+from xds.admission import Admission, C, PermissionDenied, Unauthenticated, Unavailable
 from xds.events import Event, StreamClosed, StreamFailed, StreamOpened
 from xds.memo import Memo
 from xds.protocol import Fault, Stream, Violation, first_node
@@ -189,6 +189,8 @@ class AdsServer(Generic[C]):
             reason = await self._run(pump, caller, declared)
         except Unauthenticated as error:
             await self._refuse(context, name, node, grpc.StatusCode.UNAUTHENTICATED, str(error))
+        except Unavailable as error:
+            await self._refuse(context, name, node, grpc.StatusCode.UNAVAILABLE, str(error))
         except PermissionDenied as error:
             await self._refuse(context, name, node, grpc.StatusCode.PERMISSION_DENIED, str(error))
         except Violation as error:

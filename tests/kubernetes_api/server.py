@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +60,10 @@ class Refuse:
 
 
 class FakeApiServer:
-    """`refuse` by resource (`pods`, `virtualservices.networking.istio.io`). `requests` are the paths with queries."""
+    """`refuse` by resource (`pods`, `virtualservices.networking.istio.io`). `requests` are the paths with queries.
+
+    `documents` are answered at their paths (`/openid/v1/jwks`), `review` gives a TokenReview's status by its spec.
+    """
 
     def __init__(self, *, definitions: bool = True) -> None:
         self.version = 1000
@@ -69,6 +72,9 @@ class FakeApiServer:
         self.page_hook = lambda: None
         self.watch_seconds: float | None = None
         self.tokens = {TOKEN}
+        self.documents: dict[str, Json] = {}
+        self.review: Callable[[Json], Json] = lambda spec: {"authenticated": False, "error": "invalid bearer token"}
+        self.reviewed: list[Json] = []
         self._compacted = 0
         self._objects: dict[str, dict[str, Json]] = {}
         self._history: list[Write] = []
@@ -190,10 +196,19 @@ class FakeApiServer:
         self.requests.append(str(request.rel_url))
         if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
             return _status(401, "Unauthorized")
+        if request.path.startswith(("/.well-known/", "/openid/")):
+            refused = self.refuse.get(request.path)
+            if refused is not None or request.path not in self.documents:
+                return _status(refused.status if refused else 404, refused.message if refused else "not found")
+            return web.json_response(self.documents[request.path])
         resource, namespace = _resource(request.path)
         refused = self.refuse.get(resource)
         if refused is not None:
             return _status(refused.status, refused.message, refused.headers)
+        if resource == "tokenreviews.authentication.k8s.io":
+            asked = await request.json()
+            self.reviewed.append(asked["spec"])
+            return web.json_response({**asked, "status": self.review(asked["spec"])}, status=201)
         version = request.path.split("/")[3 if request.path.startswith("/apis/") else 2]
         served = version == "v1" and (
             resource in _BUILT_IN.values() or resource in self._objects.get(_NAMES["CustomResourceDefinition"], {})

@@ -10,17 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from sds.authority import NewAuthority, create_authority
-from sds.authority_store import (
-    INTERMEDIATE_FILE,
-    ROOT_CERTIFICATE_FILE,
-    ROOT_KEY_FILE,
-    load_authority,
-    load_or_create_authority,
-    save_authority,
-)
+from sds.authority_material import INTERMEDIATE, ROOT_CERTIFICATE, ROOT_KEY
+from sds.authority_store import load_authority, load_or_create_authority, save_authority
 from sds.keyfiles import KeyFileError, to_pem
 
-FILES = (ROOT_CERTIFICATE_FILE, ROOT_KEY_FILE, INTERMEDIATE_FILE)
+FILES = (ROOT_CERTIFICATE, ROOT_KEY, INTERMEDIATE)
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path, new_authority: NewAuthority) -> None:
@@ -42,9 +36,9 @@ def test_files_are_private_and_nothing_is_left_beside_them(tmp_path: Path, new_a
 def test_the_root_key_stands_in_its_own_file_only(tmp_path: Path, new_authority: NewAuthority) -> None:
     save_authority(tmp_path / "ca", new_authority)
     secret = _base64_lines(to_pem(new_authority.root_key))
-    for name in (ROOT_CERTIFICATE_FILE, INTERMEDIATE_FILE):
+    for name in (ROOT_CERTIFICATE, INTERMEDIATE):
         assert not secret & _base64_lines((tmp_path / "ca" / name).read_bytes())
-    (tmp_path / "ca" / ROOT_KEY_FILE).unlink()
+    (tmp_path / "ca" / ROOT_KEY).unlink()
     assert load_authority(tmp_path / "ca") == new_authority.authority
 
 
@@ -70,7 +64,7 @@ def test_who_comes_second_writes_nothing(tmp_path: Path, new_authority: NewAutho
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\0" * 100, b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
-@pytest.mark.parametrize("name", [ROOT_CERTIFICATE_FILE, INTERMEDIATE_FILE])
+@pytest.mark.parametrize("name", [ROOT_CERTIFICATE, INTERMEDIATE])
 def test_a_corrupt_file_is_an_error_and_no_new_root(
     tmp_path: Path, new_authority: NewAuthority, now: datetime, name: str, content: bytes
 ) -> None:
@@ -82,7 +76,7 @@ def test_a_corrupt_file_is_an_error_and_no_new_root(
     assert _contents(tmp_path / "ca") == before
 
 
-@pytest.mark.parametrize("name", [ROOT_CERTIFICATE_FILE, INTERMEDIATE_FILE])
+@pytest.mark.parametrize("name", [ROOT_CERTIFICATE, INTERMEDIATE])
 def test_a_missing_file_is_an_error_and_no_new_root(
     tmp_path: Path, new_authority: NewAuthority, now: datetime, name: str
 ) -> None:
@@ -98,7 +92,7 @@ def test_a_truncated_key_is_an_error_that_quotes_nothing(
     tmp_path: Path, new_authority: NewAuthority, now: datetime
 ) -> None:
     save_authority(tmp_path / "ca", new_authority)
-    path = tmp_path / "ca" / INTERMEDIATE_FILE
+    path = tmp_path / "ca" / INTERMEDIATE
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(KeyFileError) as refusal:
         load_or_create_authority(tmp_path / "ca", trust_domain="mesh.example", now=now)
@@ -114,7 +108,7 @@ def test_a_path_that_is_no_directory_is_an_error(tmp_path: Path, now: datetime) 
 
 def test_an_oversized_file_is_not_read(tmp_path: Path, new_authority: NewAuthority) -> None:
     save_authority(tmp_path / "ca", new_authority)
-    (tmp_path / "ca" / ROOT_CERTIFICATE_FILE).write_bytes(b"a" * (1 << 20))
+    (tmp_path / "ca" / ROOT_CERTIFICATE).write_bytes(b"a" * (1 << 20))
     with pytest.raises(KeyFileError, match="larger than"):
         load_authority(tmp_path / "ca")
 
@@ -133,7 +127,7 @@ def test_an_intermediate_past_half_its_life_is_replaced_under_the_same_root(tmp_
     assert renewed.root == first.root
     assert renewed.intermediate != first.intermediate
     assert load_authority(tmp_path / "ca") == renewed
-    assert stat.S_IMODE((tmp_path / "ca" / INTERMEDIATE_FILE).stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "ca" / INTERMEDIATE).stat().st_mode) == 0o600
 
 
 def test_a_root_that_ended_is_an_error_and_no_new_root(tmp_path: Path, now: datetime) -> None:
