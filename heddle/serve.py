@@ -66,12 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_settings_argument(parser)
     parser.add_argument(
-        "--namespace",
-        default=os.environ.get("POD_NAMESPACE") or "heddle-system",
-        metavar="NS",
-        help="Heddle's own namespace in the cluster ($POD_NAMESPACE, or heddle-system)",
-    )
-    parser.add_argument(
         "--mesh-config",
         type=_config_map,
         default=MESH_CONFIG,
@@ -168,11 +162,9 @@ async def _prepare_cluster(
     from heddle.cluster.duties import Alone
     from heddle.cluster.health import Health, running_health
     from heddle.cluster.settings_reload import SettingsReload
-    from injector.settings import SYSTEM_NAMESPACE
     from injector.settings_file import Given
 
-    own = os.environ.get("POD_NAMESPACE") or SYSTEM_NAMESPACE
-    given = Given(namespace=args.namespace, revision=args.revision, default_namespace=own)
+    given = Given(namespace=args.namespace, revision=args.revision, default_namespace=cluster.namespace)
     settings = SettingsReload(args.settings, given)
     health = Health(lambda: plane.source.pending)
     if args.health is not None:
@@ -192,13 +184,15 @@ async def _settings(args: argparse.Namespace, home: MeshHome) -> AsyncIterator[P
         yield PlaneSettings(directory=args.config.resolve(), keys=keys, host=host, port=port, certificates=policy)
         return
 
+    from injector.settings import SYSTEM_NAMESPACE
     from sources.kubernetes.access import ClusterAccess
     from sources.kubernetes.api import open_api
     from sources.kubernetes.resources import Scope
 
     scope = Scope(mesh_config=args.mesh_config, secret_namespaces=tuple(dict.fromkeys(args.secrets_of)))
     async with open_api(ClusterAccess(kubeconfig=args.kubeconfig, context=args.context)) as api:
-        cluster = Cluster(api=api, scope=scope, namespace=args.namespace)
+        namespace = args.namespace or os.environ.get("POD_NAMESPACE") or SYSTEM_NAMESPACE
+        cluster = Cluster(api=api, scope=scope, namespace=namespace)
         yield PlaneSettings(cluster=cluster, keys=keys, host=host, port=port, certificates=policy)
 
 
