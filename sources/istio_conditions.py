@@ -20,8 +20,8 @@ KEYS = (
 HEADER = "request.headers["
 CONDITION_FIX = f"Use {HEADER}NAME] or one of {', '.join(KEYS)}."
 
-_UNDONE = ("remote.ip", "source.trustDomain")
-_UNDONE_BEGIN = ("request.auth.", "experimental.")
+UNDONE = ("remote.ip", "source.trustDomain")
+UNDONE_BEGIN = ("request.auth.", "experimental.")
 
 
 class Undone(Exception):
@@ -34,7 +34,7 @@ def check_key(key: str) -> str:
         return key
     if key.startswith(HEADER) and key.endswith("]"):
         return f"{HEADER}{check_header_name(key[len(HEADER) : -1])}]"
-    if key in _UNDONE or key.startswith(_UNDONE_BEGIN):
+    if key in UNDONE or key.startswith(UNDONE_BEGIN):
         raise Undone(f"the key {key[:80]}")
     raise ValueError(f"{key[:80]!r} is no key of a condition")
 

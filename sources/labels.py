@@ -48,6 +48,12 @@ def parse_selector(fields: Fields) -> dict[str, str]:
     if inner is None:
         return {}
     labels = parse_labels(inner, "matchLabels")
+    written = inner.child("matchLabels")
+    for name in written.names() if written is not None else ():
+        if written is not None and not written.has(name):
+            # Left out, it would select more than anybody wrote.
+            fix = f"Give {name} a value, or remove it."
+            written.problem(ProblemCode.MISSING_FIELD, f"the label {name[:80]!r} has no value", fix, field=name)
     inner.later("matchExpressions", severity=Severity.ERROR)
     for name in inner.names():
         if name in ("matchLabels", "matchExpressions"):

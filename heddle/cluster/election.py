@@ -1,9 +1,9 @@
 """Who leads, without I/O: what to make of a Lease that was read, what to write into it, and until when to lead.
 
 Clocks of machines differ, so that no instant that another replica wrote is compared with anything. A Lease has run out
-when it has not *changed* for its duration, by the monotonic clock of whoever looks. A leader counts from before its last
-successful write was sent and stops sooner than anybody else can have waited long enough, so that clocks may also run
-at somewhat different speeds. Every write replaces the version that was read, or fails.
+when it has not *changed* for its duration, by the monotonic clock of whoever looks. A leader counts from before its
+last successful write was sent and stops sooner than anybody else can have waited long enough, so that clocks may also
+run at somewhat different speeds. Every write replaces the version that was read, or fails.
 """
 
 from __future__ import annotations

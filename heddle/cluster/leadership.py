@@ -1,7 +1,7 @@
 """Leader election by a Lease: runs what only one replica shall do, for as long as this one leads.
 
-Two leaders at once are possible all the same (a process that was stopped for a while and does not know it yet), so every
-duty must be safe with two: it writes what anybody would write, or by compare-and-swap.
+Two leaders at once are possible all the same (a process that was stopped for a while and does not know it yet), so
+every duty must be safe with two: it writes what anybody would write, or by compare-and-swap.
 
 Rights: get, create, update on `leases` (coordination.k8s.io) in Heddle's own namespace, by name where there is one:
 create cannot be limited to a name.

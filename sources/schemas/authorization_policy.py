@@ -4,29 +4,39 @@ from __future__ import annotations
 
 from sources.istio_authorization_policy import ACTIONS, KIND, MAX_RULES
 from sources.istio_authorization_rule import MAX_VALUES
+from sources.istio_conditions import KEYS, UNDONE, UNDONE_BEGIN
 from sources.schemas.definition import Column, Definition
-from sources.schemas.parts import Schema, choice, items, open_record, record, text, unbuilt
+from sources.schemas.parts import Schema, choice, items, kept_record, text, unbuilt
 from sources.schemas.shared import selector, targets
 
+_KEY = "".join(
+    (
+        "^(",
+        "|".join(name.replace(".", r"\.") for name in (*KEYS, *UNDONE)),
+        r"|request\.headers\[(?s:.)*\]|(",
+        "|".join(begin.replace(".", r"\.") for begin in UNDONE_BEGIN),
+        r")(?s:.)*)$",
+    )
+)
 _VALUES = items(text(least=1), least=1, most=MAX_VALUES)
 _PORTS = items(text(pattern="^[0-9]{1,5}$"), least=1, most=MAX_VALUES)
 _UNBUILT = unbuilt(items(text(), most=MAX_VALUES))
 
 
 def _spec() -> Schema:
-    return open_record(
+    return kept_record(
         {
             "selector": selector(),
             **targets(),
             "action": choice(ACTIONS),
-            "provider": unbuilt(record({"name": text()})),
+            "provider": unbuilt(kept_record({"name": text()})),
             "rules": items(_rule(), most=MAX_RULES),
         }
     )
 
 
 def _rule() -> Schema:
-    source = record(
+    source = kept_record(
         {
             **_both("principals", _VALUES),
             **_both("requestPrincipals", _UNBUILT),
@@ -38,7 +48,7 @@ def _rule() -> Schema:
         },
         least=1,
     )
-    operation = record(
+    operation = kept_record(
         {
             **_both("hosts", _VALUES),
             **_both("ports", _PORTS),
@@ -47,11 +57,11 @@ def _rule() -> Schema:
         },
         least=1,
     )
-    when = record({"key": text(least=1), **_both("values", _VALUES)}, required=["key"])
-    return record(
+    when = kept_record({"key": text(pattern=_KEY), **_both("values", _VALUES)}, required=["key"])
+    return kept_record(
         {
-            "from": items(record({"source": source}, required=["source"]), least=1, most=MAX_VALUES),
-            "to": items(record({"operation": operation}, required=["operation"]), least=1, most=MAX_VALUES),
+            "from": items(kept_record({"source": source}, required=["source"]), least=1, most=MAX_VALUES),
+            "to": items(kept_record({"operation": operation}, required=["operation"]), least=1, most=MAX_VALUES),
             "when": items(
                 {**when, "anyOf": [{"required": ["values"]}, {"required": ["notValues"]}]}, least=1, most=MAX_VALUES
             ),

@@ -20,6 +20,7 @@ from sources.schemas.parts import (
     exactly_one,
     integer,
     items,
+    or_null,
     record,
     some_of,
     text,
@@ -46,7 +47,7 @@ def http_route() -> Schema:
         {
             "name": text(),
             "match": items(_match(), most=MAX_MATCHES),
-            "route": items(_weighted(), most=MAX_DESTINATIONS, rules=[_WEIGHTS]),
+            "route": items(_weighted(), least=1, most=MAX_DESTINATIONS, rules=[_WEIGHTS]),
             "redirect": _redirect(),
             "directResponse": _direct_response(),
             "delegate": unbuilt(record({"name": text(), "namespace": text()})),
@@ -62,7 +63,7 @@ def http_route() -> Schema:
             "corsPolicy": unbuilt(_cors()),
             "headers": _headers(),
         },
-        rules=[exactly_one(*ACTIONS), at_most("mirror", "mirrors")],
+        rules=[exactly_one(*ACTIONS), at_most("mirror", "mirrors"), _NO_REWRITE],
     )
 
 
@@ -76,10 +77,14 @@ _WEIGHTS = (
     "self.size() < 2 || self.exists(each, has(each.weight) && each.weight > 0)",
     "at least one destination needs a weight above 0",
 )
+_NO_REWRITE = (
+    "!has(self.rewrite) || !(has(self.redirect) || has(self.directResponse))",
+    "rewrite excludes redirect and directResponse",
+)
 
 
 def _match() -> Schema:
-    by_name = by_key(string_match())
+    by_name = by_key(or_null(string_match()))
     return record(
         {
             "name": text(),

@@ -109,9 +109,27 @@ def record(
     }
 
 
-def open_record(fields: Mapping[str, Schema], *, rules: Iterable[Rule] = ()) -> Schema:
-    """A mapping whose unknown fields are kept, for the parser to refuse: left out, they would change what is meant."""
-    return {**record(fields, rules=rules), "x-kubernetes-preserve-unknown-fields": True}
+def kept_record(
+    fields: Mapping[str, Schema],
+    *,
+    required: Iterable[str] = (),
+    least: int = 0,
+    rules: Iterable[Rule] = (),
+) -> Schema:
+    """A mapping of known fields whose unknown ones are kept, so that the parser sees and refuses them.
+
+    For policies: a rule without its misspelt `from` would admit everybody, a selector without labels select everything.
+    """
+    found = record(fields, required=required, least=least, rules=rules)
+    return {**found, "x-kubernetes-preserve-unknown-fields": True}
+
+
+def or_null(schema: Schema) -> Schema:
+    """A value in a mapping of the user's own keys, or null, which an API server would otherwise drop with its key.
+
+    Where a key less means more (requests that match, pods that are selected), the parser has to see and refuse it.
+    """
+    return {**schema, "nullable": True}
 
 
 def unbuilt(schema: Schema) -> Schema:

@@ -6,7 +6,7 @@ from model.policies import MtlsMode
 from sources.bounded import MAX_PORT
 from sources.istio_peer_authentication import KIND, UNSET
 from sources.schemas.definition import Column, Definition
-from sources.schemas.parts import Schema, by_key, choice, open_record, record
+from sources.schemas.parts import Schema, by_key, choice, kept_record
 from sources.schemas.shared import selector
 
 _PORTS = (
@@ -16,8 +16,8 @@ _PORTS = (
 
 
 def _spec() -> Schema:
-    mode = record({"mode": choice((UNSET, *MtlsMode))})
-    return open_record(
+    mode = kept_record({"mode": choice((UNSET, *MtlsMode))})
+    return kept_record(
         {"selector": selector(), "mtls": mode, "portLevelMtls": by_key(mode, most=MAX_PORT, rules=[_PORTS])},
         rules=[
             (

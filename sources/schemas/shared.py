@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sources.bounded import MAX_COUNT, MAX_PORT
-from sources.hosts import MAX_HOST
+from sources.hosts import MAX_HOST, MAX_LABEL
 from sources.regex import MAX_CHARACTERS
-from sources.schemas.parts import Schema, by_key, integer, items, number, open_record, record, text, unbuilt
+from sources.schemas.parts import Schema, by_key, integer, items, kept_record, number, or_null, record, text, unbuilt
 
 _LABEL = "([A-Za-z0-9_]|[A-Za-z0-9_][A-Za-z0-9_-]*[A-Za-z0-9_])"
 _NAME = rf"{_LABEL}(\.{_LABEL})*"
@@ -54,12 +54,12 @@ def needed_string_match() -> Schema:
 
 def labels() -> Schema:
     """Labels of workloads."""
-    return by_key(text(most=63))
+    return by_key(text(most=MAX_LABEL))
 
 
 def selector() -> Schema:
     """Istio's WorkloadSelector. Without its labels it would select everything, so that nothing of it may get lost."""
-    return open_record({"matchLabels": labels()})
+    return kept_record({"matchLabels": by_key(or_null(text(most=MAX_LABEL)))})
 
 
 def target_ref() -> Schema:
@@ -82,4 +82,4 @@ def targets() -> dict[str, Schema]:
 
 def export_to() -> Schema:
     """Namespaces, `.`, `*` or `~`."""
-    return items(text(least=1, most=63))
+    return items(text(pattern=rf"^([.*~]|[a-z0-9_-]{{1,{MAX_LABEL}}})$"))

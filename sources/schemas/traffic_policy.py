@@ -82,7 +82,7 @@ def _consistent_hash() -> Schema:
         required=["name"],
     )
     ring = integer(0, MAX_RING_SIZE)
-    return record(
+    found = record(
         {
             "httpHeaderName": text(least=1, most=MAX_NAME_BYTES),
             "httpCookie": cookie,
@@ -94,6 +94,7 @@ def _consistent_hash() -> Schema:
         },
         at_most_one=[KEYS, ("ringHash", "maglev")],
     )
+    return {**found, "anyOf": [{"required": [name]} for name in KEYS]}
 
 
 def _locality() -> Schema:

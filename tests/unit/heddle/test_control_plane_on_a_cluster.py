@@ -15,14 +15,16 @@ from typing import Any
 import aiohttp
 import pytest
 
+from heddle import clock
 from heddle.admin import admin_api
 from heddle.control_plane import Cluster, ControlPlane, NotServing, PlaneSettings
 from heddle.main import main
-from sds.authority_store import load_or_create_authority
+from sds.authority import create_authority
 from sds.keyfiles import KeyFileError
 from sources.kubernetes.access import ClusterAccess
 from sources.kubernetes.api import open_api
 from tests.kubernetes_api import objects
+from tests.kubernetes_api.authority import authority_secret
 from tests.kubernetes_api.server import FakeApiServer, Refuse, running
 
 TIMEOUT_SECONDS = 20.0
@@ -84,7 +86,7 @@ async def test_nothing_is_served_before_all_was_read(server: FakeApiServer, tmp_
         assert plane.xds_address[1] > 0
         assert plane.store.mesh.settings.trust_domain == "a.b"
         code, answer = await ask(socket, "/bootstrap/shop/web-1")
-        assert (code, answer["port"]) == (200, plane.xds_address[1])
+        assert (code, "kubectl create token web -n shop --audience heddle" in answer["error"]) == (409, True)
         server.put(objects.service("db"))
         _, waited = await ask(socket, "/wait?timeout=10")
         assert waited["outcome"] == "applied"
@@ -103,15 +105,13 @@ async def test_waiting_says_that_the_api_server_is_away(server: FakeApiServer, t
         await server.start()
 
 
-async def test_keys_of_another_trust_domain_end_it(server: FakeApiServer, tmp_path: Path) -> None:
-    from heddle import clock
-
-    load_or_create_authority(tmp_path / "keys" / "authority", trust_domain="c.d", now=clock.now())
+async def test_an_authority_of_another_trust_domain_ends_it(server: FakeApiServer, tmp_path: Path) -> None:
+    server.put(authority_secret(create_authority(trust_domain="c.d", now=clock.now())))
     async with control_plane(server, tmp_path) as plane:
         with pytest.raises(ExceptionGroup) as raised:
             async with plane.running():
                 pass
-        assert raised.group_contains(KeyFileError)
+        assert raised.group_contains(KeyFileError, match=r"'c\.d', not of 'a\.b'")
 
 
 async def test_the_command_waits_says_what_for_and_ends(server: FakeApiServer, tmp_path: Path) -> None:

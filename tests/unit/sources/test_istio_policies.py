@@ -217,3 +217,19 @@ def test_a_key_that_only_resembles_one_is_none(key: str) -> None:
     parsed = parse_any("AuthorizationPolicy", f"{{rules: [{{when: [{{key: '{key}', values: [a]}}]}}]}}")
     assert parsed.objects == ()
     assert parsed.problems[0].code == "InvalidValue"
+
+
+@pytest.mark.parametrize("kind", ["PeerAuthentication", "AuthorizationPolicy"])
+def test_a_selector_whose_label_has_no_value_is_refused(kind: str) -> None:
+    """Left out, the label would make the policy one for the whole namespace."""
+    parsed = parse_any(kind, "{selector: {matchLabels: {app: null}}}")
+    assert [(problem.code, problem.field) for problem in parsed.problems] == [
+        ("MissingField", "spec.selector.matchLabels.app")
+    ]
+
+
+def test_a_condition_needs_a_key() -> None:
+    parsed = parse_any("AuthorizationPolicy", "{rules: [{when: [{key: '', values: [a]}]}]}")
+    assert [(problem.code, problem.field) for problem in parsed.problems] == [
+        ("MissingField", "spec.rules[0].when[0].key")
+    ]
