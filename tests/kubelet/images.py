@@ -56,7 +56,11 @@ def known_images() -> tuple[Image, ...]:
         Image(
             name="*",
             links=interpreter,
-            mounts={**packages, "/app": Path(__file__).with_name("app")},
+            mounts={
+                **packages,
+                "/app": Path(__file__).with_name("app"),
+                "/load": CHECKOUT / "examples" / "shop" / "app",
+            },
             environment={**quiet, "PYTHONPATH": _PACKAGES},
             folders=(python.parent,),
         ),
