@@ -93,12 +93,12 @@ def _pod_declines(pod: Json) -> Decision | None:
 def _labels_say(
     pod: Json, namespace: str, namespace_labels: Mapping[str, str], settings: InjectionSettings
 ) -> Decision:
-    ours = namespace_labels.get(INJECT_LABEL, "")
+    ours = namespace_labels.get(INJECT_LABEL)
     istio = namespace_labels.get(ISTIO_NAMESPACE_LABEL)
     revision = namespace_labels.get(REVISION_LABEL)
-    if ours.lower() in _NO | {"disabled"}:
+    if ours is not None and ours.lower() in _NO | {"disabled"}:
         return _namespace_disabled(namespace, f"{INJECT_LABEL}: {ours}", INJECT_LABEL)
-    if ours and ours.lower() not in _YES | {"enabled"}:
+    if ours is not None and ours.lower() not in _YES | {"enabled"}:
         message = f"the namespace {namespace} says {INJECT_LABEL}: {ours[:80]!r}, which is neither enabled nor disabled"
         return _no(Why.UNKNOWN_VALUE, message, f"Write {INJECT_LABEL}: enabled.", surprising=True)
     if istio == "enabled" and not settings.take_over_istio_injection:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Protocol
 
 
@@ -56,13 +55,14 @@ class LeaderOnly:
             losing = asyncio.create_task(self._leadership.until(False))
             try:
                 await asyncio.wait((running, losing), return_when=asyncio.FIRST_COMPLETED)
-                if losing.done():
-                    losing.result()
             finally:
-                losing.cancel()
                 running.cancel()
-                with suppress(asyncio.CancelledError):
-                    await running
+                losing.cancel()
+                # Not `await running`: its cancellation and our own would look alike, and ours must not be lost.
+                await asyncio.wait((running, losing))
+            for task in (running, losing):
+                if not task.cancelled():
+                    task.result()
 
 
 async def run_duties(duties: Iterable[Duty]) -> None:

@@ -114,6 +114,33 @@ def test_warnings_are_short_and_in_one_line() -> None:
     assert all(len(warning) <= 256 and "\n" not in warning for warning in told.warnings)
 
 
+@pytest.mark.parametrize(
+    ("level", "fields", "warned"),
+    [
+        ("restricted", {}, True),
+        ("baseline", {}, True),
+        ("privileged", {}, False),
+        ("odd", {}, False),
+        ("restricted", {"labels": {"sidecar.istio.io/inject": "false"}}, False),
+        (
+            "restricted",
+            {
+                "annotations": {"inject.istio.io/templates": "gateway"},
+                "containers": [{"name": "istio-proxy", "image": "auto"}],
+            },
+            False,
+        ),
+    ],
+)
+def test_pod_security_is_told_of_before_it_refuses(level: str, fields: dict[str, Any], warned: bool) -> None:
+    told = answer(pod(**fields), {**ENABLED, "pod-security.kubernetes.io/enforce": level})
+    assert told.allowed
+    assert [warning for warning in told.warnings if level in warning] == list(told.warnings)
+    assert bool(told.warnings) is warned
+    if warned:
+        assert "pod-security.kubernetes.io/enforce=privileged" in told.warnings[0]
+
+
 REVIEW: dict[str, Any] = json.loads(review(pod()))
 
 

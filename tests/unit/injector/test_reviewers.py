@@ -1,0 +1,84 @@
+"""Who is asked for what on the webhooks' paths."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from injector.admission_review import parse_review
+from injector.reviewers import InjectionReviewer, ValidationReviewer
+from injector.server import LARGE
+from injector.settings import InjectionSettings
+from injector.validation_settings import ValidationSettings
+from model.problems import Problem
+from sources.kinds import Object
+from tests.unit.injector import test_validation_review as objects
+from tests.unit.injector.pods import pod
+from tests.unit.injector.test_admission_review import review
+
+ENABLED = {"heddle.io/inject": "enabled"}
+
+
+@dataclass
+class Labels:
+    """Of all namespaces: what is known, and what is newest."""
+
+    known: Mapping[str, str] | None
+    newest: Mapping[str, str] | None = None
+    asked: list[bool] = field(default_factory=list)
+
+    async def labels_of(self, namespace: str, *, newest: bool = False) -> Mapping[str, str] | None:
+        self.asked.append(newest)
+        return self.newest if newest else self.known
+
+
+async def test_a_namespace_that_was_labelled_a_moment_ago() -> None:
+    labels = Labels(known={}, newest=ENABLED)
+    told = await InjectionReviewer(InjectionSettings, labels).review(parse_review(review(pod())))
+    assert told.patch
+    assert labels.asked == [False, True]
+
+
+async def test_what_is_known_is_enough_where_it_says_something() -> None:
+    for known in (ENABLED, {"heddle.io/inject": "disabled"}):
+        labels = Labels(known=known)
+        await InjectionReviewer(InjectionSettings, labels).review(parse_review(review(pod())))
+        assert labels.asked == [False]
+
+
+async def test_without_anything_newer_the_answer_stays() -> None:
+    labels = Labels(known={}, newest=None)
+    told = await InjectionReviewer(InjectionSettings, labels).review(parse_review(review(pod())))
+    assert (told.allowed, told.patch) == (True, ())
+
+
+async def test_settings_are_those_of_the_moment() -> None:
+    current = [InjectionSettings()]
+    reviewer = InjectionReviewer(lambda: current[0], Labels(known=ENABLED))
+    first = await reviewer.review(parse_review(review(pod())))
+    current[0] = InjectionSettings(proxy_image="own:2")
+    second = await reviewer.review(parse_review(review(pod())))
+    assert ("own:2" in str(first.patch), "own:2" in str(second.patch)) == (False, True)
+
+
+async def test_large_objects_are_parsed_elsewhere() -> None:
+    threads: list[bool] = []
+
+    def settings() -> ValidationSettings:
+        return ValidationSettings()
+
+    def findings(found: Object) -> Iterable[Problem]:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return ()
+
+    large: dict[str, Any] = objects.route(http=[objects.ROUTE["spec"]["http"][0]] * 3000)
+    reviewer = ValidationReviewer(settings, findings)
+    asked = parse_review(objects.review(large))
+    assert asked.size > LARGE
+    assert (await reviewer.review(asked)).allowed
+    assert (await reviewer.review(parse_review(objects.review(objects.ROUTE)))).allowed
+    # What is found among objects is looked up where the store is written, and only for objects that are read there.
+    assert threads == [True]
+    assert not (await reviewer.review(parse_review(objects.review(objects.BAD)))).allowed
