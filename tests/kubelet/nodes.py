@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from heddle.local.addresses import MeshSubnet
 from heddle.local.programs import find_program
@@ -76,12 +76,22 @@ class Nodes:
 
     def command(self, namespace: str, pod: str, container: str, *argv: str) -> tuple[str, ...]:
         """The command line that runs `argv` in a container, as `kubectl exec` would. Raises KeyError."""
-        file = self.directory / "pods" / f"{namespace}_{pod}.json"
-        if not file.exists():
-            raise KeyError(f"{namespace}/{pod} does not run here")
-        line = json.loads(file.read_text())["containers"][container]
+        line = self._state(namespace, pod)["containers"][container]
         enter = (find_program("nsenter"), f"--target={self._process}", "--pid", "--mount")
         return (*enter, *line, *argv)
+
+    def moments(self, namespace: str, pod: str) -> dict[str, float]:
+        """When what of a pod's start was done, in seconds of the machine's monotonic clock. Raises KeyError."""
+        found: dict[str, float] = self._state(namespace, pod)["moments"]
+        return found
+
+    def _state(self, namespace: str, pod: str) -> dict[str, Any]:
+        file = self.directory / "pods" / f"{namespace}_{pod}.json"
+        try:
+            found: dict[str, Any] = json.loads(file.read_text())
+        except FileNotFoundError:
+            raise KeyError(f"{namespace}/{pod} does not run here") from None
+        return found
 
     def log(self, namespace: str, pod: str, container: str) -> str:
         """All that a container has said; pods that are gone have said it too."""

@@ -67,6 +67,7 @@ class PodWorker:
         self._began = context.now()
         self._initialized = False
         self._message = ""
+        self._moments: dict[str, float] = {}
         self._dirty = asyncio.Event()
         self._leave = asyncio.Event()
         self._grace = 30.0
@@ -127,8 +128,15 @@ class PodWorker:
         self._volumes.look_again()
 
     def state(self) -> dict[str, Any]:
-        """How its containers are entered from within this process's namespaces."""
-        return {"containers": self._entries, "addresses": list(self._addresses)}
+        """How its containers are entered from within this process's namespaces, and when what was first true.
+
+        `moments` are of the machine's monotonic clock, in seconds.
+        """
+        return {"containers": self._entries, "addresses": list(self._addresses), "moments": self._moments}
+
+    def _mark(self, what: str) -> None:
+        if what not in self._moments:
+            self._moments[what] = asyncio.get_running_loop().time()
 
     async def live(self) -> None:
         try:
@@ -151,6 +159,7 @@ class PodWorker:
 
     async def _find_place(self) -> bool:
         hostname = (self.pod["spec"].get("hostname") or self._name)[:63]
+        self._mark("bound")
         while not self._leave.is_set():
             try:
                 self._network = await self._context.networks.add(self.uid, namespace=self._namespace, hostname=hostname)
@@ -159,6 +168,7 @@ class PodWorker:
                 await asyncio.sleep(_AGAIN_SECONDS)
             else:
                 self._folder.mkdir()
+                self._mark("network")
                 self._dirty.set()
                 return True
         await self._say_goodbye()
@@ -173,12 +183,15 @@ class PodWorker:
                 self._message = self._volumes.problem
                 self._dirty.set()
         self._message = ""
+        self._mark("volumes")
         for container in self._before:
             running = self._running[container] = tasks.create_task(container.run())
             if container.role is Role.SIDECAR:
                 await container.started.wait()
+                self._mark(f"{container.name} started")
                 continue
             await running
+            self._mark(f"{container.name} ended")
             if not container.succeeded:
                 await self._finish()
                 return
@@ -242,6 +255,7 @@ class PodWorker:
         directory = spec.get("workingDir") or "/"
         line = partial(_line, where, rights, directory)
         self._entries[spec["name"]] = list(line(()))
+        self._mark(f"{spec['name']} prepared")
         self._write_state()
         return Prepared(line=line, argv=argv, variables=variables)
 
