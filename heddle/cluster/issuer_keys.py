@@ -13,9 +13,10 @@ from sources.kubernetes.api import Api, Refused, Unreachable
 
 METADATA_PATH = "/.well-known/openid-configuration"
 KEYS_PATH = "/openid/v1/jwks"
-KEYS_TYPE = "application/jwk-set+json"
-"""The API server serves nothing else there, and refuses (406) who accepts only `application/json`."""
 """Where an API server has them, whatever address its metadata gives: that may be anywhere, and is for others."""
+
+KEY_SET = "application/jwk-set+json"
+"""As what an API server gives them: it refuses whoever asks for JSON."""
 
 REFRESH_SECONDS = 300.0
 """How often they are read; up to a tenth more or less, so that replicas do not ask together."""
@@ -61,7 +62,8 @@ class IssuerKeys:
         self._unreachable = None
         try:
             issuer = parse_issuer(await self._api.get(METADATA_PATH, {}))
-            keys = TokenKeys(issuer=issuer, by_id=parse_key_set(await self._api.get(KEYS_PATH, {}, KEYS_TYPE)))
+            published = await self._api.get(KEYS_PATH, {}, accept=KEY_SET)
+            keys = TokenKeys(issuer=issuer, by_id=parse_key_set(published))
         except Unreachable as error:
             self._unreachable = error
             _log.warning("identity.issuer_unreachable", server=self._api.name, reason=str(error))

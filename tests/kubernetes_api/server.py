@@ -200,7 +200,10 @@ class FakeApiServer:
             refused = self.refuse.get(request.path)
             if refused is not None or request.path not in self.documents:
                 return _status(refused.status if refused else 404, refused.message if refused else "not found")
-            return web.json_response(self.documents[request.path])
+            media = "application/jwk-set+json" if "jwks" in request.path else "application/json"
+            if request.headers["Accept"] != media:
+                return _status(406, f"Not Acceptable; available representations: {media}")
+            return web.json_response(self.documents[request.path], content_type=media)
         resource, namespace = _resource(request.path)
         refused = self.refuse.get(resource)
         if refused is not None:
