@@ -70,3 +70,5 @@ async def run_duties(duties: Iterable[Duty]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for duty in duties:
             tasks.create_task(duty.run(), name=type(duty).__name__)
+        # Without any duty, too, this is one that does not end.
+        await asyncio.Event().wait()

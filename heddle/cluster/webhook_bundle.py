@@ -86,9 +86,7 @@ class BundleKeeper:
                 tasks.create_task(reflector.run())
             while True:
                 self._changed.clear()
-                for resource, read in tuple(self._read.items()):
-                    await self._keep(resource, read)
-                waits = [pace.wait for pace in self._pace.values() if pace.wait > 0]
+                waits = [await self._keep(resource, read) for resource, read in tuple(self._read.items())]
                 try:
                     async with asyncio.timeout(min((CHECK_SECONDS, *waits))):
                         await self._changed.wait()
@@ -119,12 +117,15 @@ class BundleKeeper:
 
     # Within
 
-    async def _keep(self, resource: Resource, read: Bundles | None) -> None:
+    async def _keep(self, resource: Resource, read: Bundles | None) -> float:
+        """Writes if it must and may; in how many seconds it is to be looked at again."""
         wanted = base64.b64encode(self._bundle()).decode()
         wrong = [name for name, held in read.by_webhook.items() if held != wanted] if read is not None else []
         pace = self._pace[resource]
-        if read is None or not wrong or pace.wait > 0:
-            return
+        if read is None or not wrong:
+            return CHECK_SECONDS
+        if (wait := pace.wait) > 0:
+            return wait
         pace.count()
         patch = {
             "metadata": {"resourceVersion": read.version},
@@ -145,6 +146,8 @@ class BundleKeeper:
             # The watch says the same, a moment later.
             self.receive(resource, {resource.name: self.to_value(resource, written)})
             _log.info("webhook.bundle_written", resource=str(resource), webhooks=wrong)
+            return CHECK_SECONDS
+        return pace.wait
 
 
 class Pace:

@@ -36,6 +36,8 @@ _BUILT_IN = {
     "EndpointSlice": "endpointslices.discovery.k8s.io",
     "Lease": "leases.coordination.k8s.io",
     "CustomResourceDefinition": "customresourcedefinitions.apiextensions.k8s.io",
+    "MutatingWebhookConfiguration": "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+    "ValidatingWebhookConfiguration": "validatingwebhookconfigurations.admissionregistration.k8s.io",
 }
 _NAMES = {**_BUILT_IN, **{kind: name for name, kind in ISTIO.items()}}
 
@@ -371,8 +373,12 @@ def _placed(item: Json, resource: str, namespace: str, name: str = "") -> Json:
 
 
 def _merged(held: Json, patch: Json) -> Json:
-    """RFC 7386."""
+    """RFC 7386, but for webhooks, which a strategic patch joins by their names."""
     merged = dict(held)
+    if "webhooks" in held and "webhooks" in patch:
+        named = {each["name"]: each for each in patch["webhooks"]}
+        joined = [_merged(each, named.get(each["name"], {})) for each in held["webhooks"]]
+        patch = {**patch, "webhooks": joined}
     for key, value in patch.items():
         if value is None:
             merged.pop(key, None)

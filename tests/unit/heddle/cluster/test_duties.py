@@ -94,3 +94,17 @@ async def test_what_a_duty_raises_ends_them_all() -> None:
     with pytest.raises(ExceptionGroup):
         await run_duties([duty, Broken()])
     assert duty.log == ["begun", "ended"] * 2
+
+
+async def test_nothing_to_do_takes_no_time() -> None:
+    task = asyncio.create_task(LeaderOnly([], Alone()).run())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    waiting = {each for each in asyncio.all_tasks() if each is not asyncio.current_task()}
+    for _ in range(10):
+        await asyncio.sleep(0)
+    # None of them was made anew.
+    assert waiting == {each for each in asyncio.all_tasks() if each is not asyncio.current_task()}
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
