@@ -28,6 +28,12 @@ class _Answer:
     reason: str
     until: datetime
 
+    def result(self) -> Caller:
+        """Raises TokenRefused."""
+        if self.caller is None:
+            raise TokenRefused(self.reason)
+        return self.caller
+
 
 class TokenReviewer:
     """Answers are kept by the token's hash: a good one for a minute and never past the token's end, others for 5 s.
@@ -41,19 +47,20 @@ class TokenReviewer:
         self._now = now
         self._answers: OrderedDict[bytes, _Answer] = OrderedDict()
 
+    def remembered(self, token: str) -> Caller | None:
+        """What was answered a moment ago, None for nothing. Raises TokenRefused."""
+        answer = self._answers.get(_hash(token))
+        return answer.result() if answer is not None and self._now() < answer.until else None
+
     async def review(self, token: str, claimed: Claimed) -> Caller:
         """Who calls, which is who it says it is (`claimed`). Raises TokenRefused, CannotTell."""
-        name = hashlib.sha256(token.encode(errors="replace")).digest()
-        answer = self._answers.get(name)
-        if answer is None or self._now() >= answer.until:
-            answer = await self._ask(token, claimed)
-            self._answers[name] = answer
-            self._answers.move_to_end(name)
-            if len(self._answers) > MOST_KEPT:
-                self._answers.popitem(last=False)
-        if answer.caller is None:
-            raise TokenRefused(answer.reason)
-        return answer.caller
+        answer = await self._ask(token, claimed)
+        name = _hash(token)
+        self._answers[name] = answer
+        self._answers.move_to_end(name)
+        if len(self._answers) > MOST_KEPT:
+            self._answers.popitem(last=False)
+        return answer.result()
 
     async def _ask(self, token: str, claimed: Claimed) -> _Answer:
         asked = {
@@ -106,6 +113,10 @@ def parse_review(status: object) -> Caller:
         return Caller(namespace=parts[2], service_account=parts[3], pod_name=pod_name[0], pod_uid=pod_uid[0])
     except ValueError as error:
         raise TokenRefused(f"reviewed: {error}") from None
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="replace")).digest()
 
 
 def _texts(value: Any) -> tuple[str, ...]:
