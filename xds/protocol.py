@@ -18,7 +18,7 @@ from xds.gates import Gates
 from xds.kinds import CLUSTER, ENDPOINT, KINDS, PUSH_ORDER, REMOVAL_ORDER, ROUTE, SECRET, VIRTUAL_HOST, Kind
 from xds.memo import ABSENT, Found, Marks, Memo, Scope
 from xds.read_memo import KnownAsker
-from xds.state import RejectedResource, StreamState, TypeState
+from xds.state import RejectedResource, StreamProgress, StreamState, TypeState
 from xds.stream_secrets import SecretShelf, StreamSecrets
 from xds.wire import DeltaRequest, Node, SotwRequest
 
@@ -224,6 +224,16 @@ class Stream:
             types=tuple(_type_state(self._channels[url]) for url in KINDS if url in self._channels),
         )
 
+    def progress(self) -> StreamProgress:
+        """How far the client is, without what it holds."""
+        return StreamProgress(
+            asker=self.asker,
+            acknowledged_generation=self._acknowledged,
+            rejected=tuple(
+                (url, resource) for url in KINDS if url in self._channels for resource in _rejected(self._channels[url])
+            ),
+        )
+
     def acknowledged(self, generation: int) -> bool:
         """Whether the client needs nothing more of this snapshot, or a newer one."""
         return self._acknowledged >= generation
@@ -344,9 +354,13 @@ def _type_state(channel: Channel) -> TypeState:
         acknowledged=tuple(one.without_body() if channel.kind == SECRET else one for one in held),
         pending=(*pending, *gone),
         pending_nonce="" if flight is None else flight.nonce,
-        rejected=tuple(
-            RejectedResource(name=name, version=refusal.version, message=refusal.message)
-            for name, refusal in sorted(channel.refused.items())
-        ),
+        rejected=_rejected(channel),
         rejection=channel.words,
+    )
+
+
+def _rejected(channel: Channel) -> tuple[RejectedResource, ...]:
+    return tuple(
+        RejectedResource(name=name, version=refusal.version, message=refusal.message)
+        for name, refusal in sorted(channel.refused.items())
     )

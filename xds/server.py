@@ -22,7 +22,7 @@ from xds.events import Event, StreamClosed, StreamFailed, StreamOpened
 from xds.memo import Memo
 from xds.protocol import Fault, Stream, Violation, first_node
 from xds.pump import Pump
-from xds.state import StreamState
+from xds.state import StreamProgress, StreamState
 from xds.wire import DeltaRequest, Node, SotwRequest, parse_delta_request, parse_sotw_request
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -137,6 +137,10 @@ class AdsServer(Generic[C]):
     def state(self) -> tuple[StreamState, ...]:
         """Every open stream, oldest first."""
         return tuple(pump.stream.state() for pump, _, _ in self._open.values())
+
+    def progress(self) -> tuple[StreamProgress, ...]:
+        """How far every open stream is, oldest first."""
+        return tuple(pump.stream.progress() for pump, _, _ in self._open.values())
 
     @property
     def ready(self) -> bool:

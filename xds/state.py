@@ -59,3 +59,13 @@ class StreamState:
     def rejected(self) -> tuple[tuple[str, RejectedResource], ...]:
         """(type URL, resource) of everything the client refuses at present."""
         return tuple((one.type_url, resource) for one in self.types for resource in one.rejected)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamProgress:
+    """As much of a stream as says whether the client has what it needs. `acknowledged_generation` as in `StreamState`;
+    `rejected` are (type URL, resource)."""
+
+    asker: Asker
+    acknowledged_generation: int
+    rejected: tuple[tuple[str, RejectedResource], ...]

@@ -12,7 +12,7 @@ from sources.manifests import Parsed, parse_value
 from sources.mesh_config import MESH_CONFIG
 from sources.yaml_documents import Node
 
-_METADATA = ("name", "namespace", "labels", "annotations", "creationTimestamp", "uid")
+READ_METADATA = ("name", "namespace", "labels", "annotations", "creationTimestamp", "uid")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _NOT_READ = ("metadata", "status", "apiVersion", "kind")
 _NOTHING = Node({}, 0)
@@ -32,7 +32,7 @@ def to_parsed(resource: Resource, key: str, item: Json, mesh_config: ObjectRef =
     manifest = {name: value for name, value in item.items() if name not in _NOT_READ}
     if resource.metadata_only:
         manifest = {}
-    metadata = {name: value for name, value in item["metadata"].items() if name in _METADATA and value is not None}
+    metadata = {name: value for name, value in item["metadata"].items() if name in READ_METADATA and value is not None}
     annotations = metadata.get("annotations")
     if annotations and _LAST_APPLIED in annotations:
         metadata["annotations"] = {name: value for name, value in annotations.items() if name != _LAST_APPLIED}

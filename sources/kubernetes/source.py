@@ -10,10 +10,12 @@ from typing import cast
 import structlog
 
 from model.problem_codes import ProblemCode
-from model.problems import Position, Problem, Severity
+from model.problems import ObjectRef, Position, Problem, Severity
 from model.services import Locality
 from sources.kubernetes.api import Api, Refused, Unreachable
+from sources.kubernetes.custom_objects import CustomObject, CustomObjects
 from sources.kubernetes.events import Garbled, Json
+from sources.kubernetes.object_status import ObjectStatuses, ObservedStatus
 from sources.kubernetes.objects import file_name, to_parsed
 from sources.kubernetes.observed_pods import ObservedPod, PlacedPods, to_locality, to_observed_pod
 from sources.kubernetes.reflector import Reflector
@@ -27,7 +29,7 @@ _log = structlog.get_logger()
 class KubernetesSource:
     """Watches everything in `scope`. Nothing reaches the store before all of it was read once; then all at once.
 
-    `jitter` answers numbers from -1 to 1.
+    `jitter` answers numbers from -1 to 1. `statuses` are of the objects of custom kinds that the store has.
     """
 
     def __init__(self, api: Api, store: Store, scope: Scope, *, jitter: Callable[[], float]) -> None:
@@ -36,6 +38,9 @@ class KubernetesSource:
         self._scope = scope
         self._definitions: dict[str, str] = {}
         self._files: dict[str, Parsed | None] = {}
+        self._custom = CustomObjects()
+        self.statuses = ObjectStatuses()
+        self._statuses: dict[ObjectRef, ObservedStatus | None] = {}
         self._pods = PlacedPods()
         self._pods_differ = False
         self._dirty = asyncio.Event()
@@ -101,12 +106,21 @@ class KubernetesSource:
             return item["metadata"].get("uid") or ""
         metadata = item["metadata"]
         key = "/".join(part for part in (metadata.get("namespace"), metadata["name"]) if part)
+        if resource.custom:
+            return self._custom.read(resource, file_name(resource, key), key, item, self._scope.mesh_config)
         return to_parsed(resource, key, item, self._scope.mesh_config)
 
     def receive(self, resource: Resource, values: Mapping[str, object | None]) -> None:
         """See `reflector.Receiver`."""
         if resource == CUSTOM_RESOURCES:
             self._define(cast(Mapping[str, str | None], values))
+            return
+        if resource.custom:
+            read = cast(Mapping[str, CustomObject | None], values)
+            files, statuses = self._custom.receive({file_name(resource, key): value for key, value in read.items()})
+            self._files.update(files)
+            self._statuses.update(statuses)
+            self._wake()
             return
         for key, value in values.items():
             if resource == PODS:
@@ -164,6 +178,10 @@ class KubernetesSource:
         if self._files:
             files, self._files = self._files, {}
             self._store.replace_parsed(files)
+        if self._statuses:
+            # After the store, so that what is known of an object is never newer than what is in force.
+            statuses, self._statuses = self._statuses, {}
+            self.statuses.update(statuses, self._store.generation)
 
     def _start(self, resource: Resource) -> None:
         assert self._group is not None

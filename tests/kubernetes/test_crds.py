@@ -246,7 +246,7 @@ def undone(value: object) -> bool:
 
 
 @given(data=st.data())
-@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 def test_what_the_parser_takes_the_schema_takes_and_keeps(rest: Rest, data: st.DataObject) -> None:
     """And so what the schema refuses the parser refuses: a user hears of no mistake that is none."""
     item = mutate(data, data.draw(st.sampled_from(CORPUS)))

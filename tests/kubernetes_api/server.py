@@ -62,9 +62,10 @@ class Refuse:
 
 
 class FakeApiServer:
-    """`refuse` by resource (`pods`, `virtualservices.networking.istio.io`). `requests` are the paths with queries.
+    """`refuse` by resource (`pods`, `virtualservices.networking.istio.io/status`).
 
-    `documents` are answered at their paths (`/openid/v1/jwks`), `review` gives a TokenReview's status by its spec.
+    `requests` are the paths with queries. `documents` are answered at their paths (`/openid/v1/jwks`), `review` gives
+    a TokenReview's status by its spec.
     """
 
     def __init__(self, *, definitions: bool = True) -> None:
@@ -72,6 +73,7 @@ class FakeApiServer:
         self.requests: list[str] = []
         self.refuse: dict[str, Refuse] = {}
         self.page_hook = lambda: None
+        self.prune_status: Callable[[Json], Json] = lambda status: status
         self.watch_seconds: float | None = None
         self.tokens = {TOKEN}
         self.documents: dict[str, Json] = {}
@@ -110,6 +112,10 @@ class FakeApiServer:
         stored = copy.deepcopy(item)
         stored["metadata"]["resourceVersion"] = str(self.version)
         stored["metadata"]["managedFields"] = [{"manager": "test", "fieldsV1": {"f:spec": {}}}]
+        if _NAMES[item["kind"]] not in _BUILT_IN.values():
+            same = before is not None and before.get("spec") == stored.get("spec")
+            last = before["metadata"]["generation"] if before is not None else 0
+            stored["metadata"]["generation"] = last if same else last + 1
         stored["metadata"].setdefault("uid", f"uid-{self.version}" if before is None else before["metadata"]["uid"])
         self._objects[resource][key] = stored
         self._tell(Write(self.version, resource, "ADDED" if before is None else "MODIFIED", stored))
@@ -207,7 +213,8 @@ class FakeApiServer:
                 return _status(406, f"Not Acceptable; available representations: {media}")
             return web.json_response(self.documents[request.path], content_type=media)
         resource, namespace = _resource(request.path)
-        refused = self.refuse.get(resource)
+        part = "/status" if request.path.endswith("/status") else ""
+        refused = self.refuse.get(f"{resource}{part}")
         if refused is not None:
             return _status(refused.status, refused.message, refused.headers)
         if resource == "tokenreviews.authentication.k8s.io":
@@ -237,8 +244,14 @@ class FakeApiServer:
             if held is not None:
                 return _status(409, f"{resource} {name} already exists", reason="AlreadyExists")
             return web.json_response(self.put(_placed(body, resource, namespace)), status=201)
-        if held is None and not ("apply" in request.content_type and request.method == "PATCH"):
+        if (
+            held is None
+            and not request.path.endswith("/status")
+            and not ("apply" in request.content_type and request.method == "PATCH")
+        ):
             return _status(404, f"{resource} {name} not found", reason="NotFound")
+        if request.path.endswith("/status"):
+            return self._answer_status(held, body)
         wanted = ((body or {}).get("metadata") or {}).get("resourceVersion")
         if held is not None and wanted and wanted != held["metadata"]["resourceVersion"]:
             return _status(409, "the object has been modified", reason="Conflict")
@@ -251,6 +264,15 @@ class FakeApiServer:
                 assert held is not None
                 self.delete(held)
         return web.json_response(held)
+
+    def _answer_status(self, held: Json | None, body: Json) -> web.Response:
+        """An apply to the status: nothing else of the object changes, and nothing at all if it is so already."""
+        if held is None:
+            return _status(404, "not found", reason="NotFound")
+        if body["metadata"].get("uid") not in (None, held["metadata"]["uid"]):
+            return _status(409, "the uid in the precondition differs", reason="Conflict")
+        status = self.prune_status(body["status"])
+        return web.json_response(held if held.get("status") == status else self.put({**held, "status": status}))
 
     def _list(self, request: web.Request, resource: str, namespace: str) -> web.Response:
         limit = int(request.query.get("limit", "0"))

@@ -1,0 +1,136 @@
+"""An object's conditions: whether Heddle uses it, whether another one is in its way, and how far the sidecars are.
+
+A function of values; `status_writer` writes what it answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from model.problem_codes import ProblemCode
+from model.problems import Problem, Severity
+from sources.kubernetes.object_status import Condition, ObservedStatus
+
+ACCEPTED = "Accepted"
+"""False: the object, or the part that the message names, is not in force."""
+CONFLICTED = "Conflicted"
+"""True: another object is in force for the same thing."""
+PROGRAMMED = "Programmed"
+"""True once every sidecar that was connected had acknowledged the object's present generation."""
+
+MAX_MESSAGE = 1024
+_CONFLICTS = (
+    ProblemCode.CONFLICTING_HOSTS,
+    ProblemCode.CONFLICTING_POLICIES,
+    ProblemCode.DUPLICATE_SUBSET,
+    ProblemCode.DUPLICATE_OBJECT,
+)
+_OF_A_PART = (
+    *_CONFLICTS,
+    ProblemCode.UNKNOWN_HOST,
+    ProblemCode.UNKNOWN_SUBSET,
+    ProblemCode.UNKNOWN_PORT,
+    ProblemCode.HALF_APPLIED_POLICY,
+)
+"""Errors that leave the rest of the object, or all of it, in force."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A sidecar's NACK of something that was made of the object; `words` are Envoy's."""
+
+    sidecar: str
+    resource: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """How far the object's present generation is: `acknowledged` of all `sidecars` that are connected."""
+
+    sidecars: int
+    acknowledged: int
+    rejections: tuple[Rejection, ...] = ()
+
+
+def build_conditions(
+    observed: ObservedStatus, problems: Sequence[Problem], delivery: Delivery
+) -> tuple[Condition, ...]:
+    """The conditions that the object should have. `problems` are its own; of several errors the first is told.
+
+    `since` is left empty where the status differs from what is there: that is for the writer's clock.
+    """
+    errors = [problem for problem in problems if problem.severity is Severity.ERROR]
+    found = (_accepted(problems, errors), _conflicted(problems), _programmed(observed, errors, delivery))
+    return tuple(_dated(replace(each, observed_generation=observed.generation), observed) for each in found)
+
+
+def is_settled(observed: ObservedStatus, wanted: Sequence[Condition]) -> bool:
+    """Whether nothing needs to be written. How many sidecars there were when all had acknowledged may be outdated."""
+    held = tuple(observed.condition(each.type) for each in wanted)
+    return observed.observed_generation == observed.generation and is_same(held, wanted)
+
+
+def is_same(some: Sequence[Condition | None], others: Sequence[Condition | None]) -> bool:
+    """Whether they say the same, whenever they began to, and however many sidecars there were."""
+    return tuple(map(_comparable, some)) == tuple(map(_comparable, others))
+
+
+def _accepted(problems: Sequence[Problem], errors: Sequence[Problem]) -> Condition:
+    if errors:
+        return Condition(type=ACCEPTED, status="False", reason=str(errors[0].code), message=_tell(errors))
+    warnings = [problem for problem in problems if problem.severity is Severity.WARNING]
+    message = f"With a warning: {_tell(warnings)}" if warnings else "The object is in force."
+    return Condition(type=ACCEPTED, status="True", reason="Accepted", message=message[:MAX_MESSAGE])
+
+
+def _conflicted(problems: Sequence[Problem]) -> Condition:
+    conflicts = [problem for problem in problems if problem.code in _CONFLICTS]
+    if conflicts:
+        return Condition(type=CONFLICTED, status="True", reason=str(conflicts[0].code), message=_tell(conflicts))
+    return Condition(type=CONFLICTED, status="False", reason="NoConflicts")
+
+
+def _programmed(observed: ObservedStatus, errors: Sequence[Problem], delivery: Delivery) -> Condition:
+    before = observed.condition(PROGRAMMED)
+    if any(problem.code not in _OF_A_PART for problem in errors):
+        message = "This generation was refused; an earlier one that was accepted stays in force."
+        return Condition(type=PROGRAMMED, status="False", reason="NotAccepted", message=message)
+    if delivery.rejections:
+        first = delivery.rejections[0]
+        sidecars = len({each.sidecar for each in delivery.rejections})
+        message = f"{sidecars} of {delivery.sidecars} sidecars rejected it: {first.sidecar}: {first.resource}: "
+        return Condition(
+            type=PROGRAMMED, status="False", reason="Rejected", message=f"{message}{first.words}"[:MAX_MESSAGE]
+        )
+    if delivery.sidecars and delivery.acknowledged == delivery.sidecars:
+        message = f"All {delivery.sidecars} connected sidecars have acknowledged it."
+        return Condition(type=PROGRAMMED, status="True", reason="Acknowledged", message=message)
+    if before is not None and before.status == "True" and before.observed_generation == observed.generation:
+        # A sidecar that connects later has not acknowledged anything yet; that is no step back.
+        return before
+    if not delivery.sidecars:
+        return Condition(type=PROGRAMMED, status="Unknown", reason="NoSidecars", message="No sidecar is connected.")
+    message = f"{delivery.acknowledged} of {delivery.sidecars} connected sidecars have acknowledged it."
+    return Condition(type=PROGRAMMED, status="False", reason="Pending", message=message)
+
+
+def _tell(problems: Sequence[Problem]) -> str:
+    first = problems[0]
+    said = ". ".join(part.rstrip(".") for part in (first.message, first.fix) if part)
+    more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{first.field + ': ' if first.field else ''}{said}.{more}"[:MAX_MESSAGE]
+
+
+def _dated(condition: Condition, observed: ObservedStatus) -> Condition:
+    before = observed.condition(condition.type)
+    same = before is not None and before.status == condition.status
+    return replace(condition, since=before.since if same and before is not None else "")
+
+
+def _comparable(condition: Condition | None) -> Condition | None:
+    if condition is None:
+        return None
+    counted = condition.type == PROGRAMMED and condition.status == "True"
+    return replace(condition, since="", message="" if counted else condition.message)

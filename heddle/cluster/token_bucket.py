@@ -1,0 +1,22 @@
+"""A bounded rate: so many at once, so many a second."""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """`at` is an instant of a monotonic clock in seconds. Raises ValueError unless both figures are positive."""
+
+    def __init__(self, *, per_second: float, burst: float) -> None:
+        if per_second <= 0 or burst < 1:
+            raise ValueError("a bucket needs a positive rate and holds at least one")
+        self._per_second = per_second
+        self._burst = burst
+        self._held = burst
+        self._filled_at: float | None = None
+
+    def take(self, at: float) -> float:
+        """Takes one, and says how many seconds to wait before it may be used."""
+        passed = 0.0 if self._filled_at is None else max(0.0, at - self._filled_at)
+        self._held = min(self._burst, self._held + passed * self._per_second) - 1
+        self._filled_at = at
+        return max(0.0, -self._held / self._per_second)

@@ -1,0 +1,180 @@
+"""What an object's conditions say, from what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from heddle.cluster.concerns import concerns
+from heddle.cluster.object_conditions import Delivery, Rejection, build_conditions, is_settled
+from heddle.cluster.token_bucket import TokenBucket
+from model.asker import Asker
+from model.policies import AuthorizationPolicy
+from model.problem_codes import ProblemCode
+from model.problems import ObjectRef, Problem, Severity
+from model.routing import VirtualService
+from model.traffic import DestinationRule, TrafficPolicy
+from protos.type_urls import CLUSTER, LISTENER, ROUTE, VIRTUAL_HOST
+from sources.kubernetes.object_status import Condition, ObservedStatus
+
+REF = ObjectRef(kind="VirtualService", namespace="shop", name="web")
+NEW = ObservedStatus(ref=REF, path="/x", api_version="networking.istio.io/v1", uid="u", generation=3)
+ALL = Delivery(sidecars=2, acknowledged=2)
+SINCE = "2026-01-01T00:00:00Z"
+
+
+def problem(code: ProblemCode, severity: Severity = Severity.ERROR) -> Problem:
+    return Problem(
+        severity=severity, code=code, message="it is wrong", fix="Mend it.", object=REF, field="spec.http[0]"
+    )
+
+
+def conditions(
+    *problems: Problem, delivery: Delivery = ALL, observed: ObservedStatus = NEW
+) -> dict[str, tuple[str, str, str]]:
+    found = build_conditions(observed, problems, delivery)
+    assert all(each.observed_generation == observed.generation for each in found)
+    return {each.type: (each.status, each.reason, each.message) for each in found}
+
+
+def written(observed: ObservedStatus, *problems: Problem, delivery: Delivery = ALL) -> ObservedStatus:
+    """As it is after the writer's work."""
+    found = build_conditions(observed, problems, delivery)
+    dated = tuple(replace(each, since=each.since or SINCE) for each in found)
+    return replace(observed, conditions=dated, observed_generation=observed.generation)
+
+
+def test_a_good_object_that_is_everywhere() -> None:
+    assert conditions() == {
+        "Accepted": ("True", "Accepted", "The object is in force."),
+        "Conflicted": ("False", "NoConflicts", ""),
+        "Programmed": ("True", "Acknowledged", "All 2 connected sidecars have acknowledged it."),
+    }
+
+
+def test_an_error_is_the_reason_with_field_and_fix() -> None:
+    found = conditions(problem(ProblemCode.INVALID_VALUE), problem(ProblemCode.WRONG_TYPE))
+    assert found["Accepted"] == ("False", "InvalidValue", "spec.http[0]: it is wrong. Mend it. (1 more)")
+    assert found["Programmed"][:2] == ("False", "NotAccepted")
+
+
+def test_a_warning_is_told_and_hinders_nothing() -> None:
+    found = conditions(problem(ProblemCode.NEVER_MATCHES, Severity.WARNING))
+    assert found["Accepted"] == ("True", "Accepted", "With a warning: spec.http[0]: it is wrong. Mend it.")
+
+
+def test_an_error_of_a_part_leaves_the_rest_programmed() -> None:
+    found = conditions(problem(ProblemCode.UNKNOWN_SUBSET))
+    assert found["Accepted"][:2] == ("False", "UnknownSubset")
+    assert found["Programmed"][0] == "True"
+
+
+def test_the_loser_of_a_conflict_is_told_so() -> None:
+    found = conditions(problem(ProblemCode.CONFLICTING_HOSTS))
+    assert found["Conflicted"] == ("True", "ConflictingHosts", "spec.http[0]: it is wrong. Mend it.")
+    assert found["Accepted"][0] == "False"
+
+
+def test_it_is_pending_until_all_have_it_and_unknown_without_any() -> None:
+    found = conditions(delivery=Delivery(sidecars=3, acknowledged=1))
+    assert found["Programmed"] == ("False", "Pending", "1 of 3 connected sidecars have acknowledged it.")
+    assert conditions(delivery=Delivery(sidecars=0, acknowledged=0))["Programmed"][:2] == ("Unknown", "NoSidecars")
+
+
+def test_a_rejection_is_told_in_envoys_words() -> None:
+    rejections = tuple(
+        Rejection(sidecar=f"shop/web-{n}", resource="80/a:80", words="no such cluster") for n in range(2)
+    )
+    found = conditions(delivery=Delivery(sidecars=3, acknowledged=3, rejections=rejections))
+    assert found["Programmed"] == (
+        "False",
+        "Rejected",
+        "2 of 3 sidecars rejected it: shop/web-0: 80/a:80: no such cluster",
+    )
+
+
+def test_what_is_there_is_settled_and_a_change_is_not() -> None:
+    there = written(NEW)
+    assert is_settled(there, build_conditions(there, (), ALL))
+    assert not is_settled(NEW, build_conditions(NEW, (), ALL))
+    changed = replace(there, generation=4)
+    assert not is_settled(changed, build_conditions(changed, (), ALL))
+    worse = build_conditions(there, (problem(ProblemCode.UNKNOWN_HOST),), ALL)
+    assert not is_settled(there, worse)
+    assert [each.since for each in worse] == ["", SINCE, SINCE], "only what changes begins anew"
+
+
+@pytest.mark.parametrize("delivery", [Delivery(sidecars=9, acknowledged=9), Delivery(sidecars=9, acknowledged=2)])
+def test_sidecars_that_come_later_make_nothing_to_write(delivery: Delivery) -> None:
+    there = written(NEW)
+    assert is_settled(there, build_conditions(there, (), delivery))
+    fresh = replace(there, generation=4)
+    assert build_conditions(fresh, (), Delivery(sidecars=9, acknowledged=2))[2].reason == "Pending"
+
+
+def test_nobody_elses_conditions_matter() -> None:
+    there = written(NEW)
+    other = Condition(type="Reconciled", status="False", reason="x")
+    assert is_settled(replace(there, conditions=(other, *there.conditions)), build_conditions(there, (), ALL))
+
+
+HOST = "web.shop.svc.cluster.local"
+ASKER = Asker(namespace="shop", pod="web-1", service_account="web", labels={"app": "web"})
+
+
+@pytest.mark.parametrize(
+    ("hosts", "type_url", "name", "expected"),
+    [
+        ((HOST,), VIRTUAL_HOST, f"80/{HOST}:80", True),
+        (("*.shop.svc.cluster.local",), VIRTUAL_HOST, f"80/{HOST}:80", True),
+        (("other.shop.svc.cluster.local",), VIRTUAL_HOST, f"80/{HOST}:80", False),
+        (("other.shop.svc.cluster.local",), ROUTE, "80", True),
+        ((HOST,), CLUSTER, f"outbound|80||{HOST}", False),
+        ((HOST,), VIRTUAL_HOST, "odd", False),
+    ],
+)
+def test_what_a_virtual_service_is_made_into(hosts: tuple[str, ...], type_url: str, name: str, expected: bool) -> None:
+    value = VirtualService(ref=REF, hosts=hosts, gateways=("mesh",), http=())
+    assert concerns(value, ASKER, type_url, name, "istio-system") is expected
+
+
+@pytest.mark.parametrize(
+    ("type_url", "name", "expected"),
+    [
+        (CLUSTER, f"outbound|80|v1|{HOST}", True),
+        (CLUSTER, "outbound|80||other.shop.svc.cluster.local", False),
+        (CLUSTER, "inbound|80||", False),
+        (CLUSTER, "odd", False),
+        (LISTENER, "virtualInbound", False),
+    ],
+)
+def test_what_a_destination_rule_is_made_into(type_url: str, name: str, expected: bool) -> None:
+    value = DestinationRule(ref=REF, host=HOST, policy=TrafficPolicy(), subsets=())
+    assert concerns(value, ASKER, type_url, name, "istio-system") is expected
+
+
+@pytest.mark.parametrize(
+    ("namespace", "selector", "expected"),
+    [
+        ("shop", {"app": "web"}, True),
+        ("shop", {}, True),
+        ("istio-system", {}, True),
+        ("other", {}, False),
+        ("shop", {"app": "x"}, False),
+    ],
+)
+def test_what_a_policy_is_made_into(namespace: str, selector: dict[str, str], expected: bool) -> None:
+    ref = ObjectRef(kind="AuthorizationPolicy", namespace=namespace, name="p")
+    value = AuthorizationPolicy(ref=ref, selector=selector)
+    assert concerns(value, ASKER, LISTENER, "virtualInbound", "istio-system") is expected
+    assert not concerns(value, ASKER, LISTENER, "virtualOutbound", "istio-system")
+
+
+def test_the_bucket_lets_a_burst_pass_and_then_the_rate() -> None:
+    bucket = TokenBucket(per_second=2.0, burst=3)
+    assert [bucket.take(10.0) for _ in range(5)] == [0.0, 0.0, 0.0, 0.5, 1.0]
+    assert bucket.take(12.0) == 0.0, "what was waited for is paid"
+    assert [bucket.take(100.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
+    with pytest.raises(ValueError, match="positive rate"):
+        TokenBucket(per_second=0, burst=1)
