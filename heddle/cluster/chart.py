@@ -22,6 +22,8 @@ MANAGER: Final = "Heddle"
 """Who an object of an installation without Helm is managed by, in its label `app.kubernetes.io/managed-by`."""
 
 _NOTES: Final = "NOTES.txt"
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Definitions are hundreds of kilobytes, for which the loader in Python takes seconds."""
 
 
 class BadValues(ValueError):
@@ -68,7 +70,7 @@ class Chart:
                 continue
             text = render(self.templates, name, data)
             try:
-                objects += (found for found in yaml.safe_load_all(text) if found is not None)
+                objects += (found for found in yaml.load_all(text, _LOADER) if found is not None)
             except yaml.YAMLError as error:
                 raise TemplateError(f"{name}: what it makes is no YAML: {error}") from None
         return Rendered(
@@ -100,10 +102,6 @@ def _definitions(files: Iterable[Path]) -> Iterable[Json]:
     for file in files:
         with file.open(encoding="utf-8") as opened:
             yield from (found for found in yaml.load_all(opened, _LOADER) if found is not None)
-
-
-_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""Definitions are hundreds of kilobytes, for which the loader in Python takes seconds."""
 
 
 def _read_yaml(file: Path) -> Values:

@@ -20,6 +20,8 @@ from injector.capture_container import SCRIPT
 from tests.deploy.dockerfile import Dockerfile, parse_dockerfile
 from tests.kubernetes_api.server import FakeApiServer, running
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "deploy" / "Dockerfile"
 APP = "/opt/heddle/app"

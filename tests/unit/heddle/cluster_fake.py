@@ -1,0 +1,88 @@
+"""A cluster in memory, as commands see one: objects by path, and an administrator who may do everything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sources.kubernetes.api import Refused
+from sources.kubernetes.events import Refusal
+
+Json = dict[str, Any]
+_REVIEWS: Final = ("selfsubjectreviews", "selfsubjectaccessreviews")
+
+
+class FakeCluster:
+    """`objects` by path. `version` is the API server's, `time` what it says it is, `denied` resources that may not be
+    written. `written` are methods and paths, in turn."""
+
+    name = "https://fake"
+
+    def __init__(self, *, version: str = "v1.34.2", time: str = "2026-01-01T00:00:00Z") -> None:
+        self.objects: dict[str, Json] = {}
+        self.version = version
+        self.time = time
+        self.denied: set[str] = set()
+        self.hidden: set[str] = set()
+        self.written: list[tuple[str, str]] = []
+        self._number = 0
+
+    def put(self, path: str, item: Json) -> None:
+        self._number += 1
+        metadata = {**item.get("metadata", {}), "name": path.rpartition("/")[2], "resourceVersion": str(self._number)}
+        parts = path.split("/")
+        if "namespaces" in parts[:-2]:
+            metadata["namespace"] = parts[parts.index("namespaces") + 1]
+        self.objects[path] = {**item, "metadata": metadata}
+
+    async def get(self, path: str, query: Mapping[str, str], accept: str) -> bytes:
+        if path == "/version":
+            return json.dumps({"gitVersion": self.version}).encode()
+        if any(f"/{name}" in path for name in self.hidden):
+            raise Refused(Refusal(code=403, message=f"{path} is forbidden"))
+        if path in self.objects:
+            return json.dumps(self.objects[path]).encode()
+        plural = path.rpartition("/")[2]
+        prefix = path.removesuffix(plural)
+        wanted = dict(part.split("=") for part in query.get("labelSelector", "").split(",") if part)
+        items = [
+            item
+            for place, item in self.objects.items()
+            if place.startswith(prefix) and place.split("/")[-2] == plural and _has(item, wanted)
+        ]
+        if not items and plural not in ("pods", "namespaces") and "labelSelector" not in query and not query:
+            raise Refused(Refusal(code=404, message=f"{path} not found"))
+        return json.dumps({"items": items, "metadata": {}}).encode()
+
+    async def write(
+        self, method: str, path: str, body: Json | None = None, *, query: Mapping[str, str], content_type: str
+    ) -> Json:
+        plural = path.rpartition("/")[2]
+        if plural == "selfsubjectreviews":
+            return {"metadata": {"creationTimestamp": self.time}}
+        if plural == "selfsubjectaccessreviews":
+            assert body is not None
+            return {"status": {"allowed": body["spec"]["resourceAttributes"]["resource"] not in self.denied}}
+        self.written.append((method, path))
+        if method == "DELETE":
+            if self.objects.pop(path, None) is None:
+                raise Refused(Refusal(code=404))
+            return {}
+        assert body is not None
+        held = self.objects.get(path)
+        if held is None or _joined(held, body) != held:
+            self.put(path, _joined(held or {}, body))
+        return self.objects[path]
+
+
+def _has(item: Json, wanted: Mapping[str, str]) -> bool:
+    labels = item["metadata"].get("labels") or {}
+    return all(labels.get(name) == value for name, value in wanted.items())
+
+
+def _joined(held: Json, wanted: Json) -> Json:
+    joined = dict(held)
+    for name, value in wanted.items():
+        joined[name] = _joined(joined.get(name) or {}, value) if isinstance(value, dict) else value
+    return joined

@@ -1,0 +1,286 @@
+"""`heddle install`, `check` and `uninstall` on a cluster in memory; tests/kubernetes has a real one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from heddle.check import check_all
+from heddle.cluster.apply import NotOurs, apply_definitions, apply_objects
+from heddle.cluster.chart import load_chart
+from heddle.cluster.check_results import Result, State, to_lines
+from heddle.cluster.cluster_checks import check_api, check_other_webhooks, check_pod_security, check_rights
+from heddle.cluster.installation_checks import check_leader, check_roots
+from heddle.cluster.names import MUTATING
+from heddle.cluster.removal import plan_removal
+from heddle.cluster.rollout import find_waits, pod_waits, rollout_waits
+from heddle.main import main
+from tests.unit.heddle.cluster_fake import FakeCluster
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+NAMESPACE = "heddle-system"
+HOOK = f"{MUTATING.path('v1')}/heddle-injector"
+DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/heddle"
+DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/virtualservices.networking.istio.io"
+
+
+async def install(cluster: FakeCluster, **values: Any) -> list[str]:
+    rendered = load_chart().render({"namespace": {"create": True}, **values}, namespace=NAMESPACE)
+    said: list[str] = []
+    await apply_objects(cluster, rendered.objects, revision=rendered.revision, tell=said.append)
+    return said
+
+
+def states(results: Any) -> dict[str, State]:
+    return {result.check: result.state for result in results}
+
+
+async def test_what_is_applied_first_is_needed_first_and_webhooks_are_last() -> None:
+    cluster = FakeCluster()
+    said = await install(cluster)
+    assert all(line.endswith(" created") for line in said)
+    paths = [path for _, path in cluster.written]
+    assert paths[0] == f"/api/v1/namespaces/{NAMESPACE}"
+    assert paths[-2] == HOOK
+    assert all(line.endswith(" unchanged") for line in await install(cluster))
+
+
+async def test_what_a_new_version_lacks_is_deleted() -> None:
+    cluster = FakeCluster()
+    await install(cluster)
+    said = await install(cluster, replicas=1)
+    assert [line for line in said if "deleted" in line] == [
+        f"poddisruptionbudget.policy/heddle -n {NAMESPACE} deleted: the installation has it no longer"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        ({}, "exists and is not Heddle's"),
+        ({"app.kubernetes.io/part-of": "heddle", "app.kubernetes.io/managed-by": "Helm"}, "was installed by Helm"),
+    ],
+)
+async def test_nothing_of_others_is_touched(labels: dict[str, str], why: str) -> None:
+    cluster = FakeCluster()
+    cluster.put(DEPLOYMENT, {"metadata": {"labels": labels}})
+    with pytest.raises(NotOurs, match=why):
+        await install(cluster)
+    assert cluster.written == []
+
+
+async def test_a_namespace_that_was_there_is_left_as_it_is() -> None:
+    cluster = FakeCluster()
+    cluster.put(f"/api/v1/namespaces/{NAMESPACE}", {"metadata": {"labels": {"team": "mesh"}}})
+    said = await install(cluster)
+    assert said[0] == f"namespace/{NAMESPACE} left as it is: it was there already"
+
+
+async def test_definitions_of_others_are_left_and_ours_are_updated() -> None:
+    definition = {
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": DEFINITION.rpartition("/")[2], "labels": {"app.kubernetes.io/name": "heddle"}},
+        "spec": {"group": "networking.istio.io"},
+    }
+    cluster = FakeCluster()
+    said: list[str] = []
+    await apply_definitions(cluster, [definition], said.append)
+    await apply_definitions(cluster, [{**definition, "spec": {"group": "x"}}], said.append)
+    cluster.put(DEFINITION, {"metadata": {"labels": {"release": "istio"}}})
+    await apply_definitions(cluster, [definition], said.append)
+    assert [line.rpartition("io ")[2].split(":")[0] for line in said] == ["created", "configured", "left as it is"]
+    assert cluster.objects[DEFINITION]["metadata"]["labels"] == {"release": "istio"}
+
+
+async def test_what_is_removed_and_what_is_kept() -> None:
+    cluster = FakeCluster()
+    await install(cluster)
+    secret = f"/api/v1/namespaces/{NAMESPACE}/secrets/heddle-ca"
+    cluster.put(secret, {})
+    removal = await plan_removal(cluster, namespace=NAMESPACE, revision="heddle", purge=False)
+    kinds = [item["kind"] for item in removal.objects]
+    assert kinds[0] == "MutatingWebhookConfiguration"
+    assert not {"Secret", "Namespace"} & set(kinds)
+    assert any("kept: secret/heddle-ca" in line for line in removal.remarks)
+    removal = await plan_removal(cluster, namespace=NAMESPACE, revision="heddle", purge=True)
+    assert "Secret" in [item["kind"] for item in removal.objects]
+    assert "Namespace" not in [item["kind"] for item in removal.objects]
+
+
+@pytest.mark.parametrize(
+    ("version", "time", "expected"),
+    [
+        ("v1.34.2", "2026-01-01T00:00:05Z", (State.OK, State.OK)),
+        ("v1.30.0-gke.1", "2026-01-01T00:00:40Z", (State.OK, State.WARNING)),
+        ("v1.29.9", "2025-12-31T23:50:00Z", (State.FAILED, State.FAILED)),
+        ("garbled", "when", (State.FAILED, State.WARNING)),
+    ],
+)
+async def test_version_and_clock(version: str, time: str, expected: tuple[State, State]) -> None:
+    results = await check_api(FakeCluster(version=version, time=time), NOW)
+    assert tuple(result.state for result in results[1:]) == expected
+    assert all(result.hint for result in results if result.state is not State.OK)
+
+
+async def test_rights_that_lack_are_named() -> None:
+    cluster = FakeCluster()
+    cluster.denied.add("clusterroles")
+    found = states(await check_rights(cluster, NAMESPACE))
+    assert found["may write clusterroles.rbac.authorization.k8s.io"] is State.FAILED
+    assert found["may write deployments.apps"] is State.OK
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ({"heddle.io/inject": "enabled"}, State.OK),
+        ({"istio.io/rev": "heddle", "pod-security.kubernetes.io/enforce": "privileged"}, State.OK),
+        ({"heddle.io/inject": "enabled", "pod-security.kubernetes.io/enforce": "restricted"}, State.FAILED),
+        ({"heddle.io/inject": "disabled", "pod-security.kubernetes.io/enforce": "restricted"}, None),
+        ({"istio-injection": "enabled", "pod-security.kubernetes.io/enforce": "baseline"}, None),
+    ],
+)
+async def test_pod_security_of_namespaces_with_sidecars(labels: dict[str, str], expected: State | None) -> None:
+    cluster = FakeCluster()
+    cluster.put("/api/v1/namespaces/shop", {"metadata": {"labels": labels}})
+    found = states(await check_pod_security(cluster, namespace=NAMESPACE, revision="heddle"))
+    assert found.get("shop lets its pods' traffic be captured") is expected
+
+
+async def test_an_istio_beside_is_fine_unless_its_labels_are_taken_over() -> None:
+    cluster = FakeCluster()
+    cluster.put(
+        f"{MUTATING.path('v1')}/istio-sidecar-injector", {"webhooks": [{"name": "x.sidecar-injector.istio.io"}]}
+    )
+    await install(cluster)
+    assert states(await check_other_webhooks(cluster))["no other mesh injects the same pods"] is State.OK
+    await install(cluster, injection={"takeOverIstioInjection": True})
+    assert states(await check_other_webhooks(cluster))["no other mesh injects the same pods"] is State.FAILED
+
+
+async def test_what_may_not_be_looked_at_is_neither_good_nor_bad() -> None:
+    cluster = FakeCluster()
+    cluster.hidden.add("leases")
+    results = await check_all(cluster, before=False, namespace=NAMESPACE, revision="heddle")
+    leader = [result for result in results if result.section == "leader"]
+    assert [(one.state, one.check) for one in leader] == [(State.WARNING, "may be looked at")]
+
+
+async def test_a_lease_without_a_holder_or_with_one_that_is_gone() -> None:
+    cluster = FakeCluster()
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/heddle-leader"
+    place = {"namespace": NAMESPACE, "revision": "heddle", "now": NOW}
+    spec: dict[str, Any] = {"holderIdentity": "a", "leaseDurationSeconds": 15, "renewTime": "2025-12-31T23:59:50.5Z"}
+    for changed, state in (
+        ({}, State.OK),
+        ({"holderIdentity": ""}, State.FAILED),
+        ({"renewTime": "2025-12-31T23:59:40Z"}, State.FAILED),
+        ({"renewTime": None}, State.FAILED),
+    ):
+        cluster.put(path, {"spec": {**spec, **changed}})
+        (result,) = await check_leader(cluster, **place)
+        assert result.state is state, changed
+
+
+def test_roots_that_are_none() -> None:
+    assert check_roots("s", "c", b"", NOW, "hint").detail == "what is there are no certificates"
+    assert check_roots("s", "c", b"-----BEGIN CERTIFICATE-----\n", NOW, "hint").state is State.FAILED
+
+
+@pytest.mark.parametrize(
+    ("status", "waits"),
+    [
+        ({"observedGeneration": 1}, ("waiting for Deployment heddle to be looked at",)),
+        ({"updatedReplicas": 1}, ("waiting for Deployment heddle: 1 of 2 replicas are of the new version",)),
+        ({"updatedReplicas": 2, "replicas": 3}, ("waiting for Deployment heddle: 1 old replicas have to end",)),
+        (
+            {"updatedReplicas": 2, "replicas": 2, "availableReplicas": 1},
+            ("waiting for Deployment heddle: 1 of 2 replicas are ready",),
+        ),
+        ({"updatedReplicas": 2, "replicas": 2, "availableReplicas": 2}, ()),
+        (
+            {
+                "conditions": [
+                    {
+                        "type": "ReplicaFailure",
+                        "status": "True",
+                        "reason": "FailedCreate",
+                        "message": "violates PodSecurity",
+                    }
+                ]
+            },
+            (
+                "waiting for Deployment heddle: 0 of 2 replicas are of the new version",
+                "Deployment heddle: violates PodSecurity",
+            ),
+        ),
+    ],
+)
+def test_what_a_rollout_waits_for(status: dict[str, Any], waits: tuple[str, ...]) -> None:
+    deployment = {
+        "metadata": {"name": "heddle", "generation": 2},
+        "spec": {"replicas": 2},
+        "status": {"observedGeneration": 2, **status},
+    }
+    assert rollout_waits(deployment) == waits
+
+
+def test_why_pods_do_not_start() -> None:
+    pulling = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
+    creating = {"state": {"waiting": {"reason": "ContainerCreating"}}}
+    pods = [
+        {"metadata": {"name": "a"}, "status": {"containerStatuses": [pulling, creating, {"state": {"running": {}}}]}},
+        {
+            "metadata": {"name": "b"},
+            "status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes fit"}]},
+        },
+    ]
+    assert pod_waits(pods) == ("Pod a: ImagePullBackOff: no such image", "Pod b: 0/1 nodes fit")
+
+
+async def test_an_installation_waits_for_its_ca_bundles() -> None:
+    cluster = FakeCluster()
+    await install(cluster)
+    assert "0 of 2" in (await find_waits(cluster, namespace=NAMESPACE, revision="heddle"))[0]
+    ready = {"updatedReplicas": 2, "replicas": 2, "availableReplicas": 2}
+    cluster.objects[DEPLOYMENT]["status"] = ready
+    waits = await find_waits(cluster, namespace=NAMESPACE, revision="heddle")
+    assert waits == tuple(
+        f"waiting for the control plane to fill in the caBundle of heddle-{name}" for name in ("injector", "validator")
+    )
+    for item in cluster.objects.values():
+        for hook in item.get("webhooks") or ():
+            hook["clientConfig"]["caBundle"] = "eA=="
+    assert await find_waits(cluster, namespace=NAMESPACE, revision="heddle") == ()
+
+
+def test_lines_are_in_sections_with_hints_under_what_is_not_green() -> None:
+    results = [
+        Result(section="a", check="one", state=State.OK, detail="d"),
+        Result(section="b", check="two", state=State.FAILED, detail="why", hint="do it"),
+    ]
+    lines = list(to_lines(results, coloured=False))
+    assert lines == ["a", "-", "√ one: d", "", "b", "-", "× two: why", "    do it", "", "1 ok, 0 to look at, 1 failed"]
+    assert "\x1b[31m×" in "\n".join(to_lines(results, coloured=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--set", "replica=3"], "replica is no value of this chart; replicas is"),
+        (["--set", "replicas"], "write NAME=VALUE"),
+        (["-f", "/nowhere.yaml"], "No such file"),
+        (["-n", "Nowhere"], "no name of a namespace"),
+        (["--wait"], "add --apply"),
+    ],
+)
+def test_install_says_what_is_wrong_in_one_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["install", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert said in printed.err
+    assert len(printed.err.splitlines()) == 1
