@@ -114,13 +114,18 @@ class AdsServer(Generic[C]):
         await self._server.stop(grace.total_seconds())
 
     def publish(self, mesh: Mesh, generation: int) -> None:
-        """Makes `mesh` what is served, and wakes the streams it changes something for. `generation` grows."""
+        """Makes `mesh` what is served, and wakes the streams it changes something for. `generation` grows.
+
+        The stream of a pod that is gone ends: whoever still holds its token is nobody any more.
+        """
         marks = self._memo.advance(mesh)
         self._generation = generation
         for pump, caller, node in self._open.values():
             asker = self._admission.asker_of(caller, node)
-            if asker is not None:
-                self._reassign(pump.stream, asker)
+            if asker is None:
+                pump.end("gone")
+                continue
+            self._reassign(pump.stream, asker)
             if pump.stream.snapshot(marks, generation):
                 pump.wake()
 
