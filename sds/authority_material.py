@@ -41,7 +41,7 @@ class AuthorityPlace:
 class AuthorityMaterial:
     """The texts as they are kept, in PEM. The root's key is not among them: it is read only to be used."""
 
-    root: bytes
+    root: bytes = field(repr=False)
     intermediate: bytes = field(repr=False)
 
 

@@ -32,6 +32,8 @@ ANSWER_SECONDS = 60.0
 SILENCE_SECONDS = 150.0
 """How long a watch may be silent: bookmarks come about every minute, but for collections in which nothing happened."""
 
+_CLOSING_STEPS = 5
+
 _ANSWERED = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
 
 # A peer that is gone without a word is noticed by the kernel after 15 + 3 * 5 seconds.
@@ -133,13 +135,14 @@ class Api:
 async def open_api(access: ClusterAccess) -> AsyncIterator[Api]:
     """The API server that `access` leads to. Raises NoCluster. Nothing is contacted yet."""
     configuration = await load_configuration(access)
-    async with ApiClient(configuration) as client:
-        client.user_agent = "heddle"
-        client.rest_client = _Connections(configuration)
-        try:
+    try:
+        async with ApiClient(configuration) as client:
+            client.user_agent = "heddle"
+            client.rest_client = _Connections(configuration)
             yield Api(access, configuration, client)
-        finally:
-            # Connections over TLS close a step later.
+    finally:
+        # Connections over TLS close some steps later, also those that were being opened.
+        for _ in range(_CLOSING_STEPS):
             await asyncio.sleep(0)
 
 

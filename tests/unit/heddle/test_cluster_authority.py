@@ -62,7 +62,19 @@ async def test_of_many_that_start_at_once_one_makes_it(server: FakeApiServer, tm
     async with replica(server, tmp_path) as one, replica(server, tmp_path) as two, replica(server, tmp_path) as three:
         found = await asyncio.gather(*(each.load_or_create(DOMAIN) for each in (one, two, three)))
     assert found[0] == found[1] == found[2]
-    assert sum("secrets" in request and "heddle-ca" not in request for request in server.requests) == 3
+
+
+async def test_whoever_is_second_takes_what_the_first_made(
+    server: FakeApiServer, tmp_path: Path, new: NewAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create(*, trust_domain: str, now: datetime) -> NewAuthority:
+        server.put(authority_secret(new))
+        return create_authority(trust_domain=trust_domain, now=now)
+
+    monkeypatch.setattr(module, "create_authority", create)
+    async with replica(server, tmp_path) as second:
+        assert await second.load_or_create(DOMAIN) == new.authority
+    assert sum(request.endswith("/secrets") for request in server.requests) == 1
 
 
 async def test_it_waits_for_an_api_server_that_is_away_or_busy(

@@ -140,6 +140,20 @@ async def test_while_the_api_server_is_away_an_unknown_key_is_neither_good_nor_b
         assert await found.tokens.verify(NEW.mint(CALLER, NOW)) == CALLER
 
 
+async def test_a_review_holds_for_its_minute_without_the_api_server(tmp_path: Path) -> None:
+    async with trial(tmp_path) as found:
+        found.server.review = lambda spec: accepted(CALLER)
+        token = NEW.mint(CALLER, NOW)
+        assert await found.tokens.verify(token) == CALLER
+        await found.server.stop()
+        found.moment = NOW + timedelta(seconds=59)
+        assert await found.tokens.verify(token) == CALLER
+        found.moment = NOW + timedelta(seconds=60)
+        with pytest.raises(CannotTell):
+            await found.tokens.verify(token)
+        await found.server.start()
+
+
 async def test_where_no_keys_are_published_everything_is_reviewed(tmp_path: Path) -> None:
     async with running(FakeApiServer()) as server:
         async with open_api(ClusterAccess(kubeconfig=server.write_kubeconfig(tmp_path / "config"))) as api:

@@ -45,6 +45,11 @@ def directory(tmp_path: Path) -> Path:
     manifests = tmp_path / "manifests"
     manifests.mkdir()
     write(manifests, "a.b")
+    (manifests / "web.yaml").write_text(
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web, namespace: shop}\n---\n"
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: web-1, namespace: shop, uid: u1}\n"
+        "spec: {serviceAccountName: web, containers: [{name: app, image: web}]}\nstatus: {podIP: 10.0.0.1}\n"
+    )
     return manifests
 
 
