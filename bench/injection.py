@@ -1,6 +1,7 @@
 """The injection webhook: 50 pods a second, each created by an API server that waits for the answer.
 
-Server and client are processes of their own; a pod is sent at its moment, whether earlier ones are answered or not.
+It has the certificate and the namespaces that it has in a cluster. Server and client are processes of their own; a pod
+is sent at its moment, whether earlier ones are answered or not.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import ssl
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -21,23 +21,27 @@ from typing import Any
 import aiohttp
 import structlog
 
-from injector.server import running_webhook, tls_context
+from heddle import clock
+from heddle.cluster.webhook_certificate import WebhookCertificate
+from heddle.cluster.webhook_namespaces import ClusterNamespaces
+from injector.bootstrap_text import warm_up
+from injector.reviewers import InjectionReviewer
+from injector.server import running_webhook
 from injector.settings import InjectionSettings
-from tests.unit.injector.test_server import NAME, write_certificate
+from sds.authority import create_authority
+from sources.kubernetes.access import ClusterAccess
+from sources.kubernetes.api import open_api
+from sources.store import Store
+from tests.kubernetes_api.server import FakeApiServer
 
+NAME = "heddle.heddle-system.svc"
+NAMESPACES = b"{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {heddle.io/inject: enabled}}}"
 RATE = 50.0
 SECONDS = 20.0
 TEMPLATES = 50
 """How many different workloads the pods are of: the bootstrap of each is made when its first pod comes."""
 
 P99_TARGET_MS = 20.0
-
-
-class EnabledNamespaces:
-    """All of them."""
-
-    async def labels_of(self, namespace: str) -> Mapping[str, str] | None:
-        return {"heddle.io/inject": "enabled"}
 
 
 def pod(number: int) -> dict[str, Any]:
@@ -76,21 +80,30 @@ def review(number: int) -> bytes:
     return json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).encode()
 
 
-def serve(folder: Path, ready: Connection) -> None:
+def serve(kubeconfig: Path, ready: Connection) -> None:
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    asyncio.run(_serve(folder, ready))
+    asyncio.run(_serve(kubeconfig, ready))
 
 
-async def _serve(folder: Path, ready: Connection) -> None:
-    tls = tls_context(folder / "1.pem", folder / "1.key")
-    async with running_webhook(InjectionSettings(), EnabledNamespaces(), tls=tls, host="127.0.0.1", port=0) as port:
-        ready.send(port)
-        await asyncio.to_thread(ready.recv)
+async def _serve(kubeconfig: Path, ready: Connection) -> None:
+    store = Store()
+    store.replace_file("namespaces", NAMESPACES)
+    authority = create_authority(trust_domain="cluster.local", now=clock.now()).authority
+    certificate = WebhookCertificate(lambda: authority, dns_names=(NAME,), host="127.0.0.1", now=clock.now)
+    settings = InjectionSettings()
+    warm_up(settings)
+    # Nobody is asked of this API server, which is not there: all namespaces are known.
+    async with open_api(ClusterAccess(kubeconfig=kubeconfig)) as api:
+        namespaces = ClusterNamespaces(store, api, monotonic=clock.monotonic)
+        reviewers = {"/inject": InjectionReviewer(lambda: settings, namespaces)}
+        async with running_webhook(reviewers, tls=certificate.tls, host="127.0.0.1", port=0) as port:
+            ready.send((port, authority.trust_bundle))
+            await asyncio.to_thread(ready.recv)
 
 
-async def load(folder: Path, port: int) -> list[float]:
+async def load(port: int, roots: bytes) -> list[float]:
     """Milliseconds from the moment that a pod should be sent to its answer."""
-    trust = ssl.create_default_context(cafile=str(folder / "1.pem"))
+    trust = ssl.create_default_context(cadata=roots.decode())
     bodies = [review(number) for number in range(round(RATE * SECONDS))]
     took = [0.0] * len(bodies)
     begun = time.perf_counter() + 0.1
@@ -116,13 +129,12 @@ async def load(folder: Path, port: int) -> list[float]:
 def main() -> int:
     """Prints the figures; 1 if the target is missed."""
     with tempfile.TemporaryDirectory(prefix="heddle-bench-") as name:
-        folder = Path(name)
-        write_certificate(folder, 1)
+        kubeconfig = FakeApiServer().write_kubeconfig(Path(name) / "config")
         ours, theirs = multiprocessing.Pipe()
-        server = multiprocessing.get_context("spawn").Process(target=serve, args=(folder, theirs))
+        server = multiprocessing.get_context("spawn").Process(target=serve, args=(kubeconfig, theirs))
         server.start()
         try:
-            took = asyncio.run(load(folder, ours.recv()))
+            took = asyncio.run(load(*ours.recv()))
             ours.send("end")
         finally:
             server.join(10)

@@ -111,6 +111,7 @@ def _parse_injection(fields: Fields | None, namespace: str, revision: str) -> In
         is_default=revision == REVISION,
         system_namespace=namespace,
         xds_host=f"heddle.{namespace}.svc",
+        server_name=f"heddle.{namespace}.svc",
     )
     if fields is None:
         return default
@@ -129,6 +130,7 @@ def _parse_injection_fields(fields: Fields, default: InjectionSettings) -> Injec
             fields.problem(ProblemCode.INVALID_NAME, message, "Name one.", field=f"excludedNamespaces[{index}]")
     return replace(
         default,
+        is_default=fields.boolean("isDefault", default.is_default),
         take_over_istio_injection=fields.boolean("takeOverIstioInjection", default.take_over_istio_injection),
         excluded_namespaces=excluded,
         proxy_image=_matching(fields, "proxyImage", default.proxy_image, IMAGE, "the name of an image"),

@@ -76,8 +76,8 @@ class WebhookCertificate:
 
 
 def webhook_names(namespace: str, revision: str) -> tuple[str, ...]:
-    """The names under which an API server may call: of the Service `heddle`, or one of the revision's own."""
-    return tuple(f"{service}.{namespace}.svc" for service in ("heddle", f"heddle-{revision}"))
+    """The names by which an API server may call: of the Service `heddle`, or of one named after the revision."""
+    return tuple(f"{service}.{namespace}.svc" for service in dict.fromkeys(("heddle", revision)))
 
 
 def _addresses(host: str) -> tuple[IPv4Address | IPv6Address, ...]:

@@ -72,7 +72,8 @@ class WebhookProcess:
         self._health = 0
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "heddle.main", "serve", "--kubernetes", "--log-json", "-v"]
+        command = [sys.executable, "-X", "faulthandler", "-m", "heddle.main", "serve", "--kubernetes"]
+        command += ["--log-json", "-v"]
         command += ["--kubeconfig", str(self._client.kubeconfig), "--xds", "127.0.0.1:0"]
         command += ["--webhook", f"127.0.0.1:{self.port}", "--health", f"127.0.0.1:{self._health or free_port()}"]
         command += ["--settings", str(self._folder / "settings.yaml")]
@@ -117,9 +118,15 @@ class WebhookProcess:
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
-            self._process.send_signal(number)
-            self._process.wait(30)
-            self._process = None
+            process, self._process = self._process, None
+            process.send_signal(number)
+            try:
+                process.wait(_LIMIT_SECONDS)
+            except subprocess.TimeoutExpired:
+                # It writes where it stands.
+                process.send_signal(signal.SIGABRT)
+                process.wait()
+                raise AssertionError(f"it did not end:\n{self.log()[-8000:]}") from None
 
 
 def configurations(port: int) -> list[dict[str, Any]]:

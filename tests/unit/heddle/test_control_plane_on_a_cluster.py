@@ -154,6 +154,7 @@ def test_one_source(tmp_path: Path) -> None:
     [
         (["--kubernetes", "--kubeconfig", "nowhere"], "nowhere leads to no cluster"),
         (["--config", ".", "--context", "x"], "--context: only with --kubernetes"),
+        (["--config", ".", "--webhook", "[::]:1", "--settings", "x"], "--webhook, --settings: only with --kubernetes"),
     ],
 )
 def test_arguments_that_cannot_be(

@@ -95,3 +95,24 @@ def test_check_inject_for_programs(file: Path, capsys: pytest.CaptureFixture[str
 def test_check_inject_of_what_is_not_there(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-inject", "-f", str(file), "deploy/other"]) == 2
     assert "there are: Deployment/shop/web" in capsys.readouterr().err
+
+
+def test_settings_of_a_file_and_arguments_that_win(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = file.parent / "settings.txt"
+    settings.write_text("revision: heddle-2\ninjection: {proxyImage: own/envoy:3, initImage: own/heddle:3}")
+    assert main(["inject", "-f", str(file), "--settings", str(settings), "--init-image", "other:4"]) == 0
+    printed = capsys.readouterr().out
+    assert ("own/envoy:3" in printed, "other:4" in printed, "own/heddle:3" in printed) == (True, True, False)
+    # The namespace's label is for the default revision.
+    assert main(["check-inject", "-f", str(file), "--settings", str(settings)]) == 1
+    assert "OtherRevision" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["inject", "check-inject"])
+def test_wrong_settings_are_told_with_their_line(file: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    settings = file.parent / "settings.txt"
+    settings.write_text("injection:\n  proxyimage: own/envoy:3")
+    assert main([command, "-f", str(file), "--settings", str(settings)]) == 2
+    said = capsys.readouterr().err
+    assert f"{settings}:2: injection.proxyimage" in said
+    assert "Did you mean proxyImage?" in said

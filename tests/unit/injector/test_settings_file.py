@@ -68,7 +68,9 @@ def test_what_is_given_wins_and_addresses_follow_the_namespace() -> None:
     found = parse_settings(WHOLE, file="f", given=Given(namespace="own", revision="heddle")).injection
     assert (found.system_namespace, found.revision, found.is_default) == ("own", "heddle", True)
     found = parse_settings(b"", file="f", given=Given(default_namespace="own")).injection
-    assert (found.system_namespace, found.xds_host) == ("own", "heddle.own.svc")
+    assert (found.system_namespace, found.xds_host, found.server_name) == ("own", "heddle.own.svc", "heddle.own.svc")
+    found = parse_settings(b"injection: {isDefault: true}", file="f", given=Given(revision="heddle-2")).injection
+    assert (found.revision, found.is_default) == ("heddle-2", True)
     assert parse_settings(WHOLE, file="f", given=Given(default_namespace="own")).injection.system_namespace == "mesh"
 
 
