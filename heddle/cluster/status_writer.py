@@ -231,7 +231,8 @@ def _build_body(observed: ObservedStatus, conditions: tuple[Condition, ...]) -> 
         # With the uid, so that an object made anew meanwhile is not taken for this one.
         "metadata": {"name": observed.ref.name, "namespace": observed.ref.namespace, "uid": observed.uid},
         "status": {
-            "observedGeneration": observed.generation,
+            # Of what the conditions speak of: the object may be another by now.
+            "observedGeneration": conditions[0].observed_generation,
             "conditions": [
                 {
                     "type": each.type,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sources.hosts import MAX_LABEL
 from sources.schemas.definition import Column, Definition
 from sources.schemas.parts import Schema, boolean, by_key, choice, items, record, text, unbuilt
 from sources.schemas.shared import port
@@ -14,8 +15,8 @@ def _spec() -> Schema:
     server = record(
         {
             "port": record(
-                {"number": port(), "protocol": text(least=1), "name": text(), "targetPort": port()},
-                required=["number", "protocol"],
+                {"number": port(), "protocol": text(least=1), "name": text(least=1), "targetPort": unbuilt(port())},
+                required=["number", "protocol", "name"],
             ),
             "bind": text(),
             "hosts": items(text(least=1), least=1),
@@ -25,7 +26,8 @@ def _spec() -> Schema:
         },
         required=["port", "hosts"],
     )
-    return record({"selector": by_key(text(most=63)), "servers": items(server)})
+    selector = by_key(text(most=MAX_LABEL))
+    return record({"selector": selector, "servers": items(server, least=1)}, required=["servers"])
 
 
 def _tls() -> Schema:

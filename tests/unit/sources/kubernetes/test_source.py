@@ -390,3 +390,38 @@ def test_a_source_is_what_a_control_plane_wants() -> None:
         return source
 
     assert wanted.__annotations__["return"] == "Source"
+
+
+async def test_a_status_is_known_and_makes_nothing_new(server: FakeApiServer) -> None:
+    """Whoever writes it: no object is parsed again, no snapshot made, nobody told."""
+    server.put(objects.virtual_service("web"))
+    async with following(server) as found:
+        mesh, generation, problems = found.store.mesh, found.store.generation, found.store.problems
+        held = server.snapshot()[1]["virtualservices.networking.istio.io"]["shop/web"]
+        server.put({**held, "status": {"observedGeneration": "1", "conditions": [{"type": "Accepted"}, "odd", {}]}})
+        await found.catch_up()
+        (observed,) = found.source.statuses
+        assert [each.type for each in observed.conditions] == ["Accepted"]
+        assert (observed.generation, observed.observed_generation) == (1, 1)
+        assert (found.store.mesh, found.store.generation) == (mesh, generation)
+        assert found.store.problems is problems, "nothing was worked out again"
+        server.put(objects.virtual_service("web", "9s"))
+        await found.until(lambda: found.store.generation == generation + 1)
+        assert found.source.statuses.in_force_since(observed.ref) == generation + 1
+        server.delete(held)
+        await found.until(lambda: not len(found.source.statuses))
+
+
+async def test_labels_and_annotations_are_read_again(server: FakeApiServer) -> None:
+    """They change no generation of the object, and mean something to some parsers."""
+    policy = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": objects.metadata("p"),
+        "spec": {"rules": [{}]},
+    }
+    server.put(policy)
+    async with following(server) as found:
+        assert ("AuthorizationPolicy", "p") in {(ref.kind, ref.name) for ref in found.store.objects}
+        server.put({**policy, "metadata": objects.metadata("p", annotations={"istio.io/dry-run": "true"})})
+        await found.until(lambda: "HalfAppliedPolicy" in {problem.code for problem in found.store.problems})
