@@ -126,7 +126,7 @@ async def _apply_all(args: argparse.Namespace, chart: Chart, rendered: Rendered)
         await apply_definitions(api, chart.definitions, _tell)
         if args.crds_only:
             return EXIT_FINE
-        await apply_objects(api, rendered.objects, revision=revision, tell=_tell)
+        await apply_objects(api, rendered.objects, namespace=args.namespace, revision=revision, tell=_tell)
         if args.wait:
             try:
                 async with asyncio.timeout(args.timeout.total_seconds()):

@@ -35,12 +35,18 @@ class _Step:
     held: Json | None
 
 
-async def apply_objects(api: ClusterApi, objects: Sequence[Json], *, revision: str, tell: Tell) -> None:
+async def apply_objects(api: ClusterApi, objects: Sequence[Json], *, namespace: str, revision: str, tell: Tell) -> None:
     """Everything of a revision, in order, and removes what an earlier version of it had more.
 
     A Namespace that somebody else made is left as it is. Raises NotOurs before anything is written, and what
     `ClusterApi` raises.
     """
+    for place in await installed_in(api, revision):
+        if place != namespace:
+            raise NotOurs(
+                f"{revision} is installed in {place} already, and a cluster has one of a name: -n {place} upgrades it, "
+                "--revision NAME installs another beside it; nothing was changed"
+            )
     steps = [_Step(item=item, held=await find(api, path_of(item))) for item in objects]
     _refuse_others(steps)
     for step in steps:
@@ -65,6 +71,13 @@ async def apply_definitions(api: ClusterApi, definitions: Sequence[Json], tell: 
             tell(f"{shown(item)} left as it is: it is not Heddle's, and works")
         else:
             tell(f"{shown(item)} {_outcome(held, await apply(api, item))}")
+
+
+async def installed_in(api: ClusterApi, revision: str) -> list[str]:
+    """The namespaces that a revision is installed in, by whomever."""
+    labels = f"{PART_OF}={HEDDLE},{REVISION_OF}={revision}"
+    found = await find_all(api, INSTALLED["Deployment"], labels=labels)
+    return sorted({item["metadata"]["namespace"] for item in found})
 
 
 async def installed_objects(api: ClusterApi, revision: str) -> list[Json]:

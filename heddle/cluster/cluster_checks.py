@@ -163,8 +163,8 @@ async def check_other_webhooks(api: ClusterApi) -> Sequence[Result]:
         name = item["metadata"]["name"]
         hooks = [hook["name"] for hook in item.get("webhooks") or ()]
         if labels_of(item).get(PART_OF) == HEDDLE:
-            defaults += [name] if "namespace.heddle.io" in hooks else []
-            takes_over = name if "istio.namespace.heddle.io" in hooks else takes_over
+            defaults += [name] if "namespace.injector.heddle.io" in hooks else []
+            takes_over = name if "istio.namespace.injector.heddle.io" in hooks else takes_over
         elif any(hook.endswith("sidecar-injector.istio.io") for hook in hooks):
             istios.append(name)
     check = "one revision answers to heddle.io/inject"

@@ -20,7 +20,9 @@ from heddle.cluster.names import (
     ROOT_CONFIG_MAP,
     ROOT_KEY,
     VALIDATING,
+    injector_name,
     labels_of,
+    validator_name,
 )
 from heddle.cluster.requests import ClusterApi, find, find_all
 from heddle.cluster.rollout import pod_waits, rollout_waits
@@ -67,8 +69,8 @@ async def check_webhooks(api: ClusterApi, *, namespace: str, revision: str, now:
     results = []
     hint = f"The control plane fills it in: {_LOGS.format(namespace=namespace, revision=revision)}"
     for resource, name, needed in (
-        (MUTATING, f"{revision}-injector", True),
-        (VALIDATING, f"{revision}-validator", False),
+        (MUTATING, injector_name(revision), True),
+        (VALIDATING, validator_name(revision), False),
     ):
         found = await find(api, f"{resource.path('v1')}/{name}")
         check = f"{name} is trusted"

@@ -66,6 +66,20 @@ def revision_name(revision: str) -> str:
     return revision if revision.startswith(f"{REVISION}-") else f"{REVISION}-{revision}"
 
 
+def injector_name(revision: str) -> str:
+    """The MutatingWebhookConfiguration of a revision's name."""
+    return f"heddle-injector{_suffix(revision)}"
+
+
+def validator_name(revision: str) -> str:
+    """The ValidatingWebhookConfiguration of a revision's name."""
+    return f"heddle-validator{_suffix(revision)}"
+
+
+def _suffix(revision: str) -> str:
+    return "" if revision == REVISION else f"-{revision}"
+
+
 def labels_of(item: Json) -> Mapping[str, str]:
     """The labels of any object."""
     found: Mapping[str, str] = (item.get("metadata") or {}).get("labels") or {}

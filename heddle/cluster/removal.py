@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from heddle.cluster.apply import installed_objects
+from heddle.cluster.apply import installed_in, installed_objects
 from heddle.cluster.chart import MANAGER
 from heddle.cluster.names import (
     AUTHORITY_SECRET,
@@ -41,6 +41,9 @@ class Removal:
 
 async def plan_removal(api: ClusterApi, *, namespace: str, revision: str, purge: bool) -> Removal:
     """Raises CannotRemove, and what `ClusterApi` raises."""
+    for place in await installed_in(api, revision):
+        if place != namespace:
+            raise CannotRemove(f"{revision} is installed in {place}: name it with -n {place}")
     await _refuse_helms(api, namespace, revision)
     objects = await installed_objects(api, revision)
     others = await _other_revisions(api, revision)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from heddle.cluster.names import MUTATING, REVISION_OF, VALIDATING
+from heddle.cluster.names import MUTATING, REVISION_OF, VALIDATING, injector_name, validator_name
 from heddle.cluster.requests import ClusterApi, find, find_all
 from sources.kubernetes.resources import Resource
 
@@ -44,7 +44,7 @@ async def find_waits(api: ClusterApi, *, namespace: str, revision: str) -> tuple
         waits += pod_waits(await find_all(api, pods, labels=f"{REVISION_OF}={revision}"))
         return waits
     missing = []
-    for resource, name in ((MUTATING, f"{revision}-injector"), (VALIDATING, f"{revision}-validator")):
+    for resource, name in ((MUTATING, injector_name(revision)), (VALIDATING, validator_name(revision))):
         found = await find(api, f"{resource.path('v1')}/{name}")
         for webhook in (found or {}).get("webhooks") or ():
             if not webhook["clientConfig"].get("caBundle"):

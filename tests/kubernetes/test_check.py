@@ -120,7 +120,7 @@ def test_two_default_revisions_are_found(cluster: ControlPlane, home: str, capsy
     heddle(cluster, capsys, "install", "-n", home, "--apply", *both)
     _, found = states(cluster, capsys, "-n", home)
     check = found["one revision answers to heddle.io/inject"]
-    assert (check["state"], check["detail"]) == ("failed", "heddle-injector, heddle-next-injector")
+    assert (check["state"], check["detail"]) == ("failed", "heddle-injector, heddle-injector-heddle-next")
 
 
 def test_a_cluster_that_does_not_answer_is_an_error(

@@ -207,6 +207,7 @@ MAY = (
     "create tokenreviews.authentication.k8s.io",
     "create configmaps -n shop",
     "patch configmaps/heddle-root -n shop",
+    "watch configmaps/heddle-root",
     "get configmaps/istio -n {home}",
     "get secrets/heddle-ca -n {home}",
     "update secrets/heddle-ca -n {home}",
@@ -289,7 +290,7 @@ def test_two_revisions_stand_side_by_side(cluster: ControlPlane, home: str, caps
         assert status == 0, said
     assert "deployment.apps/heddle-canary" in printed
     hooks = cluster.admin.get("mutatingwebhookconfigurations", "-l", "app.kubernetes.io/part-of=heddle")["items"]
-    assert {hook["metadata"]["name"] for hook in hooks} == {"heddle-injector", "heddle-canary-injector"}
+    assert {hook["metadata"]["name"] for hook in hooks} == {"heddle-injector", "heddle-injector-heddle-canary"}
     status, _, said = heddle(cluster, capsys, "uninstall", "-n", home, "--purge", "--apply")
     assert (status, "heddle-canary" in said) == (2, True)
     status, _, said = heddle(cluster, capsys, "uninstall", "-n", home, "--apply")

@@ -11,6 +11,19 @@ heddle-{{ .Values.revision }}
 {{- end -}}
 {{- end -}}
 
+{{- /* The names by which the control plane looks for its webhook configurations (heddle/cluster/webhook_bundle.py). */ -}}
+{{- define "heddle.injector" -}}
+heddle-injector{{ include "heddle.suffix" . }}
+{{- end -}}
+{{- define "heddle.validator" -}}
+heddle-validator{{ include "heddle.suffix" . }}
+{{- end -}}
+{{- define "heddle.suffix" -}}
+{{- if ne (include "heddle.name" .) "heddle" -}}
+-{{ include "heddle.name" . }}
+{{- end -}}
+{{- end -}}
+
 {{- define "heddle.isDefault" -}}
 {{- if eq (toString .Values.isDefault) "auto" -}}
 {{ eq (include "heddle.name" .) "heddle" }}

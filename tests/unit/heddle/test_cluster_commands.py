@@ -14,7 +14,7 @@ from heddle.cluster.check_results import Result, State, to_lines
 from heddle.cluster.cluster_checks import check_api, check_other_webhooks, check_pod_security, check_rights
 from heddle.cluster.installation_checks import check_leader, check_roots
 from heddle.cluster.names import MUTATING
-from heddle.cluster.removal import plan_removal
+from heddle.cluster.removal import CannotRemove, plan_removal
 from heddle.cluster.rollout import find_waits, pod_waits, rollout_waits
 from heddle.main import main
 from tests.unit.heddle.cluster_fake import FakeCluster
@@ -26,10 +26,10 @@ DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/heddle"
 DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/virtualservices.networking.istio.io"
 
 
-async def install(cluster: FakeCluster, **values: Any) -> list[str]:
-    rendered = load_chart().render({"namespace": {"create": True}, **values}, namespace=NAMESPACE)
+async def install(cluster: FakeCluster, namespace: str = NAMESPACE, **values: Any) -> list[str]:
+    rendered = load_chart().render({"namespace": {"create": True}, **values}, namespace=namespace)
     said: list[str] = []
-    await apply_objects(cluster, rendered.objects, revision=rendered.revision, tell=said.append)
+    await apply_objects(cluster, rendered.objects, namespace=namespace, revision=rendered.revision, tell=said.append)
     return said
 
 
@@ -69,6 +69,18 @@ async def test_nothing_of_others_is_touched(labels: dict[str, str], why: str) ->
     with pytest.raises(NotOurs, match=why):
         await install(cluster)
     assert cluster.written == []
+
+
+async def test_an_installation_in_another_namespace_is_neither_moved_nor_removed_by_mistake() -> None:
+    cluster = FakeCluster()
+    await install(cluster)
+    before = dict(cluster.objects)
+    with pytest.raises(NotOurs, match=f"heddle is installed in {NAMESPACE} already"):
+        await install(cluster, namespace="elsewhere")
+    with pytest.raises(CannotRemove, match=f"-n {NAMESPACE}"):
+        await plan_removal(cluster, namespace="elsewhere", revision="heddle", purge=False)
+    assert cluster.objects == before
+    assert (await install(cluster, namespace="elsewhere", revision="canary"))[0] == "namespace/elsewhere created"
 
 
 async def test_a_namespace_that_was_there_is_left_as_it_is() -> None:
