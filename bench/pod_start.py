@@ -67,8 +67,14 @@ def measure(rounds: int) -> Start:
         }
         cluster.apply(json.dumps(service), "bench")
         # The first one makes everybody load what they need.
-        found = [_start_one(mesh, f"p{number}") for number in range(rounds + 1)][1:]
+        found = []
+        for number in range(rounds + 1):
+            if number:
+                # Before the next one is measured.
+                cluster.kubectl("delete", "pod", f"p{number - 1}", "-n", "bench", "--wait=true")
+            found.append(_start_one(mesh, f"p{number}"))
         memory = _sidecar_memory(mesh, f"p{rounds}")
+    del found[0]
     totals = sorted(total for _, total, _ in found)
     steps = {
         step: 1000 * statistics.median(moments[step] for _, _, moments in found) for step in (*_STEPS, "first answer")
@@ -113,9 +119,6 @@ def _start_one(mesh: InstalledMesh, name: str) -> tuple[float, float, dict[str, 
         steps[step] = moments[step] - previous
         previous = moments[step]
     steps["first answer"] = began + total - previous
-    # Not at once: its end is not to be measured with the next one's beginning.
-    if name != f"p{ROUNDS}":
-        mesh.cluster.kubectl("delete", "pod", name, "-n", "bench", "--wait=true")
     return created, total, steps
 
 

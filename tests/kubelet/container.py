@@ -17,9 +17,9 @@ from heddle.local.child_process import ChildProcess
 from heddle.local.container_process import FINAL, Command, ContainerProcess, Phase, RestartPolicy
 from heddle.local.environment import CannotResolve
 from heddle.local.log_files import open_log
-from heddle.local.probes import wait_until_dead, wait_until_started, watch_readiness
+from heddle.local.probes import wait_until_dead, watch_readiness
 from tests.kubelet.container_command import CannotRun
-from tests.kubelet.health import ContainerProbe, parse_probe
+from tests.kubelet.health import ContainerProbe, parse_probe, wait_until_started
 
 Json = Mapping[str, Any]
 _LEAST_GRACE_SECONDS: Final = 2.0
@@ -188,7 +188,7 @@ class PodContainer:
     async def _watch(self, process: ChildProcess) -> None:
         await self._run_hook("postStart")
         startup, liveness, readiness = (self._probe(f"{kind}Probe") for kind in ("startup", "liveness", "readiness"))
-        if startup is not None and not await wait_until_started(startup.probe, startup.checks):  # type: ignore[arg-type]
+        if startup is not None and not await wait_until_started(startup):
             await self._end(process)
             return
         self.started.set()

@@ -14,6 +14,10 @@ import grpc
 from heddle.local.probes import Checker
 from model.pods import ContainerPort, Exec, HttpGet, Probe, TcpSocket
 
+EARLY_PAUSE_SECONDS = 0.02
+"""A container that starts is asked this often at first: what is measured is its start, not how seldom it is asked. A
+kubelet waits for its period."""
+_EARLY_SECONDS = 2.0
 _SERVING = b"\x08\x01"
 """grpc.health.v1.HealthCheckResponse with status SERVING."""
 
@@ -55,6 +59,19 @@ class GrpcHealth:
 
 
 _OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
+
+
+async def wait_until_started(startup: ContainerProbe) -> bool:
+    """True once the startup probe succeeds, False when its time (period x failure threshold) is up."""
+    probe, loop = startup.probe, asyncio.get_running_loop()
+    await asyncio.sleep(probe.initial_delay.total_seconds())
+    began = loop.time()
+    while not await startup.checks.check(probe):
+        taken = loop.time() - began
+        if taken > (probe.period * probe.failure_threshold).total_seconds():
+            return False
+        await asyncio.sleep(EARLY_PAUSE_SECONDS if taken < _EARLY_SECONDS else probe.period.total_seconds())
+    return True
 
 
 def parse_probe(

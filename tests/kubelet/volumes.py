@@ -107,12 +107,16 @@ class PodVolumes:
             folder.chmod(0o777 if "emptyDir" in volume else 0o755)
 
     async def _renew_tokens(self) -> None:
-        for volume, source in self._token_sources():
-            key = (volume, source["path"])
-            held = self._tokens.get(key)
-            if held is None or self._due(held) <= 0:
-                life = source.get("expirationSeconds") or _DEFAULT_LIFE_SECONDS
-                self._tokens[key] = await self._ask_token(source.get("audience") or "", life)
+        async def renew(key: tuple[str, str], source: Json) -> None:
+            life = source.get("expirationSeconds") or _DEFAULT_LIFE_SECONDS
+            self._tokens[key] = await self._ask_token(source.get("audience") or "", life)
+
+        due = [
+            renew((volume, source["path"]), source)
+            for volume, source in self._token_sources()
+            if (held := self._tokens.get((volume, source["path"]))) is None or self._due(held) <= 0
+        ]
+        await asyncio.gather(*due)
 
     def _due(self, token: Token) -> float:
         """Seconds until it is time for the next."""
