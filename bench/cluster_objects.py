@@ -86,8 +86,8 @@ def pod(number: int, replica: int) -> Json:
         "env": [{"name": f"SETTING_{each}", "value": "something"} for each in range(8)], "volumeMounts": mounts,
         "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
     }  # fmt: skip
-    toleration = {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"}
-    toleration |= {"tolerationSeconds": 300}
+    toleration: Json = {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"}
+    toleration["tolerationSeconds"] = 300
     spec = {
         "serviceAccountName": f"s{number}", "nodeName": "n1", "restartPolicy": "Always", "dnsPolicy": "ClusterFirst",
         "initContainers": [{**container, "name": "istio-proxy", "restartPolicy": "Always"}],
