@@ -142,6 +142,39 @@ def test_plaintext_is_taken_until_strict(mesh: InstalledMesh, namespace: str, ou
     assert mesh.call(namespace, "client", "http://web/").status == 200
 
 
+def test_a_namespace_joins_later(mesh: InstalledMesh) -> None:
+    """Incremental adoption: the server first without a sidecar, then with one, and its caller never notices."""
+    kubectl = mesh.cluster.kubectl
+    with _namespaces(mesh, "adopting", "adopted") as (callers, servers):
+        mesh.cluster.apply(manifests.server("web") + manifests.service("web"), servers)
+        mesh.cluster.apply(manifests.client("client"), callers)
+        mesh.cluster.rolled_out(servers, "deployment/web-v1")
+        mesh.cluster.ready(callers, "client")
+        url = f"http://web.{servers}/"
+        plain = eventually(lambda: mesh.call(callers, "client", url), lambda call: call.status == 200)
+        assert plain.caller == ""
+        with load(mesh, callers, url) as summary:
+            kubectl("label", "namespace", servers, "heddle.io/inject=enabled")
+            kubectl("rollout", "restart", "-n", servers, "deployment/web-v1")
+            mesh.cluster.rolled_out(servers, "deployment/web-v1")
+            eventually(lambda: mesh.call(callers, "client", url).caller)
+        assert mesh.call(callers, "client", url).caller == f"spiffe://cluster.local/ns/{callers}/sa/client"
+        # Pods without a sidecar end as Kubernetes has it: what is under way on them is lost, that and no more.
+        assert summary["failed"] <= 2, summary
+
+
+@contextlib.contextmanager
+def _namespaces(mesh: InstalledMesh, meshed: str, plain: str) -> Iterator[tuple[str, str]]:
+    mesh.meshed_namespace(meshed)
+    mesh.cluster.kubectl("create", "namespace", plain)
+    mesh.cluster.kubectl("wait", "--for=create", "serviceaccount/default", "-n", plain, "--timeout=50s")
+    try:
+        yield meshed, plain
+    finally:
+        for name in (meshed, plain):
+            mesh.cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
 def test_a_policy_lets_one_service_account_in(mesh: InstalledMesh, namespace: str) -> None:
     web_and_client(mesh, namespace)
     mesh.cluster.apply(manifests.client("other") + manifests.only_from(namespace, "client", app="web"), namespace)
