@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import cluster_sync, fanout, injection, wire
+from bench import cluster_sync, fanout, injection, pod_start, real_cluster, wire
 
 
 def main() -> int:
@@ -15,7 +15,11 @@ def main() -> int:
     print("\nA cluster", flush=True)
     missed = cluster_sync.main() or missed
     print("\nInjection", flush=True)
-    return injection.main() or missed
+    missed = injection.main() or missed
+    print("\nA real cluster", flush=True)
+    missed = real_cluster.main() or missed
+    print("\nA pod's start", flush=True)
+    return pod_start.main() or missed
 
 
 if __name__ == "__main__":

@@ -86,11 +86,13 @@ def pod(number: int, replica: int) -> Json:
         "env": [{"name": f"SETTING_{each}", "value": "something"} for each in range(8)], "volumeMounts": mounts,
         "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
     }  # fmt: skip
+    toleration: Json = {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"}
+    toleration["tolerationSeconds"] = 300
     spec = {
         "serviceAccountName": f"s{number}", "nodeName": "n1", "restartPolicy": "Always", "dnsPolicy": "ClusterFirst",
         "initContainers": [{**container, "name": "istio-proxy", "restartPolicy": "Always"}],
         "containers": [{**container, "name": "app", "ports": [{"containerPort": 8080, "protocol": "TCP"}]}],
-        "tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "tolerationSeconds": 300}],
+        "tolerations": [toleration],
         "volumes": [{"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}],
     }  # fmt: skip
     ran = {"ready": True, "restartCount": 0, "state": {"running": {"startedAt": _LONG_AGO}}}

@@ -71,6 +71,11 @@ class SimulatedSidecar:
         async with self._changed:
             await self._changed.wait_for(lambda: len(self.versions.get(type_url, {})) >= count)
 
+    async def until_next(self) -> None:
+        """Waits for the next response."""
+        async with self._changed:
+            await self._changed.wait()
+
     def _channel(self) -> grpc.aio.Channel:
         if self._root is None:
             return grpc.aio.insecure_channel(self._address, options=OPTIONS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import secrets
 import signal
@@ -38,6 +39,10 @@ _SHED = timedelta(seconds=15)
 """Over how long a replica that is told to end (SIGTERM) hands its sidecars over: its pod's grace period is a minute."""
 _STREAM_AGE = timedelta(minutes=30)
 """Half the life of a pod's token: a stream never outlives by much what it was opened with."""
+_LOADING_THRESHOLD = 100_000
+"""What is loaded until we serve stays for good: looking for garbage among it, again and again as it grows, was a third of
+the time until the first sidecar is served. Not switched off: a cluster may keep us waiting for long."""
+_SERVING_THRESHOLDS = gc.get_threshold()
 _DEFAULT_CONFIG = f"{MESH_CONFIG.namespace}/{MESH_CONFIG.name}"
 _REFUSALS = (MeshExists, ValueError, OSError, KeyFileError)
 """What the user is told in one line: everything else is our own mistake."""
@@ -104,6 +109,7 @@ def run_command(args: argparse.Namespace) -> int:
     if args.config is not None and misplaced:
         complain(f"{', '.join(misplaced)}: only with --kubernetes, not with --config")
         return 2
+    gc.set_threshold(_LOADING_THRESHOLD)
     try:
         return asyncio.run(_serve(args))
     except _REFUSALS as error:
@@ -115,6 +121,8 @@ def run_command(args: argparse.Namespace) -> int:
             raise
         complain(str(_first(refused)))
         return 2
+    finally:
+        gc.set_threshold(*_SERVING_THRESHOLDS)
 
 
 async def _serve(args: argparse.Namespace) -> int:
@@ -169,6 +177,8 @@ async def _serve_for_ever(
                 # From now on `heddle status` says what is waited for.
                 home.write_record(record)
             async with plane.running(), with_cluster:
+                gc.freeze()
+                gc.set_threshold(*_SERVING_THRESHOLDS)
                 home.write_record(record)
                 host, port = plane.xds_address
                 said = f"heddle serves {plane.source.name} on {host}:{port} (mesh {home.name}); Ctrl-C ends it"

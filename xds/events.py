@@ -16,7 +16,10 @@ class StreamOpened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamClosed:
-    """`reason`: `client`, `age`, `shutdown`, `slow`, or the text of the refusal. `node` is '' before it was known."""
+    """`reason`: `client`, `age`, `gone` (its pod is), `shutdown`, `slow`, or the text of the refusal.
+
+    `node` is '' before it was known.
+    """
 
     stream: str
     node: str

@@ -133,15 +133,20 @@ class AdsServer(Generic[C]):
                 turn.cancel()
 
     def publish(self, mesh: Mesh, generation: int) -> None:
-        """Makes `mesh` what is served, and wakes the streams it changes something for. `generation` grows."""
+        """Makes `mesh` what is served, and wakes the streams it changes something for. `generation` grows.
+
+        The stream of a pod that is gone ends: whoever still holds its token is nobody any more.
+        """
         marks = self._memo.advance(mesh)
         self._generation = generation
         shown, self._shown = self._shown, (mesh.gateways, mesh.credentials)
         certificates_changed = any(old is not new for old, new in zip(shown, self._shown, strict=True))
         for pump, caller, node in self._open.values():
             asker = self._admission.asker_of(caller, node)
-            if asker is not None:
-                self._reassign(pump.stream, asker)
+            if asker is None:
+                pump.end("gone")
+                continue
+            self._reassign(pump.stream, asker)
             if certificates_changed and pump.stream.asker.kind is ProxyKind.GATEWAY:
                 pump.stream.secrets_changed()
             if pump.stream.snapshot(marks, generation):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 
 from tests.cluster import build
 from tests.cluster.control_plane import API_SERVER, CONTROLLERS, ETCD, ControlPlane, running
@@ -17,13 +19,14 @@ def main() -> int:
     parser.add_argument(
         "--bind-address", default="127.0.0.1", help="where the API server listens (default: %(default)s)"
     )
+    parser.add_argument("--nodes", action="store_true", help="with nodes that run its pods (root only)")
     parser.add_argument("--no-helm", action="store_true", help="do not build helm")
     arguments = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
         folders = [] if arguments.no_helm else [build.helm_folder()]
-        with running(arguments.bind_address) as cluster:
+        with _cluster(arguments.bind_address, arguments.nodes) as cluster:
             paths = dict.fromkeys((str(cluster.programs), *map(str, folders)))
             print(f"export KUBECONFIG={cluster.kubeconfig}")
             print(f'export PATH="{os.pathsep.join(paths)}:$PATH"', flush=True)
@@ -34,6 +37,20 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 0
+
+
+@contextlib.contextmanager
+def _cluster(bind_address: str, nodes: bool) -> Iterator[ControlPlane]:
+    if not nodes:
+        with running(bind_address) as control_plane:
+            yield control_plane
+        return
+    # Imported here: it needs what only tests of the mesh need.
+    from tests.kubelet.running_cluster import cluster_up
+
+    with cluster_up() as cluster:
+        build.say(f"what its containers say is in {cluster.nodes.directory}/logs")
+        yield cluster.control_plane
 
 
 def _watch(cluster: ControlPlane) -> int:

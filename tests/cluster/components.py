@@ -67,7 +67,9 @@ def etcd(ports: Ports, directory: Path) -> tuple[str, ...]:
     )
 
 
-def api_server(ports: Ports, directory: Path, bind_address: str, more: tuple[str, ...]) -> tuple[str, ...]:
+def api_server(
+    ports: Ports, directory: Path, bind_address: str, service_ranges: str, more: tuple[str, ...]
+) -> tuple[str, ...]:
     """Arguments for kube-apiserver with the keys and `tokens.csv` of `directory`; `more` flags win over ours."""
     advertised = _NOBODY if ipaddress.ip_address(bind_address).is_loopback else bind_address
     return (
@@ -78,7 +80,7 @@ def api_server(ports: Ports, directory: Path, bind_address: str, more: tuple[str
         f"--tls-cert-file={directory / 'apiserver.crt'}",
         f"--tls-private-key-file={directory / 'apiserver.key'}",
         f"--cert-dir={directory / 'cert-dir'}",
-        f"--service-cluster-ip-range={SERVICE_RANGE}",
+        f"--service-cluster-ip-range={service_ranges}",
         f"--service-account-issuer={ISSUER}",
         f"--service-account-key-file={directory / 'sa.pub'}",
         f"--service-account-signing-key-file={directory / 'sa.key'}",

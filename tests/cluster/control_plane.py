@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import ipaddress
 import itertools
 import secrets
 import signal
@@ -23,7 +24,7 @@ from typing import Final
 
 from tests.cluster import build
 from tests.cluster.client import Client, write_kubeconfig
-from tests.cluster.components import Ports, api_server, controller_manager, etcd
+from tests.cluster.components import SERVICE_RANGE, Ports, api_server, controller_manager, etcd
 from tests.cluster.keeper import Keeper
 from tests.cluster.keys import write_keys
 
@@ -45,7 +46,9 @@ class ControlPlane:
     bearer token that may do everything. Methods may be called from any thread.
     """
 
-    def __init__(self, bind_address: str, api_server_flags: Sequence[str], progress: build.Progress) -> None:
+    def __init__(
+        self, bind_address: str, service_ranges: str, api_server_flags: Sequence[str], progress: build.Progress
+    ) -> None:
         self._progress = progress
         self._programs = build.component_folder(progress)
         self._ports = Ports.free(bind_address)
@@ -53,6 +56,7 @@ class ControlPlane:
         """Logs, keys and data; gone after `stop`."""
         self._keeper = Keeper(self.directory)
         self._bind_address = bind_address
+        self._service_ranges = service_ranges
         self._api_server_flags = tuple(api_server_flags)
         self._numbers = itertools.count()
         host = f"[{bind_address}]" if ":" in bind_address else bind_address
@@ -153,14 +157,14 @@ class ControlPlane:
 
     def _write_files(self) -> None:
         names = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
-        addresses = dict.fromkeys((self._bind_address, "127.0.0.1", "10.96.0.1"))
+        addresses = dict.fromkeys((self._bind_address, "127.0.0.1", _first_address(self._service_ranges)))
         write_keys(self.directory, tuple(addresses), names)
         tokens = self.directory / "tokens.csv"
         tokens.touch(mode=0o600)
         tokens.write_text(f'{self.admin_token},admin,1,"system:masters"\n')
 
     def _start_api_server(self) -> None:
-        argv = api_server(self._ports, self.directory, self._bind_address, self._api_server_flags)
+        argv = api_server(self._ports, self.directory, self._bind_address, self._service_ranges, self._api_server_flags)
         self._start(API_SERVER, argv, self._api_server_serves)
 
     def _start_controllers(self) -> None:
@@ -221,16 +225,26 @@ class ControlPlane:
         return "\n".join(self.log(component).splitlines()[-15:])
 
 
+def _first_address(ranges: str) -> str:
+    """What the API server itself is as a Service."""
+    return str(ipaddress.ip_network(ranges.partition(",")[0])[1])
+
+
 def start(
-    bind_address: str = "127.0.0.1", *, api_server_flags: Sequence[str] = (), progress: build.Progress = build.say
+    bind_address: str = "127.0.0.1",
+    *,
+    service_ranges: str = SERVICE_RANGE,
+    api_server_flags: Sequence[str] = (),
+    progress: build.Progress = build.say,
 ) -> ControlPlane:
     """Starts a control plane and returns when it serves, after building its programs if need be.
 
     The API server listens at `bind_address` (one of this machine's, IPv4 or IPv6; for pods in network namespaces the
-    bridge's; etcd stays on loopback) and gets `api_server_flags` last. Raises ClusterUnavailable, and OSError if the
+    bridge's; etcd stays on loopback) and gets `api_server_flags` last. Services get addresses of `service_ranges`, one
+    or two separated by a comma. Raises ClusterUnavailable, and OSError if the
     address is not this machine's; nothing is left then.
     """
-    control_plane = ControlPlane(bind_address, api_server_flags, progress)
+    control_plane = ControlPlane(bind_address, service_ranges, api_server_flags, progress)
     try:
         control_plane.bring_up()
     except BaseException:
@@ -241,10 +255,16 @@ def start(
 
 @contextlib.contextmanager
 def running(
-    bind_address: str = "127.0.0.1", *, api_server_flags: Sequence[str] = (), progress: build.Progress = build.say
+    bind_address: str = "127.0.0.1",
+    *,
+    service_ranges: str = SERVICE_RANGE,
+    api_server_flags: Sequence[str] = (),
+    progress: build.Progress = build.say,
 ) -> Iterator[ControlPlane]:
     """`start` and, at the end of the block, `stop`."""
-    control_plane = start(bind_address, api_server_flags=api_server_flags, progress=progress)
+    control_plane = start(
+        bind_address, service_ranges=service_ranges, api_server_flags=api_server_flags, progress=progress
+    )
     try:
         yield control_plane
     finally:

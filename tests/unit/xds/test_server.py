@@ -35,9 +35,10 @@ both = pytest.mark.parametrize("method", [METHOD, SOTW_METHOD], ids=["delta", "s
 
 @dataclass(slots=True)
 class TokenIsName:
-    """The token is the node's id; `secret` nobody may be."""
+    """The token is the node's id; `gone` are nobody any more."""
 
     asked: list[str] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
 
     async def authenticate(self, metadata: Mapping[str, str], peer: str) -> str:
         token = metadata.get("authorization", "").removeprefix("Bearer ")
@@ -52,6 +53,8 @@ class TokenIsName:
 
     def asker_of(self, caller: str, node: Node) -> Asker | None:
         self.asked.append(caller)
+        if caller in self.gone:
+            return None
         return Asker(namespace="n", pod=caller, service_account="s", labels={"app": "second"})
 
     def secrets_for(self, caller: str) -> StreamSecrets:
@@ -81,11 +84,15 @@ def names(type_url: str, view: View) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def serving(
-    events: list[Event] | None = None, *, mesh: Mesh | None = None, **options: Any
+    events: list[Event] | None = None,
+    *,
+    mesh: Mesh | None = None,
+    admission: TokenIsName | None = None,
+    **options: Any,
 ) -> AsyncIterator[tuple[AdsServer[str], str]]:
     report = (events if events is not None else []).append
     memo = Memo(derive=derive, names=names, report=report)
-    server = AdsServer(memo=memo, admission=TokenIsName(), report=report, **options)
+    server = AdsServer(memo=memo, admission=admission or TokenIsName(), report=report, **options)
     port = server.listen("127.0.0.1:0", None)
     await server.start()
     if mesh is not None:
@@ -186,6 +193,25 @@ async def test_a_snapshot_reaches_every_stream_and_askers_are_looked_up_anew() -
         for task in running:
             task.cancel()
     assert len([event for event in events if isinstance(event, StreamClosed)]) == 20
+
+
+async def test_the_stream_of_a_pod_that_is_gone_ends() -> None:
+    events: list[Event] = []
+    admission = TokenIsName()
+    async with serving(events, mesh=world(a="1"), admission=admission) as (server, address):
+        sidecars = {name: SimulatedSidecar(address, node_id=name, token=name) for name in ("stays", "goes")}
+        running = {name: asyncio.create_task(sidecar.run()) for name, sidecar in sidecars.items()}
+        async with asyncio.timeout(10):
+            for sidecar in sidecars.values():
+                await sidecar.until_count(ENDPOINT, 1)
+            while not all(state.acknowledged(1) for state in server.state()):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+            admission.gone.add("goes")
+            server.publish(world(a="1"), 2)
+            await running["goes"]
+        assert [state.node.id for state in server.state()] == ["stays"]
+        assert [event.reason for event in events if isinstance(event, StreamClosed)] == ["gone"]
+        running["stays"].cancel()
 
 
 async def test_stopping_ends_every_stream_well() -> None:
