@@ -40,8 +40,8 @@ _SHED = timedelta(seconds=15)
 _STREAM_AGE = timedelta(minutes=30)
 """Half the life of a pod's token: a stream never outlives by much what it was opened with."""
 _LOADING_THRESHOLD = 100_000
-"""What is loaded until we serve stays for good: looking for garbage among it, again and again as it grows, was a third of
-the time until the first sidecar is served. Not switched off: a cluster may keep us waiting for long."""
+"""What is loaded until we serve stays for good: looking for garbage among it, again and again as it grows, was a third
+of the time until the first sidecar is served. Not switched off: a cluster may keep us waiting for long."""
 _SERVING_THRESHOLDS = gc.get_threshold()
 _DEFAULT_CONFIG = f"{MESH_CONFIG.namespace}/{MESH_CONFIG.name}"
 _REFUSALS = (MeshExists, ValueError, OSError, KeyFileError)
