@@ -31,6 +31,9 @@ class Outcome:
     text: str = ""
 
 
+_LOST = Outcome(code=grpc.StatusCode.INTERNAL, text="Internal error from Core")
+
+
 def node_id(pod: str, namespace: str, address: str = "10.0.0.1") -> str:
     return f"sidecar~{address}~{pod}.{namespace}~{namespace}.svc.cluster.local"
 
@@ -42,6 +45,13 @@ async def try_stream(plane: ControlPlane, token: str | None, node: str, method: 
 
 async def try_credential(plane: ControlPlane, credential: str | None, node: str, method: str = DELTA) -> Outcome:
     """The same with the whole header."""
+    while (outcome := await _try_once(plane, credential, node, method)) == _LOST:
+        # grpc.aio says so when a stream is refused just while its first message is written.
+        pass
+    return outcome
+
+
+async def _try_once(plane: ControlPlane, credential: str | None, node: str, method: str) -> Outcome:
     message = pb.DeltaDiscoveryRequest(type_url=CLUSTER) if method == DELTA else pb.DiscoveryRequest(type_url=CLUSTER)
     message.node.id = node
     metadata = () if credential is None else (("authorization", credential),)
