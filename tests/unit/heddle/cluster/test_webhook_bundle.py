@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from heddle.cluster import webhook_bundle
 from heddle.cluster.webhook_bundle import BundleKeeper, Pace, webhook_configurations
 from sources.kubernetes.access import ClusterAccess
 from sources.kubernetes.api import open_api
@@ -133,19 +134,22 @@ async def test_two_replicas_write_once_or_twice_and_are_quiet_then(server: FakeA
         assert held_version(server) == version
 
 
-async def test_who_may_not_write_asks_no_storm(server: FakeApiServer, tmp_path: Path) -> None:
+async def test_who_may_not_write_asks_no_storm(
+    server: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_bundle, "CHECK_SECONDS", 0.02)
     server.put(configuration("MutatingWebhookConfiguration", "heddle-injector"))
-    async with keeping(server, tmp_path, lambda: b"roots"):
+    roots = [b"roots"]
+    async with keeping(server, tmp_path, lambda: roots[0]):
         await until(lambda: bundles(server, MUTATING) == {encoded(b"roots")})
-        await until(lambda: server.watchers(MUTATING) == 1)
         server.refuse[MUTATING] = Refuse(403, "not you")
-        server.put(configuration("MutatingWebhookConfiguration", "heddle-injector"))
+        roots[0] = b"others"
         await until(lambda: patches(server) >= 3)
         asked = patches(server)
         await asyncio.sleep(0.3)
         assert patches(server) <= asked + 1
         del server.refuse[MUTATING]
-        await until(lambda: bundles(server, MUTATING) == {encoded(b"roots")})
+        await until(lambda: bundles(server, MUTATING) == {encoded(b"others")})
 
 
 def test_the_pace_slows_down_and_recovers() -> None:
