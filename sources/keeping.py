@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import is_
 from typing import TypeVar
 
 Key = TypeVar("Key")
@@ -14,16 +15,20 @@ def keep_equal(old: Mapping[Key, Value], new: dict[Key, Value]) -> Mapping[Key, 
 
     The order of the keys counts.
     """
+    if _is_same(old, new):
+        return old
     for key, value in new.items():
         before = old.get(key)
         if before is not None and before is not value and before == value:
             new[key] = before
-    if len(old) != len(new):
-        return new
-    pairs = zip(old.items(), new.items(), strict=True)
-    return old if all(a is b and left == right for (left, a), (right, b) in pairs) else new
+    return old if _is_same(old, new) else new
+
+
+def _is_same(old: Mapping[Key, Value], new: Mapping[Key, Value]) -> bool:
+    """Mostly so, and asked of every pod at every change of anything: by what runs as C."""
+    return len(old) == len(new) and all(map(is_, old.values(), new.values())) and tuple(old) == tuple(new)
 
 
 def same_objects(old: tuple[object, ...], new: tuple[object, ...]) -> bool:
     """Whether both hold the very same objects in the same order."""
-    return len(old) == len(new) and all(a is b for a, b in zip(old, new, strict=True))
+    return len(old) == len(new) and all(map(is_, old, new))

@@ -62,7 +62,7 @@ def home(cluster: ControlPlane) -> Iterator[str]:
     cluster.admin.try_helm("uninstall", "heddle", "-n", name)
     for kind in RELEASED:
         cluster.kubectl("delete", kind, "-l", "app.kubernetes.io/part-of=heddle")
-    cluster.kubectl("delete", "role,rolebinding", "-A", "-l", "app.kubernetes.io/part-of=heddle")
+    cluster.kubectl("delete", "deployment,role,rolebinding", "-A", "-l", "app.kubernetes.io/part-of=heddle")
     cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false")
     cluster.kubectl("delete", "crd", "-l", "app.kubernetes.io/name=heddle")
     cluster.kubectl("delete", "-f", "-", "--ignore-not-found", stdin=DEFINITION)
