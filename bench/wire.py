@@ -2,8 +2,9 @@
 
     python -m bench.wire [--json] [--rounds N]
 
-Here the messages are the library's own, for both sides, since they are loaded before any package of ours; elsewhere they
-are plain dataclasses, and building them is quicker still. Prints the median time of each side and how many times faster ours is. Exits 1 if a target is missed.
+Here the messages are the library's own, for both sides, since they are loaded before any package of ours; elsewhere
+they are plain dataclasses, and building them is quicker still. Prints the median time of each side and how many times
+faster ours is. Exits 1 if a target is missed.
 """
 
 import argparse
