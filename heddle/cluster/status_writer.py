@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 
@@ -46,6 +47,15 @@ class _Written:
     after: tuple[Condition, ...] | None
 
 
+class _Inputs(NamedTuple):
+    observed: ObservedStatus
+    problems: tuple[Problem, ...]
+    delivery: Delivery
+
+    def is_same(self, other: _Inputs) -> bool:
+        return self.observed is other.observed and self.delivery == other.delivery and self.problems == other.problems
+
+
 class StatusWriter:
     """At most `per_second` writes a second (after `burst` at once), those first that have waited longest.
 
@@ -75,6 +85,8 @@ class StatusWriter:
         self._rate = (per_second, burst)
         self._look_seconds = look_seconds
         self._looked_at: tuple[object, ...] | None = None
+        self._considered: dict[ObjectRef, _Inputs] = {}
+        """What each object's conditions were last worked out from."""
         self._pending: dict[ObjectRef, tuple[Condition, ...]] = {}
         self._written: dict[ObjectRef, _Written] = {}
         self._news = asyncio.Event()
@@ -83,6 +95,7 @@ class StatusWriter:
     async def run(self) -> None:
         """Until cancelled. Begins with a look at everything: another leader may have written meanwhile."""
         self._looked_at = None
+        self._considered.clear()
         self._pending.clear()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._look_for_ever())
@@ -116,11 +129,19 @@ class StatusWriter:
                 await asyncio.sleep(0)
             if self._statuses.get(each.ref) is each:
                 delivery = sidecars.delivery(self._statuses.in_force_since(each.ref), self._rejections(each, sidecars))
-                self._want(each, build_conditions(each, of_each.get(each.ref, ()), delivery))
+                self._consider(_Inputs(each, tuple(of_each.get(each.ref, ())), delivery))
         gone = {each.ref for each in observed}
-        for held in (self._pending, self._written):
+        for held in (self._pending, self._written, self._considered):
             for ref in held.keys() - gone:
                 held.pop(ref)
+
+    def _consider(self, inputs: _Inputs) -> None:
+        """Most objects are as they were: nothing is worked out for those."""
+        ref = inputs.observed.ref
+        before = self._considered.get(ref)
+        if before is None or not before.is_same(inputs):
+            self._considered[ref] = inputs
+            self._want(inputs.observed, build_conditions(inputs.observed, inputs.problems, inputs.delivery))
 
     def _want(self, observed: ObservedStatus, wanted: tuple[Condition, ...]) -> None:
         if self._is_done(observed, wanted):
@@ -187,6 +208,7 @@ class StatusWriter:
             if code == _CONFLICT:
                 # Another object of the same name, or a newer version: it will be seen, and looked at then.
                 self._looked_at = None
+                self._considered.pop(observed.ref, None)
                 return 0.0
             # This object takes no status (it is gone, or its definition has none): not asked again for the same.
             _log.info("status.refused", object=str(observed.ref), code=code, reason=str(error))
