@@ -108,14 +108,19 @@ def test_a_container() -> None:
             Probe(check=TcpSocket(port=5432), initial_delay=timedelta(seconds=3)),
         ),
         (
-            "{exec: {command: [ls]}, timeoutSeconds: 4, successThreshold: 2, failureThreshold: 5}",
-            Probe(check=Exec(command=("ls",)), timeout=timedelta(seconds=4), success_threshold=2, failure_threshold=5),
+            "{exec: {command: [ls]}, timeoutSeconds: 4, successThreshold: 1, failureThreshold: 5}",
+            Probe(check=Exec(command=("ls",)), timeout=timedelta(seconds=4), success_threshold=1, failure_threshold=5),
         ),
     ],
 )
 def test_probes(text: str, probe: Probe) -> None:
     found = container(f"    readinessProbe: {text}\n    livenessProbe: {text}\n    startupProbe: {text}\n")
     assert (found.readiness, found.liveness, found.startup) == (probe, probe, probe)
+
+
+def test_readiness_alone_may_ask_for_several_successes() -> None:
+    probe = Probe(check=TcpSocket(port=5432), success_threshold=2)
+    assert container("    readinessProbe: {tcpSocket: {port: 5432}, successThreshold: 2}\n").readiness == probe
 
 
 def test_a_bare_pod_is_a_workload() -> None:

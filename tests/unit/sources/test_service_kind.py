@@ -70,7 +70,7 @@ def test_the_transport_comes_first() -> None:
 
 def test_ports() -> None:
     found = service(
-        "  ports:\n  - {name: dns-udp, port: 53, protocol: UDP}\n  - {name: dns, port: 53}\n"
+        "  type: NodePort\n  ports:\n  - {name: dns-udp, port: 53, protocol: UDP}\n  - {name: dns, port: 53}\n"
         "  - {name: http, port: 80, targetPort: web, nodePort: 30000}\n  - {name: a, port: 81, targetPort: '8081'}\n"
     )
     assert found.ports == (
