@@ -75,6 +75,11 @@ def test_an_empty_list_is_nothing_to_mend(items: str) -> None:
     assert (parsed.objects, parsed.problems, parsed.nameless) == ((), (), False)
 
 
+def test_an_empty_namespace_is_the_default_one() -> None:
+    (found,) = parse(SERVICE.replace("shop", "''")).objects
+    assert found.ref == ObjectRef(kind="Service", namespace="default", name="web")
+
+
 def test_json_is_read() -> None:
     (found,) = parse('{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}').objects
     assert found.ref == ObjectRef(kind="Namespace", name="a")

@@ -118,6 +118,14 @@ def test_probes(text: str, probe: Probe) -> None:
     assert (found.readiness, found.liveness, found.startup) == (probe, probe, probe)
 
 
+def test_zero_and_an_empty_text_are_the_default() -> None:
+    found = container(
+        "    readinessProbe: {httpGet: {port: 80, path: '', scheme: ''}, timeoutSeconds: 0, periodSeconds: 0, "
+        "successThreshold: 0, failureThreshold: 0}\n    ports: [{containerPort: 80, protocol: ''}]\n"
+    )
+    assert found.readiness == Probe(check=HttpGet(port=80))
+
+
 def test_readiness_alone_may_ask_for_several_successes() -> None:
     probe = Probe(check=TcpSocket(port=5432), success_threshold=2)
     assert container("    readinessProbe: {tcpSocket: {port: 5432}, successThreshold: 2}\n").readiness == probe

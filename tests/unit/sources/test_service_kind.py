@@ -81,6 +81,12 @@ def test_ports() -> None:
     )
 
 
+@pytest.mark.parametrize("target", ["0", "''"])
+def test_zero_and_an_empty_text_are_the_default(target: str) -> None:
+    found = service(f"  type: ''\n  ports: [{{port: 80, protocol: '', targetPort: {target}}}]\n")
+    assert found.ports == (ServicePort(number=80, name="", protocol=Protocol.DETECT, target=80),)
+
+
 @pytest.mark.parametrize(
     ("spec", "resolution", "addresses"),
     [
