@@ -81,12 +81,13 @@ class Server:
 class Gateway:
     """`selector` chooses gateway pods, in every namespace; an empty one all. `created` as with VirtualService.
 
-    A server that would listen in a way that is not implemented (TCP, `bind`) is left out.
+    A server that would listen in a way that is not implemented (TCP, `bind`) is left out; `unserved` are its hosts.
     """
 
     ref: ObjectRef
     selector: Mapping[str, str]
     servers: tuple[Server, ...] = ()
+    unserved: tuple[ServerHost, ...] = ()
     created: datetime | None = None
 
     @property

@@ -165,18 +165,21 @@ class DestinationRule:
 
 
 def policy_for(rule: DestinationRule | None, subset: str, port: int) -> TrafficPolicy:
-    """What is in force for one port of a destination: each field from the most specific level that sets it.
+    """What is in force for one port of a destination, as in Istio. `ports` of the result is empty.
 
-    Order, as in Istio: the subset's port, the subset, the rule's port, the rule. `ports` of the result is empty.
+    What a level says of the port stands in its place and inherits nothing: not from that level, nor, in a subset, from
+    the rule. A subset without a word on the port overrides the rule field by field.
     """
     if rule is None:
         return TrafficPolicy()
+    whole = rule.policy.ports.get(port, rule.policy)
     chosen = rule.subset(subset) if subset else None
-    levels = [policy for policy in (chosen.policy if chosen else None, rule.policy) if policy is not None]
-    ordered = [level for policy in levels for level in (policy.ports.get(port), policy) if level is not None]
+    own = chosen.policy if chosen is not None else TrafficPolicy()
+    if port in own.ports:
+        return own.ports[port]
     return TrafficPolicy(
-        load_balancer=next((p.load_balancer for p in ordered if p.load_balancer is not None), None),
-        connection_pool=next((p.connection_pool for p in ordered if p.connection_pool is not None), None),
-        outlier_detection=next((p.outlier_detection for p in ordered if p.outlier_detection is not None), None),
-        tls=next((p.tls for p in ordered if p.tls is not None), None),
+        load_balancer=own.load_balancer if own.load_balancer is not None else whole.load_balancer,
+        connection_pool=own.connection_pool if own.connection_pool is not None else whole.connection_pool,
+        outlier_detection=own.outlier_detection if own.outlier_detection is not None else whole.outlier_detection,
+        tls=own.tls if own.tls is not None else whole.tls,
     )

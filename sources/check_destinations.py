@@ -93,9 +93,9 @@ def _check_reach(rule: DestinationRule, service: Service, inventory: Inventory) 
 
 
 def _balancer(policy: TrafficPolicy, path: str, number: int, entry: Object) -> tuple[LoadBalancer | None, str]:
-    """What one level says for a port, and the path of the settings that say it: the port's own come first."""
+    """What one level says for a port, and the path of the settings that say it: the port's own take its place."""
     own = policy.ports.get(number)
-    if own is None or own.load_balancer is None:
+    if own is None:
         return policy.load_balancer, path
     return own.load_balancer, _settings_of(number, path, entry) or path
 

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterator
 from datetime import timedelta
 
-from model.gateways import BrokenCredential, Gateway, Server, ServerTls
+from model.gateways import BrokenCredential, Gateway, Server, ServerHost, ServerTls
 from model.host_patterns import covers
 from model.pods import TEMPLATES
 from model.problem_codes import ProblemCode
@@ -155,7 +155,7 @@ def _unknown_gateway(name: str, field: str, value: VirtualService, known: list[s
 
 
 def _not_admitted(host: str, field: str, value: VirtualService, named: list[Gateway]) -> Problem:
-    listed = sorted({entry.host for gateway in named for server in gateway.servers for entry in server.hosts})
+    listed = sorted({entry.host for gateway in named for entry in _hosts(gateway)})
     names = ", ".join(gateway.name for gateway in named)
     if any(_covers(gateway, host) for gateway in named):
         message = f"the servers of {names} let other namespaces than {value.ref.namespace} use the host {host}"
@@ -173,12 +173,17 @@ def _not_admitted(host: str, field: str, value: VirtualService, named: list[Gate
 
 
 def _admits(gateway: Gateway, host: str, owner: str) -> bool:
+    """Whether a server lets it in. One that is not served counts: that nobody gets there is said of the server."""
     return any(
-        entry.admits(owner) and (covers(entry.host, host) or covers(host, entry.host))
-        for server in gateway.servers
-        for entry in server.hosts
+        entry.admits(owner) and (covers(entry.host, host) or covers(host, entry.host)) for entry in _hosts(gateway)
     )
 
 
 def _covers(gateway: Gateway, host: str) -> bool:
-    return any(covers(entry.host, host) for server in gateway.servers for entry in server.hosts)
+    return any(covers(entry.host, host) for entry in _hosts(gateway))
+
+
+def _hosts(gateway: Gateway) -> Iterator[ServerHost]:
+    for server in gateway.servers:
+        yield from server.hosts
+    yield from gateway.unserved

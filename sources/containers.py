@@ -179,7 +179,7 @@ def _parse_port(fields: Fields) -> ContainerPort | None:
     if name and not is_port_name(name):
         message = f"{name[:80]!r} is no name for a container's port"
         fields.problem(ProblemCode.INVALID_NAME, message, PORT_NAME_FIX, field="name")
-    protocol = fields.choice("protocol", ("TCP", "UDP", "SCTP"), "TCP")
+    protocol = fields.defaulted_choice("protocol", ("TCP", "UDP", "SCTP"), "TCP")
     fields.finish(ignored_fields.CONTAINER_PORT)
     return ContainerPort(number=number, name=name, protocol=protocol) if number is not None else None
 
@@ -192,10 +192,11 @@ def _parse_probe(container: Fields, name: str) -> Probe | None:
     check = _parse_check(fields)
     fields.later("grpc")
     probe = None
-    delay, period = _seconds(fields, "initialDelaySeconds", 0, 0), _seconds(fields, "periodSeconds", 10, 1)
-    timeout = _seconds(fields, "timeoutSeconds", 1, 1)
-    successes = fields.integer("successThreshold", default=1, minimum=1)
-    failures = fields.integer("failureThreshold", default=3, minimum=1)
+    # As in Kubernetes, 0 is the default.
+    delay, period = _seconds(fields, "initialDelaySeconds", 0), _seconds(fields, "periodSeconds", 10)
+    timeout = _seconds(fields, "timeoutSeconds", 1)
+    successes = fields.integer("successThreshold", minimum=0) or 1
+    failures = fields.integer("failureThreshold", minimum=0) or 3
     if name != "readinessProbe" and successes != 1:
         message = f"successThreshold of a {name} can only be 1"
         fields.problem(ProblemCode.INVALID_VALUE, message, "Remove it.", field="successThreshold")
@@ -215,8 +216,8 @@ def _parse_probe(container: Fields, name: str) -> Probe | None:
     return probe
 
 
-def _seconds(fields: Fields, name: str, default: int, minimum: int) -> timedelta:
-    return timedelta(seconds=fields.integer(name, default=default, minimum=minimum, maximum=10**8))
+def _seconds(fields: Fields, name: str, default: int) -> timedelta:
+    return timedelta(seconds=fields.integer(name, minimum=0, maximum=10**8) or default)
 
 
 def _parse_check(fields: Fields) -> HttpGet | TcpSocket | Exec | None:
@@ -224,7 +225,7 @@ def _parse_check(fields: Fields) -> HttpGet | TcpSocket | Exec | None:
     get, socket, command = fields.child("httpGet"), fields.child("tcpSocket"), fields.child("exec")
     if get is not None:
         port = parse_port_reference(get, "port") if get.required("port") else None
-        scheme = get.choice("scheme", ("HTTP", "HTTPS"), "HTTP")
+        scheme = get.defaulted_choice("scheme", ("HTTP", "HTTPS"), "HTTP")
         path, headers = get.text("path", "/") or "/", tuple(_parse_header(each) for each in get.each("httpHeaders"))
         get.later("host")
         get.finish(ignored_fields.HTTP_GET)

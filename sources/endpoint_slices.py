@@ -52,7 +52,7 @@ def _parse_endpoint(fields: Fields) -> SliceEndpoint:
 def _parse_port(fields: Fields) -> SlicePort | None:
     number = fields.integer("port", minimum=1, maximum=65535)
     name = fields.text("name")
-    fields.choice("protocol", ("TCP", "UDP", "SCTP"), "TCP")
+    fields.defaulted_choice("protocol", ("TCP", "UDP", "SCTP"), "TCP")
     fields.finish(ignored_fields.ENDPOINT_PORT)
     return SlicePort(name=name, number=number) if number is not None else None
 

@@ -247,6 +247,11 @@ class Fields:
         self.problem(ProblemCode.INVALID_VALUE, message, fix, field=name)
         return fallback
 
+    def defaulted_choice(self, name: str, choices: Sequence[str], default: str) -> str:
+        """As `choice`, for a field of Kubernetes, where an empty text is the default."""
+        node = self.node(name)
+        return default if node is not None and node.value == "" else self.choice(name, choices, default)
+
     # Lists and mappings
 
     def texts(self, name: str) -> tuple[str, ...]:

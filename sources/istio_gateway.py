@@ -54,14 +54,18 @@ def parse_gateway(fields: Fields, metadata: Metadata) -> Gateway | None:
     if spec is None:
         return None
     selector = parse_labels(spec, "selector")
-    servers = _servers(spec, metadata.ref.namespace)
+    unserved: list[ServerHost] = []
+    servers = _servers(spec, metadata.ref.namespace, unserved)
     spec.finish()
     if spec.report.failed:
         return None
-    return Gateway(ref=metadata.ref, selector=selector, servers=servers, created=metadata.created)
+    return Gateway(
+        ref=metadata.ref, selector=selector, servers=servers, unserved=tuple(unserved), created=metadata.created
+    )
 
 
-def _servers(spec: Fields, namespace: str) -> tuple[Server, ...]:
+def _servers(spec: Fields, namespace: str, unserved: list[ServerHost]) -> tuple[Server, ...]:
+    """The servers; `unserved` gets the hosts of those that are left out."""
     entries = spec.each("servers") if spec.required("servers") else ()
     if spec.has("servers") and not entries and not spec.report.failed:
         spec.problem(ProblemCode.MISSING_FIELD, "servers is empty", "Add a server.", field="servers")
@@ -72,13 +76,13 @@ def _servers(spec: Fields, namespace: str) -> tuple[Server, ...]:
     found: list[Server] = []
     names: set[str] = set()
     for index, entry in enumerate(entries):
-        server = _server(entry, index, namespace, names)
+        server = _server(entry, index, namespace, names, unserved)
         if server is not None:
             found.append(server)
     return tuple(found)
 
 
-def _server(fields: Fields, index: int, namespace: str, names: set[str]) -> Server | None:
+def _server(fields: Fields, index: int, namespace: str, names: set[str], unserved: list[ServerHost]) -> Server | None:
     hosts = _hosts(fields, namespace)
     fields.ignore("name", "defaultEndpoint")
     port = fields.child("port") if fields.required("port") else None
@@ -106,6 +110,7 @@ def _server(fields: Fields, index: int, namespace: str, names: set[str]) -> Serv
         message = f"port {number} is the gateway's own (readiness, metrics, probes)"
         fields.problem(ProblemCode.INVALID_VALUE, message, "Choose another port.", field="port")
     if number is None or protocol is None or not served:
+        unserved.extend(hosts)
         return None
     return Server(
         index=index,

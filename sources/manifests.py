@@ -108,15 +108,17 @@ def _malformed(file: str, error: NotYaml) -> Problem:
 
 
 def _expanded(document: Document) -> Iterator[tuple[Node, tuple[Fault, ...]]]:
-    """The object of a document, or the items of its List; a fault belongs to the last one that begins before it."""
+    """The object of a document, or the items of its List; a fault belongs to the last one that begins before it.
+
+    A List without an item to bear the blame stands for itself.
+    """
     members = document.root.value
-    if not isinstance(members, Mapping) or not _is_list(members):
+    items = members["items"].value if isinstance(members, Mapping) and _is_list(members) else ()
+    if not isinstance(items, tuple) or not items:
         yield document.root, document.faults
         return
-    items = members["items"].value
-    listed = items if isinstance(items, tuple) else ()
-    lines = [item.line for item in listed[1:]]
-    for index, item in enumerate(listed):
+    lines = [item.line for item in items[1:]]
+    for index, item in enumerate(items):
         end = lines[index] if index < len(lines) else None
         yield (
             item,
@@ -146,6 +148,10 @@ def _parse_object(node: Node, report: Report) -> Object | None:
         report.add(Severity.ERROR, ProblemCode.NOT_AN_OBJECT, message, fix, node.line)
         return None
     root = Fields(node.value, node.line, report)
+    if _is_list(node.value):
+        # It has no items, or they are no list.
+        root.each("items")
+        return None
     api_version, name = root.text("apiVersion"), root.text("kind")
     if not api_version or not name:
         missing = "kind" if api_version else "apiVersion"

@@ -30,7 +30,7 @@ def parse_ref(kind: str, namespaced: bool, root: Fields) -> ObjectRef | None:
         return None
     if not namespaced:
         return ObjectRef(kind=kind, name=name)
-    if namespace is None:
+    if namespace is None or namespace == "":
         namespace = DEFAULT_NAMESPACE
     return ObjectRef(kind=kind, namespace=namespace, name=name) if isinstance(namespace, str) else None
 
@@ -40,7 +40,7 @@ def parse_metadata(ref: ObjectRef, root: Fields) -> Metadata:
     fields = root.child("metadata")
     if fields is None:
         return Metadata(ref=ref)
-    name, namespace = fields.text("name"), fields.text("namespace", DEFAULT_NAMESPACE)
+    name, namespace = fields.text("name"), fields.text("namespace") or DEFAULT_NAMESPACE
     if not is_object_name(name):
         message = f"{name[:80]!r} is no name for an object"
         fix = "Use lower-case letters, digits, '-' and '.', with a letter or digit at both ends."

@@ -80,7 +80,7 @@ def parse_pod_spec(spec: Fields, metadata: Metadata) -> PodTemplate:
         subdomain=_parse_label(spec, "subdomain"),
         host_network=spec.boolean("hostNetwork"),
         termination_grace=timedelta(seconds=grace),
-        restart_policy=spec.choice("restartPolicy", ("Always", "OnFailure", "Never"), "Always"),
+        restart_policy=spec.defaulted_choice("restartPolicy", ("Always", "OnFailure", "Never"), "Always"),
     )
     spec.ignore("serviceAccount")
     spec.later("hostnameOverride")

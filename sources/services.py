@@ -74,7 +74,7 @@ def parse_service(root: Fields, metadata: Metadata) -> Service | None:
     spec = root.child("spec")
     if spec is None:
         return None
-    kind = spec.choice("type", _TYPES, "ClusterIP")
+    kind = spec.defaulted_choice("type", _TYPES, "ClusterIP")
     headless = spec.has("clusterIP") and spec.text("clusterIP") == "None"
     service = Service(
         ref=metadata.ref,
@@ -173,9 +173,9 @@ def _parse_port(fields: Fields, *, name_needed: bool) -> ServicePort | None:
         message = f"{name[:80]!r} is no name for a Service's port"
         fix = "Use up to 63 lower-case letters, digits and '-'."
         fields.problem(ProblemCode.INVALID_NAME, message, fix, field="name")
-    transport = fields.choice("protocol", _TRANSPORTS, "TCP")
+    transport = fields.defaulted_choice("protocol", _TRANSPORTS, "TCP")
     app_protocol = fields.text("appProtocol")
-    target = parse_port_reference(fields, "targetPort")
+    target = None if _is_defaulted(fields, "targetPort") else parse_port_reference(fields, "targetPort")
     fields.finish(ignored_fields.SERVICE_PORT)
     if transport == "SCTP":
         message = "SCTP is not implemented yet; the port is left out"
@@ -187,6 +187,12 @@ def _parse_port(fields: Fields, *, name_needed: bool) -> ServicePort | None:
         return None
     protocol = select_protocol(number=number, name=name, transport=transport, app_protocol=app_protocol)
     return ServicePort(number=number, name=name, protocol=protocol, target=target or number)
+
+
+def _is_defaulted(fields: Fields, name: str) -> bool:
+    """Whether Kubernetes gives that port its default, although the field is there."""
+    node = fields.node(name)
+    return node is not None and not isinstance(node.value, bool) and node.value in (0, "")
 
 
 def parse_port_reference(fields: Fields, name: str) -> int | str | None:

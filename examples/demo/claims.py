@@ -135,21 +135,22 @@ def encryption(shop: Shop) -> Outcome:
     served = _served(shop)
     outside = fetch(shop, "outsider", "http://database:8080/")
     after_outside = _served(shop)
-    handshakes = _handshakes(shop)
+    before = _inbound(shop)
     inside = fetch(shop, "payments", "http://database:8080/")
-    encrypted = _handshakes(shop) - handshakes
+    after = _inbound(shop)
     caller = str(inside.json("caller")) if inside.status == 200 else inside.body
     peer = re.search(r"URI=([^;,]+)", caller)
     return Outcome(
         held=(
             outside.status == 0 and after_outside == served and inside.status == 200 and _served(shop) == served + 1
-            and peer is not None and (encrypted > 0 or handshakes > 0)
+            and peer is not None and after.requests == before.requests + 1 and after.encrypted == after.connections > 0
         ),
         lines=(
             f"from outside: {outside.body or outside.status}; the application had served {served} requests before, "
             f"{after_outside} after",
-            f"from inside: {inside.status}, peer {peer.group(1) if peer else 'unknown'}; TLS handshakes counted by the "
-            f"database's sidecar: {handshakes} before, {handshakes + encrypted} after",
+            f"from inside: {inside.status}, peer {peer.group(1) if peer else 'unknown'}; the database's sidecar "
+            f"counted {before.requests} requests before and {after.requests} after; TLS on {after.encrypted} of "
+            f"{after.connections} connections",
         ),
     )  # fmt: skip
 
@@ -246,16 +247,29 @@ def _served(shop: Shop) -> int:
     return int(json.loads(counted.stdout)["served"])
 
 
-def _handshakes(shop: Shop) -> int:
-    """TLS handshakes that the database's sidecar completed as a server."""
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """What a sidecar counted of its application's callers."""
+
+    requests: int
+    connections: int
+    encrypted: int
+
+
+def _inbound(shop: Shop) -> Inbound:
+    """The counters of the database's sidecar for port 8080."""
     stats = shop.run_in(
         "database", "python3", "-c",
         "import os, urllib.request; opener = urllib.request.build_opener(urllib.request.ProxyHandler({})); "
         "print(opener.open('http://%s:15090/stats/prometheus' % os.environ.get('SIDECAR_IP', '127.0.0.1'))"
         ".read().decode())",
     )  # fmt: skip
-    found = re.findall(r"^envoy_listener_ssl_handshake\{[^}]*\} (\d+)", stats.stdout, re.MULTILINE)
-    return sum(int(count) for count in found)
+
+    def count(name: str) -> int:
+        pattern = rf"^envoy_http_downstream_{name}\{{[^}}]*inbound\|8080[^}}]*\}} (\d+)"
+        return sum(int(found) for found in re.findall(pattern, stats.stdout, re.MULTILINE))
+
+    return Inbound(requests=count("rq_total"), connections=count("cx_total"), encrypted=count("cx_ssl_total"))
 
 
 def _serial(shop: Shop, deployment: str) -> str:

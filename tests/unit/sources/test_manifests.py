@@ -56,6 +56,30 @@ def test_a_fault_in_a_list_spoils_one_item() -> None:
     assert parsed.problems[0].object == ObjectRef(kind="Namespace", name="b")
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("items: {apiVersion: v1, kind: Namespace, metadata: {name: a}}", (ProblemCode.WRONG_TYPE, 3, "items")),
+        ("items: text", (ProblemCode.WRONG_TYPE, 3, "items")),
+        ("items: []\nkind: List", (ProblemCode.DUPLICATE_KEY, 4, "")),
+    ],
+)
+def test_a_list_that_cannot_be_read_keeps_what_its_file_gave(text: str, told: tuple[ProblemCode, int, str]) -> None:
+    parsed = parse(f"apiVersion: v1\nkind: List\n{text}\n")
+    assert (said(parsed), parsed.nameless) == ([(Severity.ERROR, *told)], True)
+
+
+@pytest.mark.parametrize("items", ["items: []", "items:"])
+def test_an_empty_list_is_nothing_to_mend(items: str) -> None:
+    parsed = parse(f"apiVersion: v1\nkind: List\n{items}\n")
+    assert (parsed.objects, parsed.problems, parsed.nameless) == ((), (), False)
+
+
+def test_an_empty_namespace_is_the_default_one() -> None:
+    (found,) = parse(SERVICE.replace("shop", "''")).objects
+    assert found.ref == ObjectRef(kind="Service", namespace="default", name="web")
+
+
 def test_json_is_read() -> None:
     (found,) = parse('{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}').objects
     assert found.ref == ObjectRef(kind="Namespace", name="a")

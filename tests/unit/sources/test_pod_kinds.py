@@ -108,8 +108,8 @@ def test_a_container() -> None:
             Probe(check=TcpSocket(port=5432), initial_delay=timedelta(seconds=3)),
         ),
         (
-            "{exec: {command: [ls]}, timeoutSeconds: 4, failureThreshold: 5}",
-            Probe(check=Exec(command=("ls",)), timeout=timedelta(seconds=4), failure_threshold=5),
+            "{exec: {command: [ls]}, timeoutSeconds: 4, successThreshold: 1, failureThreshold: 5}",
+            Probe(check=Exec(command=("ls",)), timeout=timedelta(seconds=4), success_threshold=1, failure_threshold=5),
         ),
     ],
 )
@@ -118,10 +118,17 @@ def test_probes(text: str, probe: Probe) -> None:
     assert (found.readiness, found.liveness, found.startup) == (probe, probe, probe)
 
 
-def test_only_readiness_may_want_more_than_one_success() -> None:
-    assert (
-        container("    readinessProbe: {tcpSocket: {port: 1}, successThreshold: 2}\n").readiness.success_threshold == 2
+def test_zero_and_an_empty_text_are_the_default() -> None:
+    found = container(
+        "    readinessProbe: {httpGet: {port: 80, path: '', scheme: ''}, timeoutSeconds: 0, periodSeconds: 0, "
+        "successThreshold: 0, failureThreshold: 0}\n    ports: [{containerPort: 80, protocol: ''}]\n"
     )
+    assert found.readiness == Probe(check=HttpGet(port=80))
+
+
+def test_readiness_alone_may_ask_for_several_successes() -> None:
+    probe = Probe(check=TcpSocket(port=5432), success_threshold=2)
+    assert container("    readinessProbe: {tcpSocket: {port: 5432}, successThreshold: 2}\n").readiness == probe
 
 
 def test_a_bare_pod_is_a_workload() -> None:

@@ -70,7 +70,7 @@ def test_the_transport_comes_first() -> None:
 
 def test_ports() -> None:
     found = service(
-        "  ports:\n  - {name: dns-udp, port: 53, protocol: UDP}\n  - {name: dns, port: 53}\n"
+        "  type: NodePort\n  ports:\n  - {name: dns-udp, port: 53, protocol: UDP}\n  - {name: dns, port: 53}\n"
         "  - {name: http, port: 80, targetPort: web, nodePort: 30000}\n  - {name: a, port: 81, targetPort: '8081'}\n"
         "  type: NodePort\n"
     )
@@ -80,6 +80,12 @@ def test_ports() -> None:
         ServicePort(number=81, name="a", protocol=Protocol.DETECT, target=8081),
         ServicePort(number=53, name="dns-udp", protocol=Protocol.UDP, target=53),
     )
+
+
+@pytest.mark.parametrize("target", ["0", "''"])
+def test_zero_and_an_empty_text_are_the_default(target: str) -> None:
+    found = service(f"  type: ''\n  ports: [{{port: 80, protocol: '', targetPort: {target}}}]\n")
+    assert found.ports == (ServicePort(number=80, name="", protocol=Protocol.DETECT, target=80),)
 
 
 @pytest.mark.parametrize(
