@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from heddle import clock
+from heddle.output import printable
 from model.problems import Problem, Severity
 from sources.closed_file import read_closed_file
 from sources.file_scan import MAX_FILE_BYTES, list_files
@@ -109,9 +110,9 @@ def to_lines(problems: Sequence[Problem], files: int) -> Iterable[str]:
     for problem in problems:
         place = str(problem.position) if problem.position else "-"
         subject = " ".join(part for part in (str(problem.object or ""), problem.field) if part)
-        yield f"{place}  {problem.severity}  {problem.code}  {subject}".rstrip() + "\n"
-        yield f"    {problem.message}\n"
-        yield f"    fix: {problem.fix}\n"
+        yield printable(f"{place}  {problem.severity}  {problem.code}  {subject}".rstrip()) + "\n"
+        yield printable(f"    {problem.message}") + "\n"
+        yield printable(f"    fix: {problem.fix}") + "\n"
     counts = {severity: sum(problem.severity is severity for problem in problems) for severity in Severity}
     listed = ", ".join(_count(number, str(severity)) for severity, number in counts.items() if number)
     yield f"{_count(files, 'file')}: {listed or 'nothing to mend'}\n"

@@ -8,7 +8,7 @@ from typing import Any
 
 from heddle.admin_client import MeshUnreachable, Refused, ask
 from heddle.meshes import NoMesh, add_mesh_argument, running_mesh
-from heddle.output import add_output_argument, complain, print_json, print_table
+from heddle.output import add_output_argument, complain, print_json, print_table, printable
 
 EXIT_FINE, EXIT_FINDINGS, EXIT_ERROR = 0, 1, 2
 _GRACE_SECONDS = 15.0
@@ -58,7 +58,7 @@ def to_line(finding: Mapping[str, Any]) -> str:
     """A finding without its fix, as `analyze.to_json` has it: severity, place (`-` where unknown), object, message."""
     where = f"{finding['file']}:{finding['line']}" if finding["line"] else finding["file"] or "-"
     subject = " ".join(part for part in (finding["resource"], finding["field"]) if part)
-    return ": ".join(part for part in (finding["severity"], where, subject, finding["message"]) if part)
+    return printable(": ".join(part for part in (finding["severity"], where, subject, finding["message"]) if part))
 
 
 def _print(found: dict[str, Any]) -> None:

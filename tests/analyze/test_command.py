@@ -104,6 +104,21 @@ def test_the_answer_does_not_depend_on_the_order_of_files(path: Path) -> None:
     assert analyze(MESH, str(path)) == analyze(str(path), MESH)
 
 
+def test_a_terminal_obeys_no_manifest(tmp_path: Path) -> None:
+    (tmp_path / "a\x1b[31m.yaml").write_text('apiVersion: v1\nkind: Service\nmetadata: {name: "a\\e[31m"}\nspec: {}\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "heddle.main", "analyze", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=HERE.parent.parent,
+    )
+    assert done.returncode == 1
+    assert "\\x1b[31m" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
 def test_the_command_loads_no_server() -> None:
     """1,000 objects in 3 s leaves no time for imports that are not needed."""
     heavy = {"grpc", "envoy_data_plane", "betterproto2", "aiohttp", "cryptography", "structlog", "pydantic"}

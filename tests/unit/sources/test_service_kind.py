@@ -72,7 +72,6 @@ def test_ports() -> None:
     found = service(
         "  type: NodePort\n  ports:\n  - {name: dns-udp, port: 53, protocol: UDP}\n  - {name: dns, port: 53}\n"
         "  - {name: http, port: 80, targetPort: web, nodePort: 30000}\n  - {name: a, port: 81, targetPort: '8081'}\n"
-        "  type: NodePort\n"
     )
     assert found.ports == (
         ServicePort(number=53, name="dns", protocol=Protocol.TCP, target=53),
