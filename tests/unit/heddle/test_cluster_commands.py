@@ -12,7 +12,7 @@ from heddle.cluster.apply import NotOurs, apply_definitions, apply_objects
 from heddle.cluster.chart import load_chart
 from heddle.cluster.check_results import Result, State, to_lines
 from heddle.cluster.cluster_checks import check_api, check_other_webhooks, check_pod_security, check_rights
-from heddle.cluster.installation_checks import check_leader, check_roots
+from heddle.cluster.installation_checks import check_authorities, check_leader, check_roots
 from heddle.cluster.names import MUTATING
 from heddle.cluster.removal import CannotRemove, plan_removal
 from heddle.cluster.rollout import find_waits, pod_waits, rollout_waits
@@ -80,7 +80,23 @@ async def test_an_installation_in_another_namespace_is_neither_moved_nor_removed
     with pytest.raises(CannotRemove, match=f"-n {NAMESPACE}"):
         await plan_removal(cluster, namespace="elsewhere", revision="heddle", purge=False)
     assert cluster.objects == before
-    assert (await install(cluster, namespace="elsewhere", revision="canary"))[0] == "namespace/elsewhere created"
+
+
+async def test_a_revision_in_another_namespace_would_be_another_mesh_and_is_refused() -> None:
+    cluster = FakeCluster()
+    await install(cluster)
+    before = dict(cluster.objects)
+    with pytest.raises(NotOurs, match=f"heddle is installed in {NAMESPACE}.* -n {NAMESPACE}"):
+        await install(cluster, namespace="elsewhere", revision="canary")
+    assert cluster.objects == before
+    assert states(await check_authorities(cluster)) == {"all revisions share one authority": State.OK}
+    said = await install(cluster, revision="canary")
+    assert f"deployment.apps/heddle-canary -n {NAMESPACE} created" in said
+    assert states(await check_authorities(cluster)) == {"all revisions share one authority": State.OK}
+    # Helm does not ask.
+    helms = {"app.kubernetes.io/part-of": "heddle", "heddle.io/revision": "heddle-two"}
+    cluster.put("/apis/apps/v1/namespaces/elsewhere/deployments/heddle-two", {"metadata": {"labels": helms}})
+    assert states(await check_authorities(cluster)) == {"all revisions share one authority": State.FAILED}
 
 
 async def test_a_namespace_that_was_there_is_left_as_it_is() -> None:
