@@ -137,6 +137,20 @@ async def test_what_is_removed_and_what_is_kept() -> None:
     assert "Namespace" not in [item["kind"] for item in removal.objects]
 
 
+async def test_a_removal_names_who_still_uses_the_revision() -> None:
+    cluster = FakeCluster()
+    await install(cluster)
+    await install(cluster, revision="canary")
+    for name, namespace, revision in (("a", "shop", "heddle"), ("b", "site", "heddle"), ("c", "shop", "heddle-canary")):
+        annotations = {"heddle.io/injected": f'{{"revision":"{revision}"}}'}
+        cluster.put(f"/api/v1/namespaces/{namespace}/pods/{name}", {"metadata": {"annotations": annotations}})
+    remark = (await plan_removal(cluster, namespace=NAMESPACE, revision="heddle", purge=False)).remarks[0]
+    assert remark.startswith("2 pods have sidecars of heddle (shop, site)")
+    assert "istio.io/rev=heddle-canary" in remark
+    remark = (await plan_removal(cluster, namespace=NAMESPACE, revision="heddle-canary", purge=False)).remarks[0]
+    assert remark.startswith("1 pods have sidecars of heddle-canary (shop)")
+
+
 @pytest.mark.parametrize(
     ("version", "time", "expected"),
     [
