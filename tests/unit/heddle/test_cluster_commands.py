@@ -191,6 +191,17 @@ async def test_pod_security_of_namespaces_with_sidecars(labels: dict[str, str], 
     assert found.get("shop lets its pods' traffic be captured") is expected
 
 
+async def test_gateways_alone_run_under_restricted() -> None:
+    cluster = FakeCluster()
+    labels = {"heddle.io/inject": "enabled", "pod-security.kubernetes.io/enforce": "restricted"}
+    cluster.put("/api/v1/namespaces/edge", {"metadata": {"labels": labels}})
+    gateway = {"heddle.io/injected": "{}", "inject.istio.io/templates": "gateway"}
+    for given, expected in ((gateway, State.OK), ({"heddle.io/injected": "{}"}, State.FAILED)):
+        cluster.put(f"/api/v1/namespaces/edge/pods/{expected.name.lower()}", {"metadata": {"annotations": given}})
+        found = states(await check_pod_security(cluster, namespace=NAMESPACE, revision="heddle"))
+        assert found["edge lets its pods' traffic be captured"] is expected
+
+
 async def test_an_istio_beside_is_fine_unless_its_labels_are_taken_over() -> None:
     cluster = FakeCluster()
     cluster.put(
