@@ -42,6 +42,25 @@ async def apply_objects(api: ClusterApi, objects: Sequence[Json], *, namespace: 
     A Namespace that somebody else made is left as it is. Raises NotOurs before anything is written, and what
     `ClusterApi` raises.
     """
+    steps = await _planned(api, objects, namespace=namespace, revision=revision)
+    for step in steps:
+        if step.held is not None and step.item["kind"] == "Namespace" and not _is_ours(step.held):
+            tell(f"{shown(step.item)} left as it is: it was there already")
+            continue
+        tell(f"{shown(step.item)} {_outcome(step.held, await apply(api, step.item))}")
+    kept = {path_of(item) for item in objects}
+    for item in await installed_objects(api, revision):
+        if path_of(item) not in kept and await delete(api, item):
+            tell(f"{shown(item)} deleted: the installation has it no longer")
+
+
+async def refuse_to_take_over(api: ClusterApi, objects: Sequence[Json], *, namespace: str, revision: str) -> None:
+    """What `apply_objects` would refuse, before anything else is written. Raises NotOurs."""
+    await _planned(api, objects, namespace=namespace, revision=revision)
+
+
+async def _planned(api: ClusterApi, objects: Sequence[Json], *, namespace: str, revision: str) -> list[_Step]:
+    """Raises NotOurs."""
     for place, found in (await installed_revisions(api)).items():
         if place == namespace:
             continue
@@ -56,15 +75,7 @@ async def apply_objects(api: ClusterApi, objects: Sequence[Json], *, namespace: 
         )
     steps = [_Step(item=item, held=await find(api, path_of(item))) for item in objects]
     _refuse_others(steps)
-    for step in steps:
-        if step.held is not None and step.item["kind"] == "Namespace" and not _is_ours(step.held):
-            tell(f"{shown(step.item)} left as it is: it was there already")
-            continue
-        tell(f"{shown(step.item)} {_outcome(step.held, await apply(api, step.item))}")
-    kept = {path_of(item) for item in objects}
-    for item in await installed_objects(api, revision):
-        if path_of(item) not in kept and await delete(api, item):
-            tell(f"{shown(item)} deleted: the installation has it no longer")
+    return steps
 
 
 async def apply_definitions(api: ClusterApi, definitions: Sequence[Json], tell: Tell) -> None:
