@@ -85,6 +85,7 @@ async def check_all(api: ClusterApi, *, before: bool, namespace: str, revision: 
             ("control-plane", partial(installation_checks.check_control_plane, api, **place, version=VERSION)),
             ("webhooks", partial(installation_checks.check_webhooks, api, **place, now=now)),
             ("identity", partial(installation_checks.check_identity, api, **place, now=now)),
+            ("identity", partial(installation_checks.check_authorities, api)),
             ("leader", partial(installation_checks.check_leader, api, **place, now=now)),
         ]
     for section, check in checks:

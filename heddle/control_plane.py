@@ -43,6 +43,9 @@ NAMESPACE = "heddle-system"
 SERVER_NAME = f"heddle.{NAMESPACE}.svc"
 """The name in the control plane's own certificate, which every sidecar insists on."""
 
+STREAMS_OF_A_POD = 16
+"""At a time: a sidecar has one, and for a moment those that it lost and that are not known to be dead yet."""
+
 _SERVER_CERTIFICATE_LIFE = timedelta(days=1)
 _TELL_SECONDS = 5.0
 """How often the log says what the control plane waits for before it serves."""
@@ -141,6 +144,7 @@ class ControlPlane:
             admission=self.admission,
             report=log_event,
             max_age=settings.max_age,
+            most_of_one=STREAMS_OF_A_POD,
             jitter=clock.chance,
         )
         self.shed = timedelta(0)

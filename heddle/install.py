@@ -118,15 +118,18 @@ def _apply(args: argparse.Namespace, chart: Chart, rendered: Rendered) -> int:
 
 
 async def _apply_all(args: argparse.Namespace, chart: Chart, rendered: Rendered) -> int:
-    from heddle.cluster.apply import apply_definitions, apply_objects
+    from heddle.cluster.apply import apply_definitions, apply_objects, refuse_to_take_over
     from heddle.cluster.rollout import find_waits, wait_for_rollout
 
     revision = rendered.revision
+    place = {"namespace": args.namespace, "revision": revision}
     async with open_cluster(args) as api:
+        if not args.crds_only:
+            await refuse_to_take_over(api, rendered.objects, **place)
         await apply_definitions(api, chart.definitions, _tell)
         if args.crds_only:
             return EXIT_FINE
-        await apply_objects(api, rendered.objects, namespace=args.namespace, revision=revision, tell=_tell)
+        await apply_objects(api, rendered.objects, **place, tell=_tell)
         if args.wait:
             try:
                 async with asyncio.timeout(args.timeout.total_seconds()):

@@ -21,7 +21,7 @@ class Command:
 
 
 COMMANDS = {
-    "serve": Command(module="heddle.serve", summary="run the control plane on a directory of YAML"),
+    "serve": Command(module="heddle.serve", summary="run the control plane, on a directory of YAML or a cluster"),
     "local": Command(module="heddle.local.commands", summary="run a whole mesh on this machine, without a cluster"),
     "analyze": Command(module="heddle.analyze", summary="check manifests and say what to mend, with file and line"),
     "status": Command(module="heddle.status", summary="which sidecars have which configuration, and why not"),

@@ -164,9 +164,8 @@ def refuse(request: ReviewRequest, code: HTTPStatus, message: str) -> ReviewAnsw
 
 def to_text(problem: Problem) -> str:
     """A problem in one line: the field, what is wrong, what to do."""
-    return " ".join(
-        part for part in (f"{problem.field}:" if problem.field else "", problem.message, problem.fix) if part
-    )
+    said = ". ".join(part.rstrip(".") for part in (problem.message, problem.fix) if part)
+    return f"{problem.field + ': ' if problem.field else ''}{said}."
 
 
 def tidy_warnings(warnings: Iterable[str]) -> tuple[str, ...]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, NoReturn
@@ -58,6 +60,7 @@ class AdsServer(Generic[C]):
 
     Nobody is let in before the first `publish`. `max_age` ends streams at that age, so that a client shows a fresh
     credential and replicas share the load; `jitter` gives a number from 0 to 1, which makes it up to a tenth shorter.
+    `most_of_one`: how many streams a caller may have at a time, so that none of them shuts the others out.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class AdsServer(Generic[C]):
         admission: Admission[C],
         report: Callable[[Event], None],
         max_age: timedelta | None = None,
+        most_of_one: int | None = None,
         jitter: Callable[[], float] = lambda: 0.0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -74,6 +78,9 @@ class AdsServer(Generic[C]):
         self._admission = admission
         self._report = report
         self._max_age = max_age
+        self._most_of_one = most_of_one
+        self._present: Counter[C] = Counter()
+        """How many streams of each caller are let in, or are about to be."""
         self._jitter = jitter
         self._now = now
         self._generation: int | None = None
@@ -196,29 +203,32 @@ class AdsServer(Generic[C]):
         try:
             metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
             caller = await self._admission.authenticate(metadata, context.peer())
+            if self._most_of_one is not None and self._present[caller] >= self._most_of_one:
+                await self._refuse(context, name, "", grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams of a pod")
             wire = _GrpcWire(context)
-            async with asyncio.timeout(FIRST_REQUEST_WITHIN.total_seconds()):
-                raw = await wire.read()
-            if raw is None:
-                return
-            request = parse(raw)
-            declared = first_node(request)
-            node = declared.id
-            asker = self._admission.admit(caller, declared)
-            stream = Stream(
-                stream_id=name,
-                delta=delta,
-                node=declared,
-                asker=replace(asker, vhds=asker.vhds and delta),
-                memo=self._memo,
-                secrets=self._admission.secrets_for(caller),
-                report=self._report,
-                generation=self._generation,
-                now=self._now(),
-            )
-            stream.receive(request, self._now())
-            pump = Pump(wire=wire, stream=stream, parse=parse, now=self._now)
-            reason = await self._run(pump, caller, declared)
+            with self._counted(caller):
+                async with asyncio.timeout(FIRST_REQUEST_WITHIN.total_seconds()):
+                    raw = await wire.read()
+                if raw is None:
+                    return
+                request = parse(raw)
+                declared = first_node(request)
+                node = declared.id
+                asker = self._admission.admit(caller, declared)
+                stream = Stream(
+                    stream_id=name,
+                    delta=delta,
+                    node=declared,
+                    asker=replace(asker, vhds=asker.vhds and delta),
+                    memo=self._memo,
+                    secrets=self._admission.secrets_for(caller),
+                    report=self._report,
+                    generation=self._generation,
+                    now=self._now(),
+                )
+                stream.receive(request, self._now())
+                pump = Pump(wire=wire, stream=stream, parse=parse, now=self._now)
+                reason = await self._run(pump, caller, declared)
         except Unauthenticated as error:
             await self._refuse(context, name, node, grpc.StatusCode.UNAUTHENTICATED, str(error))
         except Unavailable as error:
@@ -238,6 +248,16 @@ class AdsServer(Generic[C]):
             self._report(StreamFailed(stream=name, node=node, error=error))
             raise
         self._report(StreamClosed(stream=name, node=node, reason=reason))
+
+    @contextmanager
+    def _counted(self, caller: C) -> Iterator[None]:
+        self._present[caller] += 1
+        try:
+            yield
+        finally:
+            self._present[caller] -= 1
+            if not self._present[caller]:
+                del self._present[caller]
 
     async def _run(self, pump: Pump, caller: C, node: Node) -> str:
         state = pump.stream.state()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,14 +42,7 @@ async def apply_objects(api: ClusterApi, objects: Sequence[Json], *, namespace: 
     A Namespace that somebody else made is left as it is. Raises NotOurs before anything is written, and what
     `ClusterApi` raises.
     """
-    for place in await installed_in(api, revision):
-        if place != namespace:
-            raise NotOurs(
-                f"{revision} is installed in {place} already, and a cluster has one of a name: -n {place} upgrades it, "
-                "--revision NAME installs another beside it; nothing was changed"
-            )
-    steps = [_Step(item=item, held=await find(api, path_of(item))) for item in objects]
-    _refuse_others(steps)
+    steps = await _planned(api, objects, namespace=namespace, revision=revision)
     for step in steps:
         if step.held is not None and step.item["kind"] == "Namespace" and not _is_ours(step.held):
             tell(f"{shown(step.item)} left as it is: it was there already")
@@ -58,6 +52,30 @@ async def apply_objects(api: ClusterApi, objects: Sequence[Json], *, namespace: 
     for item in await installed_objects(api, revision):
         if path_of(item) not in kept and await delete(api, item):
             tell(f"{shown(item)} deleted: the installation has it no longer")
+
+
+async def refuse_to_take_over(api: ClusterApi, objects: Sequence[Json], *, namespace: str, revision: str) -> None:
+    """What `apply_objects` would refuse, before anything else is written. Raises NotOurs."""
+    await _planned(api, objects, namespace=namespace, revision=revision)
+
+
+async def _planned(api: ClusterApi, objects: Sequence[Json], *, namespace: str, revision: str) -> list[_Step]:
+    """Raises NotOurs."""
+    for place, found in (await installed_revisions(api)).items():
+        if place == namespace:
+            continue
+        if revision in found:
+            raise NotOurs(
+                f"{revision} is installed in {place} already, and a cluster has one of a name: -n {place} upgrades it, "
+                f"-n {place} --revision NAME installs another beside it; nothing was changed"
+            )
+        raise NotOurs(
+            f"{', '.join(found)} is installed in {place}. All revisions share the authority and the leader, which are "
+            f"in one namespace: two would overwrite each other's roots. Install with -n {place}; nothing was changed"
+        )
+    steps = [_Step(item=item, held=await find(api, path_of(item))) for item in objects]
+    _refuse_others(steps)
+    return steps
 
 
 async def apply_definitions(api: ClusterApi, definitions: Sequence[Json], tell: Tell) -> None:
@@ -75,9 +93,16 @@ async def apply_definitions(api: ClusterApi, definitions: Sequence[Json], tell: 
 
 async def installed_in(api: ClusterApi, revision: str) -> list[str]:
     """The namespaces that a revision is installed in, by whomever."""
-    labels = f"{PART_OF}={HEDDLE},{REVISION_OF}={revision}"
-    found = await find_all(api, INSTALLED["Deployment"], labels=labels)
-    return sorted({item["metadata"]["namespace"] for item in found})
+    return [place for place, revisions in (await installed_revisions(api)).items() if revision in revisions]
+
+
+async def installed_revisions(api: ClusterApi) -> Mapping[str, tuple[str, ...]]:
+    """The revisions that are installed, by whomever, by their namespace: there should be one of these."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for item in await find_all(api, INSTALLED["Deployment"], labels=f"{PART_OF}={HEDDLE}"):
+        if revision := labels_of(item).get(REVISION_OF):
+            found[item["metadata"]["namespace"]].add(revision)
+    return {place: tuple(sorted(found[place])) for place in sorted(found)}
 
 
 async def installed_objects(api: ClusterApi, revision: str) -> list[Json]:

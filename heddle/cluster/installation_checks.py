@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
 
+from heddle.cluster.apply import installed_revisions
 from heddle.cluster.check_results import Result, failed, ok, warning
 from heddle.cluster.cluster_checks import asks_for_sidecars
 from heddle.cluster.names import (
@@ -117,6 +118,17 @@ async def check_identity(api: ClusterApi, *, namespace: str, revision: str, now:
         detail = f"{', '.join(sorted(fewest))} differ from the others"
         results.append(failed(_IDENTITY, "the roots are the same everywhere", detail, hint))
     return results
+
+
+async def check_authorities(api: ClusterApi) -> Sequence[Result]:
+    """Whether all revisions are where they find the same key: two leaders with a key each overwrite the roots."""
+    check = "all revisions share one authority"
+    found = await installed_revisions(api)
+    if len(found) < 2:
+        return (ok(_IDENTITY, check),)
+    places = "; ".join(f"{', '.join(revisions)} in {place}" for place, revisions in found.items())
+    hint = f"They overwrite each other's roots ({ROOT_CONFIG_MAP}): uninstall those of all namespaces but one."
+    return (failed(_IDENTITY, check, places, hint),)
 
 
 def check_roots(section: str, check: str, pem: bytes, now: datetime, hint: str) -> Result:

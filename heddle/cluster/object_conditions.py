@@ -34,6 +34,14 @@ _OF_A_PART = (
     ProblemCode.HALF_APPLIED_POLICY,
 )
 """Errors that leave the rest of the object, or all of it, in force."""
+_NOT_WHOLLY = (
+    ProblemCode.CONFLICTING_HOSTS,
+    ProblemCode.CONFLICTING_POLICIES,
+    ProblemCode.DUPLICATE_OBJECT,
+    ProblemCode.UNKNOWN_CREDENTIAL,
+    ProblemCode.INVALID_CREDENTIAL,
+)
+"""Errors that keep the object, or hosts of it, from every sidecar: that all acknowledged says nothing about those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +102,11 @@ def _conflicted(problems: Sequence[Problem]) -> Condition:
 
 def _programmed(observed: ObservedStatus, errors: Sequence[Problem], delivery: Delivery) -> Condition:
     before = observed.condition(PROGRAMMED)
-    if any(problem.code not in _OF_A_PART for problem in errors):
-        message = "This generation was refused; an earlier one that was accepted stays in force."
+    if any(problem.code not in (*_OF_A_PART, *_NOT_WHOLLY) for problem in errors):
+        message = "This generation was refused; an earlier one, if one was accepted, stays in force."
+        return Condition(type=PROGRAMMED, status="False", reason="NotAccepted", message=message)
+    if any(problem.code in _NOT_WHOLLY for problem in errors):
+        message = "The object, or the part that the condition Accepted names, is not in force."
         return Condition(type=PROGRAMMED, status="False", reason="NotAccepted", message=message)
     if delivery.rejections:
         first = delivery.rejections[0]

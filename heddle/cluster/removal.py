@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,11 +49,13 @@ async def plan_removal(api: ClusterApi, *, namespace: str, revision: str, purge:
     objects = await installed_objects(api, revision)
     others = await _other_revisions(api, revision)
     remarks = []
-    pods = [pod for pod in await find_all(api, PODS) if INJECTED in (pod["metadata"].get("annotations") or {})]
-    if pods and not others:
+    pods = await _pods_of(api, revision)
+    if pods:
+        places = ", ".join(sorted({pod["metadata"]["namespace"] for pod in pods}))
+        move = f"Label their namespaces istio.io/rev={others[0]}" if others else "Take the labels from their namespaces"
         remarks.append(
-            f"{len(pods)} pods have sidecars: they go on with what they have until their certificates end. "
-            "Take the labels from their namespaces and restart them"
+            f"{len(pods)} pods have sidecars of {revision} ({places}): they go on with what they have until their "
+            f"certificates end. {move} and restart them first; pods that start there afterwards have no sidecar"
         )
     if purge:
         if others:
@@ -64,6 +67,25 @@ async def plan_removal(api: ClusterApi, *, namespace: str, revision: str, purge:
             remarks.append(f"kept: {shown(secret)}, the key of the mesh's authority (--purge deletes it)")
     remarks.append(f"kept: CustomResourceDefinitions, all that is of those kinds, and the namespace {namespace}")
     return Removal(objects=tuple(objects), remarks=tuple(remarks))
+
+
+async def _pods_of(api: ClusterApi, revision: str) -> list[Json]:
+    """Those whose sidecar connects to this revision."""
+    found = []
+    for pod in await find_all(api, PODS):
+        text = (pod["metadata"].get("annotations") or {}).get(INJECTED)
+        if text is not None and _revision_in(text) in ("", revision):
+            found.append(pod)
+    return found
+
+
+def _revision_in(record: str) -> str:
+    """The revision that the injector's record names; '' if it cannot be read."""
+    try:
+        read = json.loads(record)
+    except (ValueError, RecursionError):
+        return ""
+    return str(read.get("revision", "")) if isinstance(read, dict) else ""
 
 
 async def _refuse_helms(api: ClusterApi, namespace: str, revision: str) -> None:

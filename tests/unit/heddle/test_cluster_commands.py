@@ -12,7 +12,7 @@ from heddle.cluster.apply import NotOurs, apply_definitions, apply_objects
 from heddle.cluster.chart import load_chart
 from heddle.cluster.check_results import Result, State, to_lines
 from heddle.cluster.cluster_checks import check_api, check_other_webhooks, check_pod_security, check_rights
-from heddle.cluster.installation_checks import check_leader, check_roots
+from heddle.cluster.installation_checks import check_authorities, check_leader, check_roots
 from heddle.cluster.names import MUTATING
 from heddle.cluster.removal import CannotRemove, plan_removal
 from heddle.cluster.rollout import find_waits, pod_waits, rollout_waits
@@ -80,7 +80,23 @@ async def test_an_installation_in_another_namespace_is_neither_moved_nor_removed
     with pytest.raises(CannotRemove, match=f"-n {NAMESPACE}"):
         await plan_removal(cluster, namespace="elsewhere", revision="heddle", purge=False)
     assert cluster.objects == before
-    assert (await install(cluster, namespace="elsewhere", revision="canary"))[0] == "namespace/elsewhere created"
+
+
+async def test_a_revision_in_another_namespace_would_be_another_mesh_and_is_refused() -> None:
+    cluster = FakeCluster()
+    await install(cluster)
+    before = dict(cluster.objects)
+    with pytest.raises(NotOurs, match=f"heddle is installed in {NAMESPACE}.* -n {NAMESPACE}"):
+        await install(cluster, namespace="elsewhere", revision="canary")
+    assert cluster.objects == before
+    assert states(await check_authorities(cluster)) == {"all revisions share one authority": State.OK}
+    said = await install(cluster, revision="canary")
+    assert f"deployment.apps/heddle-canary -n {NAMESPACE} created" in said
+    assert states(await check_authorities(cluster)) == {"all revisions share one authority": State.OK}
+    # Helm does not ask.
+    helms = {"app.kubernetes.io/part-of": "heddle", "heddle.io/revision": "heddle-two"}
+    cluster.put("/apis/apps/v1/namespaces/elsewhere/deployments/heddle-two", {"metadata": {"labels": helms}})
+    assert states(await check_authorities(cluster)) == {"all revisions share one authority": State.FAILED}
 
 
 async def test_a_namespace_that_was_there_is_left_as_it_is() -> None:
@@ -121,6 +137,20 @@ async def test_what_is_removed_and_what_is_kept() -> None:
     assert "Namespace" not in [item["kind"] for item in removal.objects]
 
 
+async def test_a_removal_names_who_still_uses_the_revision() -> None:
+    cluster = FakeCluster()
+    await install(cluster)
+    await install(cluster, revision="canary")
+    for name, namespace, revision in (("a", "shop", "heddle"), ("b", "site", "heddle"), ("c", "shop", "heddle-canary")):
+        annotations = {"heddle.io/injected": f'{{"revision":"{revision}"}}'}
+        cluster.put(f"/api/v1/namespaces/{namespace}/pods/{name}", {"metadata": {"annotations": annotations}})
+    remark = (await plan_removal(cluster, namespace=NAMESPACE, revision="heddle", purge=False)).remarks[0]
+    assert remark.startswith("2 pods have sidecars of heddle (shop, site)")
+    assert "istio.io/rev=heddle-canary" in remark
+    remark = (await plan_removal(cluster, namespace=NAMESPACE, revision="heddle-canary", purge=False)).remarks[0]
+    assert remark.startswith("1 pods have sidecars of heddle-canary (shop)")
+
+
 @pytest.mark.parametrize(
     ("version", "time", "expected"),
     [
@@ -159,6 +189,17 @@ async def test_pod_security_of_namespaces_with_sidecars(labels: dict[str, str], 
     cluster.put("/api/v1/namespaces/shop", {"metadata": {"labels": labels}})
     found = states(await check_pod_security(cluster, namespace=NAMESPACE, revision="heddle"))
     assert found.get("shop lets its pods' traffic be captured") is expected
+
+
+async def test_gateways_alone_run_under_restricted() -> None:
+    cluster = FakeCluster()
+    labels = {"heddle.io/inject": "enabled", "pod-security.kubernetes.io/enforce": "restricted"}
+    cluster.put("/api/v1/namespaces/edge", {"metadata": {"labels": labels}})
+    gateway = {"heddle.io/injected": "{}", "inject.istio.io/templates": "gateway"}
+    for given, expected in ((gateway, State.OK), ({"heddle.io/injected": "{}"}, State.FAILED)):
+        cluster.put(f"/api/v1/namespaces/edge/pods/{expected.name.lower()}", {"metadata": {"annotations": given}})
+        found = states(await check_pod_security(cluster, namespace=NAMESPACE, revision="heddle"))
+        assert found["edge lets its pods' traffic be captured"] is expected
 
 
 async def test_an_istio_beside_is_fine_unless_its_labels_are_taken_over() -> None:

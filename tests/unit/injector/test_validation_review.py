@@ -125,7 +125,7 @@ def test_what_kubectl_remembers_is_no_part_of_it() -> None:
 def test_findings_among_objects_are_warnings_whatever_they_are() -> None:
     found = Problem(severity=Severity.ERROR, code=ProblemCode.UNKNOWN_HOST, message="no service", fix="Make it.")
     told = answer_validation(parse_review(review(ROUTE)), ValidationSettings(), lambda _: (found,))
-    assert (told.allowed, told.warnings) == (True, ("no service Make it.",))
+    assert (told.allowed, told.warnings) == (True, ("no service. Make it.",))
 
 
 JSON = st.recursive(

@@ -155,6 +155,29 @@ async def test_r2_r3_what_is_no_request_ends_the_stream_alone(method: str) -> No
         assert server.state() == ()
 
 
+@both
+async def test_one_caller_does_not_take_the_streams_of_all(method: str) -> None:
+    """T3 of the security notes: each stream may cost a certificate."""
+
+    async def opened(channel: grpc.aio.Channel, name: str) -> None:
+        call = channel.stream_stream(method)(metadata=(("authorization", f"Bearer {name}"),))
+        calls.append(call)
+        await call.write(first_request(method, name))
+        assert await call.read() is not grpc.aio.EOF
+
+    calls: list[Any] = []
+    async with serving(mesh=world(a="1"), most_of_one=2) as (server, address):
+        async with grpc.aio.insecure_channel(address) as channel:
+            await opened(channel, "me")
+            await opened(channel, "me")
+            assert await refusal(address, method, first_request(method, "me")) is grpc.StatusCode.RESOURCE_EXHAUSTED
+            await opened(channel, "you")
+            assert len(server.state()) == 3
+        # Streams that are over count no more.
+        await server.stop(timedelta(0))
+        assert not server._present
+
+
 async def test_a_stream_ends_at_its_age_and_counts_as_well_ended() -> None:
     events: list[Event] = []
     async with serving(events, mesh=world(a="1"), max_age=timedelta(seconds=0.2)) as (server, address):

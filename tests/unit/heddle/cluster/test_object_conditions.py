@@ -76,6 +76,13 @@ def test_the_loser_of_a_conflict_is_told_so() -> None:
     assert found["Accepted"][0] == "False"
 
 
+@pytest.mark.parametrize("code", [ProblemCode.CONFLICTING_HOSTS, ProblemCode.INVALID_CREDENTIAL])
+def test_what_no_sidecar_was_sent_is_not_programmed_though_all_are_up_to_date(code: ProblemCode) -> None:
+    found = conditions(problem(code))
+    part = "The object, or the part that the condition Accepted names, is not in force."
+    assert found["Programmed"] == ("False", "NotAccepted", part)
+
+
 def test_it_is_pending_until_all_have_it_and_unknown_without_any() -> None:
     found = conditions(delivery=Delivery(sidecars=3, acknowledged=1))
     assert found["Programmed"] == ("False", "Pending", "1 of 3 connected sidecars have acknowledged it.")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from heddle.cluster.webhook_namespaces import ClusterNamespaces
+from heddle.cluster.webhook_namespaces import READS_PER_SECOND, ClusterNamespaces
 from sources.kubernetes.access import ClusterAccess
 from sources.kubernetes.api import open_api
 from sources.store import Store
@@ -64,6 +64,18 @@ async def test_a_new_one_is_read_once(server: FakeApiServer, tmp_path: Path) -> 
         moments.now += 2
         server.put(namespace("new", a="again"))
         assert await found.labels_of("new") == {"a": "again"}
+
+
+async def test_whoever_names_many_makes_the_api_server_answer_few(server: FakeApiServer, tmp_path: Path) -> None:
+    server.put(namespace("new", a="read"))
+    moments = Moments()
+    async with namespaces(server, tmp_path, moments) as found:
+        for number in range(READS_PER_SECOND + 10):
+            assert await found.labels_of(f"none-{number}") is None
+        assert len(server.requests) == READS_PER_SECOND
+        assert await found.labels_of("shop", newest=True) == {"a": "known"}
+        moments.now += 2
+        assert await found.labels_of("new") == {"a": "read"}
 
 
 async def test_the_newest_labels_are_the_api_servers(server: FakeApiServer, tmp_path: Path) -> None:
