@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from heddle.local.addresses import MeshSubnet
+from heddle.local.log_files import log_path
 from heddle.local.programs import find_program
 from heddle.local.subnets import reserve_subnet
 from tests.cluster.keeper import Keeper
@@ -95,7 +96,7 @@ class Nodes:
 
     def log(self, namespace: str, pod: str, container: str) -> str:
         """All that a container has said; pods that are gone have said it too."""
-        file = self.directory / "logs" / f"{namespace}_{pod}" / f"{container}.log"
+        file = log_path(self.directory / "logs", namespace, pod, container)
         return file.read_text(errors="replace") if file.exists() else ""
 
     def said(self) -> str:

@@ -9,7 +9,7 @@ import hmac
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import grpc
 import jwt
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from heddle.cluster import issuer_keys, root_config_maps
+from heddle.cluster.duties import Duty
 from heddle.control_plane import ControlPlane
 from sds.keyfiles import KeyFileError
 from tests.cluster.control_plane import API_SERVER
@@ -269,6 +270,18 @@ async def test_a_secret_that_is_no_authority_ends_it_and_stays(place: Place) -> 
     assert await place.secret() == {"root.pem": b"x"}
 
 
+@asynccontextmanager
+async def running(duty: Duty) -> AsyncIterator[None]:
+    """As on the replica that leads."""
+    task = asyncio.create_task(duty.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
 async def test_the_roots_are_in_every_namespace_and_come_back(place: Place) -> None:
     async def roots(namespace: str) -> str:
         found = await asyncio.to_thread(
@@ -283,7 +296,7 @@ async def test_the_roots_are_in_every_namespace_and_come_back(place: Place) -> N
                 pass
 
     other = f"{place.namespace}-other"
-    async with place.plane() as plane:
+    async with place.plane() as plane, running(plane.root_config_maps):
         bundle = plane.trust_bundle.decode()
         assert len(x509.load_pem_x509_certificates(bundle.encode())) == 1
         await until(place.namespace, bundle)
