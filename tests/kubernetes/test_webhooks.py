@@ -16,7 +16,7 @@ from tests.cluster.client import CommandFailed
 from tests.cluster.control_plane import ControlPlane
 from tests.kubernetes.source_manifests import definition
 from tests.kubernetes.test_control_plane import eventually
-from tests.kubernetes.webhook_process import RIGHTS, WebhookProcess, configure, unconfigure
+from tests.kubernetes.webhook_process import WebhookProcess, configure, rights, unconfigure
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow]
 
@@ -65,7 +65,7 @@ ROUTES = "virtualservices.networking.istio.io"
 @pytest.fixture(scope="module")
 def heddle(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebhookProcess]:
     """Heddle with the rights of a service account, known to the API server."""
-    cluster.admin.apply(RIGHTS)
+    cluster.admin.apply(rights())
     cluster.admin.apply(definition("VirtualService", "virtualservices"))
     cluster.kubectl("wait", "--for=condition=Established", f"crd/{ROUTES}", "--timeout=60s")
     process = WebhookProcess(cluster.service_account("heddle-system", "heddle"), tmp_path_factory.mktemp("heddle"))
@@ -275,11 +275,11 @@ def test_a_wrong_route_is_refused_and_a_right_one_is_not(cluster: ControlPlane, 
 
 
 def test_what_is_not_done_is_a_warning(cluster: ControlPlane, shop: str) -> None:
-    text = ROUTE.replace("WEIGHT", "1").replace("spec: {", "spec: {gateways: [outside], ")
+    text = ROUTE.replace("WEIGHT", "1").replace("spec: {", "spec: {tcp: [{route: [{destination: {host: web}}]}], ")
     status, said = create(cluster, shop, text)
     assert status == 0
     assert said.startswith("Warning: ")
-    assert "gateways" in said
+    assert "spec.tcp" in said
 
 
 def test_a_wrong_object_from_before_can_be_labelled_and_deleted(cluster: ControlPlane, shop: str) -> None:

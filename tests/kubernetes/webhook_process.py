@@ -16,47 +16,23 @@ from typing import Any, Final
 
 import yaml
 
+from heddle.cluster.chart import load_chart
 from tests.cluster.client import Client
 from tests.cluster.control_plane import ControlPlane
 
 CONFIGURATIONS: Final = Path(__file__).resolve().parents[2] / "docs" / "webhook-configurations.yaml"
 _LIMIT_SECONDS: Final = 120.0
 
-RIGHTS: Final = """
-apiVersion: v1
-kind: Namespace
-metadata: {name: heddle-system}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: heddle, namespace: heddle-system}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: heddle-webhooks}
-rules:
-- {apiGroups: [""], resources: [namespaces], verbs: [get, list, watch]}
-- {apiGroups: [""], resources: [services, pods, serviceaccounts, nodes], verbs: [list, watch]}
-- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
-- {apiGroups: [apiextensions.k8s.io], resources: [customresourcedefinitions], verbs: [list, watch]}
-- {apiGroups: [networking.istio.io], resources: [virtualservices, destinationrules], verbs: [list, watch]}
-- {apiGroups: [security.istio.io], resources: [peerauthentications, authorizationpolicies], verbs: [list, watch]}
-- {apiGroups: [""], resources: [configmaps], resourceNames: [istio], verbs: [list, watch]}
-- apiGroups: [admissionregistration.k8s.io]
-  resources: [mutatingwebhookconfigurations]
-  resourceNames: [heddle-injector]
-  verbs: [list, watch, patch]
-- apiGroups: [admissionregistration.k8s.io]
-  resources: [validatingwebhookconfigurations]
-  resourceNames: [heddle-validator]
-  verbs: [list, watch, patch]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: heddle-webhooks}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: heddle-webhooks}
-subjects: [{kind: ServiceAccount, name: heddle, namespace: heddle-system}]
-"""
+NAMESPACE: Final = "heddle-system"
+_RIGHTS: Final = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+
+
+def rights() -> str:
+    """Heddle's namespace, its account, and what the chart lets it do."""
+    objects = load_chart().render({}, namespace=NAMESPACE).objects
+    items = [item for item in objects if item["kind"] in _RIGHTS]
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": [namespace, *items]})
 
 
 class WebhookProcess:
@@ -76,7 +52,7 @@ class WebhookProcess:
         command += ["--log-json", "-v"]
         command += ["--kubeconfig", str(self._client.kubeconfig), "--xds", "127.0.0.1:0"]
         command += ["--webhook", f"127.0.0.1:{self.port}", "--health", f"127.0.0.1:{self._health or free_port()}"]
-        command += ["--settings", str(self._folder / "settings.yaml")]
+        command += ["--settings", str(self._folder / "settings.yaml"), "--mesh-config", f"{NAMESPACE}/istio"]
         self._health = int(command[command.index("--health") + 1].rpartition(":")[2])
         environment = {**os.environ, "HEDDLE_STATE": str(self._folder / "state")}
         with open(self._log, "ab") as log:
