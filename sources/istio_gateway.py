@@ -33,6 +33,31 @@ _OF_MUTUAL = (
     "insecureSkipVerify",
 )
 """Fields about certificates of clients."""
+_TEXTS_OF_TLS = (
+    "serverCertificate",
+    "privateKey",
+    "caCertificates",
+    "caCrl",
+    "credentialName",
+    "caCertCredentialName",
+)
+_LISTS_OF_TLS = (
+    "credentialNames",
+    "subjectAltNames",
+    "verifyCertificateSpki",
+    "verifyCertificateHash",
+    "cipherSuites",
+)
+_OF_TLS = (
+    "mode",
+    "minProtocolVersion",
+    "maxProtocolVersion",
+    "insecureSkipVerify",
+    "tlsCertificates",
+    *_TEXTS_OF_TLS,
+    *_LISTS_OF_TLS,
+)
+"""All of `tls` but the redirect."""
 CIPHER_SUITES = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",
     "ECDHE-ECDSA-AES128-SHA",
@@ -186,13 +211,30 @@ def _redirect(tls: Fields | None) -> bool:
     if tls is None:
         return False
     redirect = tls.boolean("httpsRedirect")
+    _check_unused(tls)
     for name in tls.names():
-        if name != "httpsRedirect":
-            tls.ignore(name)
+        if name in _OF_TLS:
             message = f"{name} has no effect on an HTTP server, which speaks no TLS"
             fix = f"Remove {name}, or make the protocol HTTPS."
             tls.problem(ProblemCode.CONFLICTING_FIELDS, message, fix, field=name, severity=Severity.WARNING)
+    tls.finish()
     return redirect
+
+
+def _check_unused(tls: Fields) -> None:
+    """What has no effect must be right in itself all the same: a cluster's API server refuses it otherwise."""
+    tls.choice("mode", MODES)
+    tls.choice("minProtocolVersion", TlsVersion)
+    tls.choice("maxProtocolVersion", TlsVersion)
+    tls.boolean("insecureSkipVerify")
+    for name in _TEXTS_OF_TLS:
+        tls.text(name)
+    for name in _LISTS_OF_TLS:
+        tls.texts(name)
+    for certificate in tls.each("tlsCertificates"):
+        for name in ("serverCertificate", "privateKey", "caCertificates"):
+            certificate.text(name)
+        certificate.finish()
 
 
 def _tls(server: Fields, tls: Fields | None) -> ServerTls | None:
