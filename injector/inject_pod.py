@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,11 +23,11 @@ from injector.sidecar_container import (
     token_secret,
 )
 from injector.sidecar_options import SidecarOptions, parse_options
+from model.pods import owning_workload
 from model.problem_codes import ProblemCode
 from model.problems import Problem, Severity
 
 _TEMPLATE_HASH: Final = "pod-template-hash"
-_CRON_TIME: Final = re.compile(r"-[0-9]{8,10}$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,17 +149,10 @@ def _remarks(pod: Json) -> tuple[Problem, ...]:
 
 
 def _workload_of(pod: Json) -> str:
-    """A Deployment's pod is owned by a ReplicaSet, named after the Deployment and the template's hash.
-
-    A CronJob's is owned by a Job, named after the CronJob and the minute.
-    """
     metadata = pod.get("metadata") or {}
     owners = metadata.get("ownerReferences")
     for owner in owners if isinstance(owners, list) else ():
         if isinstance(owner, dict) and owner.get("controller") and isinstance(owner.get("name"), str):
-            name = str(owner["name"])
-            if owner.get("kind") == "Job":
-                return _CRON_TIME.sub("", name)
-            return name.removesuffix(f"-{labels_of(pod).get(_TEMPLATE_HASH, '')}")
+            return owning_workload(str(owner.get("kind")), owner["name"], str(labels_of(pod).get(_TEMPLATE_HASH, "")))
     name = metadata.get("name") or metadata.get("generateName") or ""
     return name.removesuffix("-") if isinstance(name, str) else ""

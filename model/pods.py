@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,6 +12,7 @@ from model.problems import ObjectRef
 from model.services import Locality
 
 DEFAULT_SERVICE_ACCOUNT = "default"
+_CRON_TIME = re.compile(r"-[0-9]{8,10}$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,3 +231,12 @@ def parse_locality(text: str) -> Locality:
     """`region.zone.subzone` (the label's form; `/` is taken too); parts left out are empty."""
     region, zone, subzone, *_ = [*text.replace("/", ".").split("."), "", "", ""]
     return Locality(region=region, zone=zone, subzone=subzone)
+
+
+def owning_workload(kind: str, name: str, template_hash: str) -> str:
+    """The workload behind a pod's owner, '' if nothing is left of the name.
+
+    A Deployment's pod is owned by a ReplicaSet, named after the Deployment and the template's hash; a CronJob's by a
+    Job, named after the CronJob and the minute.
+    """
+    return _CRON_TIME.sub("", name) if kind == "Job" else name.removesuffix(f"-{template_hash}")

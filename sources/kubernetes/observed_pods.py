@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -18,6 +17,7 @@ from model.pods import (
     ContainerPort,
     Pod,
     is_gateway,
+    owning_workload,
     parse_locality,
 )
 from model.problems import ObjectRef
@@ -27,7 +27,6 @@ from sources.kubernetes.events import Json
 REGION, ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
 SUBZONE = "topology.istio.io/subzone"
 _TEMPLATE_HASH = "pod-template-hash"
-_CRON_TIME = re.compile(r"-[0-9]{8,10}$")
 _ENDED = ("Succeeded", "Failed")
 _KEPT_ANNOTATIONS = "istio.io/"
 _STATUS_ANNOTATION = "sidecar.istio.io/status"
@@ -172,8 +171,5 @@ def _workload(metadata: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     owner = next(owners, None)
     if owner is None:
         return str(metadata["name"])
-    if owner.get("kind") == "Job":
-        # A CronJob's Job is named after the CronJob and the minute.
-        return _CRON_TIME.sub("", str(owner["name"]))
-    # A Deployment's pod is owned by a ReplicaSet, named after the Deployment and the template's hash.
-    return str(owner["name"]).removesuffix(f"-{labels.get(_TEMPLATE_HASH, '')}") or str(metadata["name"])
+    found = owning_workload(str(owner.get("kind")), str(owner["name"]), labels.get(_TEMPLATE_HASH, ""))
+    return found or str(metadata["name"])
