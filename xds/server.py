@@ -86,6 +86,8 @@ class AdsServer(Generic[C]):
         self._generation: int | None = None
         self._numbers = itertools.count(1)
         self._open: dict[str, tuple[Pump, C, Node]] = {}
+        self._handlers: set[asyncio.Task[None]] = set()
+        """Of every stream, from its first byte to its last event."""
         self._shown: tuple[object, object] = (None, None)
         """What decides which certificates gateways show, as it was last published."""
         self._stopping = False
@@ -135,6 +137,9 @@ class AdsServer(Generic[C]):
         ]
         try:
             await self._server.stop((shed + grace).total_seconds())
+            # grpc forgets a call that its client has cancelled before the handler has come to its end.
+            if self._handlers:
+                await asyncio.wait(self._handlers, timeout=grace.total_seconds())
         finally:
             for turn in turns:
                 turn.cancel()
@@ -188,10 +193,22 @@ class AdsServer(Generic[C]):
             stream.reassign(asker)
 
     async def _sotw(self, _requests: object, context: Any) -> None:
-        await self._serve(context, parse_sotw_request, delta=False)
+        with self._handled():
+            await self._serve(context, parse_sotw_request, delta=False)
 
     async def _delta(self, _requests: object, context: Any) -> None:
-        await self._serve(context, parse_delta_request, delta=True)
+        with self._handled():
+            await self._serve(context, parse_delta_request, delta=True)
+
+    @contextmanager
+    def _handled(self) -> Iterator[None]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._handlers.add(task)
+        try:
+            yield
+        finally:
+            self._handlers.discard(task)
 
     async def _serve(self, context: Any, parse: Callable[[bytes], DeltaRequest | SotwRequest], *, delta: bool) -> None:
         name = f"{context.peer()}#{next(self._numbers)}"
