@@ -245,7 +245,9 @@ def _serving(cluster: Cluster) -> Iterator[subprocess.Popen[bytes]]:
             sys.executable, "-m", "heddle.main", "serve", "--kubernetes",
             "--kubeconfig", str(cluster.control_plane.kubeconfig), "--xds", f"{cluster.nodes.host}:{_XDS_PORT}",
         )  # fmt: skip
-        environment = {**os.environ, "HEDDLE_STATE": state, "PYTHONPATH": str(CHECKOUT)}
+        # Compiled, as it is in the image; the first one that runs here does it.
+        compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(cluster.nodes.directory / "compiled")}
+        environment = {**os.environ, **compiled, "HEDDLE_STATE": state, "PYTHONPATH": str(CHECKOUT)}
         with open(Path(state) / "log", "wb") as log:
             process = subprocess.Popen(line, env=environment, stderr=log, stdout=log)
         try:

@@ -46,6 +46,9 @@ def _declare_plainly() -> None:
     def declare(cls: type | None = None, *, config: Any = None, **options: Any) -> Any:
         def decorate(declared: type) -> type:
             if declared.__module__.split(".")[0] == _PACKAGE:
+                if "__post_init__" in declared.__dict__:
+                    # It warns of deprecated fields, which takes a third of building a cluster.
+                    del declared.__post_init__  # type: ignore[attr-defined]  # looked up above
                 return dataclass(**options)(declared)
             decorated: type = validating(config=config, **options)(declared)
             return decorated

@@ -84,3 +84,12 @@ def test_any_depth_can_be_read(depth: int, lists: bool) -> None:
         deep, json.dumps(ITEM).encode(),
     ))  # fmt: skip
     assert page.items[1] == ITEM
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [(rb'"half \ud800"', "half \ud800"), (b"1e400", float("inf")), (b"123456789012345678901", 123456789012345678901.0)],
+)
+def test_oddities_of_one_object_do_not_hide_the_others(text: bytes, value: object) -> None:
+    page = parse_page(b'{"metadata":{},"items":[{"metadata":{"name":"a"},"spec":%s}]}' % text)
+    assert page.items[0]["spec"] == value
