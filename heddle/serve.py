@@ -42,6 +42,8 @@ _STREAM_AGE = timedelta(minutes=30)
 _LOADING_THRESHOLD = 100_000
 """What is loaded until we serve stays for good: looking for garbage among it, again and again as it grows, was a third
 of the time until the first sidecar is served. Not switched off: a cluster may keep us waiting for long."""
+_SWITCH_SECONDS = 0.001
+"""What sidecars are sent is worked out in one thread; it waits for this long at most for those beside it."""
 _SERVING_THRESHOLDS = gc.get_threshold()
 _DEFAULT_CONFIG = f"{MESH_CONFIG.namespace}/{MESH_CONFIG.name}"
 _REFUSALS = (MeshExists, ValueError, OSError, KeyFileError)
@@ -110,6 +112,7 @@ def run_command(args: argparse.Namespace) -> int:
         complain(f"{', '.join(misplaced)}: only with --kubernetes, not with --config")
         return 2
     gc.set_threshold(_LOADING_THRESHOLD)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         return asyncio.run(_serve(args))
     except _REFUSALS as error:

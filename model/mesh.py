@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from model.gateways import BrokenCredential, Credential, Gateway
 from model.identity import SpiffeId
@@ -13,6 +14,10 @@ from model.routing import VirtualService
 from model.services import Endpoint, Protocol, Service
 from model.settings import MeshSettings
 from model.traffic import DestinationRule
+
+_UNKNOWN_OWNERS: Mapping[str, str] = {}
+_UNKNOWN_HOSTS = ("",)
+"""What is still to be worked out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +63,32 @@ class Mesh:
     """Of each gateway pod: the port of a Service that selects it, to the pod's own port."""
     credentials: Mapping[tuple[str, str], Credential | BrokenCredential] = field(default_factory=dict)
     """The Secrets that servers may name, by (namespace, name)."""
-    host_at: Mapping[str, str] = field(init=False, default_factory=dict)
-    """Whose virtual address it is. Of services that say they have the same one, the first by host."""
+    host_at: Mapping[str, str] = field(default_factory=lambda: _UNKNOWN_OWNERS)
+    """Whose virtual address it is. Of services that say they have the same one, the first by host. Follows from
+    `services`, as `foreign_hosts` does from them and the hosts of `virtual_services`: neither is to be given."""
+    foreign_hosts: tuple[str, ...] = _UNKNOWN_HOSTS
+    """The hosts of VirtualServices that are no service's, wildcards included, sorted."""
 
     def __post_init__(self) -> None:
-        owners: dict[str, str] = {}
-        for host, service in self.services.items():
-            for address in service.addresses:
-                owners.setdefault(address, host)
-        object.__setattr__(self, "host_at", owners)
+        if self.host_at is _UNKNOWN_OWNERS:
+            owners: dict[str, str] = {}
+            for host, service in self.services.items():
+                for address in service.addresses:
+                    owners.setdefault(address, host)
+            object.__setattr__(self, "host_at", owners)
+        if self.foreign_hosts is _UNKNOWN_HOSTS:
+            foreign = tuple(host for host in self.virtual_services if host not in self.services)
+            object.__setattr__(self, "foreign_hosts", foreign)
+
+    def with_parts(self, **parts: Any) -> Mesh:
+        """The snapshot with other values of these fields. What follows is worked out only if it may differ."""
+        follows: dict[str, Any] = {}
+        if "services" in parts:
+            follows["host_at"] = _UNKNOWN_OWNERS
+        named = [name for name in ("services", "virtual_services") if name in parts]
+        if any(parts[name].keys() != getattr(self, name).keys() for name in named):
+            follows["foreign_hosts"] = _UNKNOWN_HOSTS
+        return replace(self, **parts, **follows)
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -77,11 +99,6 @@ class Mesh:
     def ports(self) -> tuple[int, ...]:
         """All Service ports but UDP's, sorted."""
         return tuple(self.hosts_on_port)
-
-    @property
-    def routed_hosts(self) -> tuple[str, ...]:
-        """The hosts of all VirtualServices as they stand there, sorted."""
-        return tuple(self.virtual_services)
 
 
 EMPTY = Mesh()

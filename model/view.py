@@ -157,9 +157,9 @@ class View:
         return cast(tuple[str, ...], self._ask("hosts_on_port", port) or ())
 
     @property
-    def routed_hosts(self) -> tuple[str, ...]:
-        """The hosts of all VirtualServices as they stand there, wildcards included, sorted."""
-        return cast(tuple[str, ...], self._ask("routed_hosts", None))
+    def foreign_hosts(self) -> tuple[str, ...]:
+        """The hosts of VirtualServices that are no service's, wildcards included, sorted."""
+        return cast(tuple[str, ...], self._ask("foreign_hosts", None))
 
     def virtual_service(self, host: str) -> VirtualService | None:
         """What routes `host` for this asker, or None: the most specific host, then the oldest object.
@@ -250,7 +250,7 @@ def _answer(mesh: Mesh, asker: Asker, question: str, key: Key) -> object:
         case "credentials":
             # Whether there is one is all that a resource may depend on: the key itself is in no record.
             return isinstance(mesh.credentials.get(cast(tuple[str, str], key)), Credential)
-        case "routed_hosts":
-            return mesh.routed_hosts
+        case "foreign_hosts":
+            return mesh.foreign_hosts
         case _:
             return getattr(mesh, question).get(key)

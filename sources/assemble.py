@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from model.age import age
@@ -17,15 +17,16 @@ from model.settings import MeshSettings
 from model.traffic import DestinationRule
 from sources.cluster_objects import EndpointSlice, Secret
 from sources.credentials import KnownSecret, read_credentials
+from sources.grouping import regroup
 from sources.inbound import Declared, declare_ports
 from sources.keeping import keep_equal
 from sources.rules import (
+    MergedRules,
     SubsetClash,
-    index_authorization_policies,
-    index_destination_rules,
-    index_gateway_routes,
-    index_peer_authentications,
-    index_virtual_services,
+    gateway_hosts,
+    hosts_of_gateways,
+    merge_destination_rules,
+    sidecar_hosts,
 )
 from sources.selection import PodIndex
 from sources.service_endpoints import Backing, Surroundings, back_service
@@ -64,8 +65,13 @@ class Assembly:
     mesh: Mesh = EMPTY
     backings: Mapping[str, Backing] = field(default_factory=dict)
     declared: Mapping[Name, Declared] = field(default_factory=dict)
-    clashes: tuple[SubsetClash, ...] = ()
+    rules: Mapping[str, MergedRules] = field(default_factory=dict)
     secrets: Mapping[Name, KnownSecret] = field(default_factory=dict)
+
+    @property
+    def clashes(self) -> Iterator[SubsetClash]:
+        """The subsets of DestinationRules that are defined twice."""
+        return (clash for merged in self.rules.values() for clash in merged.clashes)
 
 
 def assemble(inputs: Inputs, last: Assembly) -> Assembly:
@@ -103,11 +109,11 @@ def assemble(inputs: Inputs, last: Assembly) -> Assembly:
         parts["identities"] = keep_equal(mesh.identities, identities)
         parts["inbound_ports"] = keep_equal(mesh.inbound_ports, inbound)
         parts["gateway_ports"] = keep_equal(mesh.gateway_ports, bound)
-    clashes = last.clashes
-    if inputs.destination_rules is not was.destination_rules:
-        rules, clashes = index_destination_rules(inputs.destination_rules.values())
-        parts["destination_rules"] = keep_equal(mesh.destination_rules, rules)
-    parts |= _index_rules(inputs, was, mesh)
+    rules = _merge_rules(inputs, last)
+    if rules is not last.rules:
+        in_force = {host: merged.rules for host, merged in rules.items()}
+        parts["destination_rules"] = keep_equal(mesh.destination_rules, in_force)
+    parts |= _group_rules(inputs, was, mesh)
     secrets = last.secrets
     if inputs.gateways is not was.gateways or inputs.secrets is not was.secrets:
         gateways = tuple(sorted(inputs.gateways.values(), key=age))
@@ -116,25 +122,47 @@ def assemble(inputs: Inputs, last: Assembly) -> Assembly:
         credentials = {name: known.credential for name, known in secrets.items()}
         parts["credentials"] = keep_equal(mesh.credentials, credentials)
     changed = {name: value for name, value in parts.items() if value is not getattr(mesh, name)}
-    rebuilt = replace(mesh, **changed) if changed else mesh  # type: ignore[arg-type]  # names and types as above
-    return Assembly(inputs=inputs, mesh=rebuilt, backings=backings, declared=declared, clashes=clashes, secrets=secrets)
+    rebuilt = mesh.with_parts(**changed) if changed else mesh
+    return Assembly(inputs=inputs, mesh=rebuilt, backings=backings, declared=declared, rules=rules, secrets=secrets)
 
 
-def _index_rules(inputs: Inputs, was: Inputs, mesh: Mesh) -> dict[str, object]:
-    parts: dict[str, object] = {}
-    if inputs.virtual_services is not was.virtual_services:
-        routes = index_virtual_services(inputs.virtual_services.values())
-        parts["virtual_services"] = keep_equal(mesh.virtual_services, routes)
-        hosts, routes_of = index_gateway_routes(inputs.virtual_services.values())
-        parts["gateway_hosts"] = keep_equal(mesh.gateway_hosts, hosts)
-        parts["gateway_routes"] = keep_equal(mesh.gateway_routes, routes_of)
-    if inputs.peer_authentications is not was.peer_authentications:
-        authentications = index_peer_authentications(inputs.peer_authentications.values())
-        parts["peer_authentications"] = keep_equal(mesh.peer_authentications, authentications)
-    if inputs.authorization_policies is not was.authorization_policies:
-        policies = index_authorization_policies(inputs.authorization_policies.values())
-        parts["authorization_policies"] = keep_equal(mesh.authorization_policies, policies)
-    return parts
+def _merge_rules(inputs: Inputs, last: Assembly) -> Mapping[str, MergedRules]:
+    before = {host: merged.of for host, merged in last.rules.items()}
+    values = last.inputs.destination_rules, inputs.destination_rules
+    groups = regroup(before, *values, keys=lambda rule: (rule.host,), order=age)
+    return last.rules if groups is before else merge_destination_rules(groups, last.rules)
+
+
+def _group_rules(inputs: Inputs, was: Inputs, mesh: Mesh) -> dict[str, object]:
+    routes = regroup(mesh.gateway_routes, was.virtual_services, inputs.virtual_services, keys=gateway_hosts, order=age)
+    hosts = mesh.gateway_hosts
+    if routes.keys() != mesh.gateway_routes.keys():
+        hosts = keep_equal(hosts, hosts_of_gateways(routes))
+    return {
+        "virtual_services": regroup(
+            mesh.virtual_services, was.virtual_services, inputs.virtual_services, keys=sidecar_hosts, order=age
+        ),
+        "gateway_routes": routes,
+        "gateway_hosts": hosts,
+        "peer_authentications": regroup(
+            mesh.peer_authentications,
+            was.peer_authentications,
+            inputs.peer_authentications,
+            keys=_namespace,
+            order=age,
+        ),
+        "authorization_policies": regroup(
+            mesh.authorization_policies,
+            was.authorization_policies,
+            inputs.authorization_policies,
+            keys=_namespace,
+            order=lambda policy: policy.ref.name,
+        ),
+    }
+
+
+def _namespace(value: PeerAuthentication | AuthorizationPolicy) -> tuple[str]:
+    return (value.ref.namespace,)
 
 
 def _place_services(inputs: Inputs) -> dict[str, Service]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import is_
+from itertools import compress
+from operator import is_, is_not
 from typing import TypeVar
 
 Key = TypeVar("Key")
@@ -17,9 +18,9 @@ def keep_equal(old: Mapping[Key, Value], new: dict[Key, Value]) -> Mapping[Key, 
     """
     if _is_same(old, new):
         return old
-    for key, value in new.items():
+    for key in list(compress(new, map(is_not, map(old.get, new), new.values()))):
         before = old.get(key)
-        if before is not None and before is not value and before == value:
+        if before is not None and before == new[key]:
             new[key] = before
     return old if _is_same(old, new) else new
 

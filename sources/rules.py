@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from model.age import age
-from model.policies import AuthorizationPolicy, PeerAuthentication
 from model.problem_codes import ProblemCode
 from model.problems import ObjectRef, Problem, Severity
 from model.routing import MESH_GATEWAY, VirtualService
@@ -24,60 +22,42 @@ class SubsetClash:
     name: str
 
 
-def index_virtual_services(values: Iterable[VirtualService]) -> dict[str, tuple[VirtualService, ...]]:
-    """Those for sidecars, by host as written, the oldest first."""
-    found: defaultdict[str, list[VirtualService]] = defaultdict(list)
-    for value in sorted(values, key=age):
-        if MESH_GATEWAY in value.gateways:
-            for host in dict.fromkeys(value.hosts):
-                found[host].append(value)
-    return {host: tuple(found[host]) for host in sorted(found)}
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MergedRules:
+    """What is in force of the DestinationRules for one host, of which they were made: one of each namespace."""
+
+    of: tuple[DestinationRule, ...]
+    rules: tuple[DestinationRule, ...]
+    clashes: tuple[SubsetClash, ...]
 
 
-def index_gateway_routes(
-    values: Iterable[VirtualService],
-) -> tuple[dict[str, tuple[str, ...]], dict[tuple[str, str], tuple[VirtualService, ...]]]:
-    """The hosts that are routed at each Gateway, sorted; and the VirtualServices by Gateway and host, oldest first."""
-    found: defaultdict[tuple[str, str], list[VirtualService]] = defaultdict(list)
-    for value in sorted(values, key=age):
-        for gateway in dict.fromkeys(value.gateways):
-            if gateway != MESH_GATEWAY:
-                for host in dict.fromkeys(value.hosts):
-                    found[gateway, host].append(value)
-    hosts: defaultdict[str, list[str]] = defaultdict(list)
-    for gateway, host in sorted(found):
-        hosts[gateway].append(host)
-    routes = {key: tuple(found[key]) for key in sorted(found)}
-    return {gateway: tuple(listed) for gateway, listed in hosts.items()}, routes
+def sidecar_hosts(value: VirtualService) -> Iterable[str]:
+    """The hosts that it routes for sidecars."""
+    return dict.fromkeys(value.hosts) if MESH_GATEWAY in value.gateways else ()
 
 
-def index_destination_rules(
-    values: Iterable[DestinationRule],
-) -> tuple[dict[str, tuple[DestinationRule, ...]], tuple[SubsetClash, ...]]:
-    """By host, the oldest first; several of one namespace for one host become one, as Istio merges them."""
-    groups: dict[str, dict[tuple[str, tuple[str, ...]], list[DestinationRule]]] = {}
-    for value in sorted(values, key=age):
-        same = groups.setdefault(value.host, {})
-        same.setdefault((value.ref.namespace, value.export_to), []).append(value)
-    clashes: list[SubsetClash] = []
-    found = {host: tuple(_merge(rules, clashes) for rules in groups[host].values()) for host in sorted(groups)}
-    return found, tuple(clashes)
+def gateway_hosts(value: VirtualService) -> Iterable[tuple[str, str]]:
+    """What it routes at gateways: (`NAMESPACE/NAME`, host)."""
+    gateways = [gateway for gateway in dict.fromkeys(value.gateways) if gateway != MESH_GATEWAY]
+    return [(gateway, host) for gateway in gateways for host in dict.fromkeys(value.hosts)]
 
 
-def index_peer_authentications(values: Iterable[PeerAuthentication]) -> dict[str, tuple[PeerAuthentication, ...]]:
-    """By namespace, the oldest first."""
-    found: defaultdict[str, list[PeerAuthentication]] = defaultdict(list)
-    for value in sorted(values, key=age):
-        found[value.ref.namespace].append(value)
-    return {namespace: tuple(found[namespace]) for namespace in sorted(found)}
+def hosts_of_gateways(routes: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    """The hosts of each Gateway in `routes`, whose order they keep."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for gateway, host in routes:
+        found[gateway].append(host)
+    return {gateway: tuple(hosts) for gateway, hosts in found.items()}
 
 
-def index_authorization_policies(values: Iterable[AuthorizationPolicy]) -> dict[str, tuple[AuthorizationPolicy, ...]]:
-    """By namespace, then by name."""
-    found: defaultdict[str, list[AuthorizationPolicy]] = defaultdict(list)
-    for value in sorted(values, key=lambda value: value.ref.name):
-        found[value.ref.namespace].append(value)
-    return {namespace: tuple(found[namespace]) for namespace in sorted(found)}
+def merge_destination_rules(
+    groups: Mapping[str, tuple[DestinationRule, ...]], last: Mapping[str, MergedRules]
+) -> dict[str, MergedRules]:
+    """Those of one namespace for one host become one, as Istio merges them. `groups`: by host, each oldest first."""
+    return {
+        host: known if (known := last.get(host)) is not None and known.of is group else _merge_group(group)
+        for host, group in groups.items()
+    }
 
 
 def clash_problem(clash: SubsetClash) -> Problem:
@@ -90,6 +70,15 @@ def clash_problem(clash: SubsetClash) -> Problem:
         object=clash.loser,
         field=f"spec.subsets[{clash.index}].name",
     )
+
+
+def _merge_group(group: tuple[DestinationRule, ...]) -> MergedRules:
+    same: dict[tuple[str, tuple[str, ...]], list[DestinationRule]] = {}
+    for value in group:
+        same.setdefault((value.ref.namespace, value.export_to), []).append(value)
+    clashes: list[SubsetClash] = []
+    rules = tuple(_merge(rules, clashes) for rules in same.values())
+    return MergedRules(of=group, rules=rules, clashes=tuple(clashes))
 
 
 def _merge(rules: list[DestinationRule], clashes: list[SubsetClash]) -> DestinationRule:

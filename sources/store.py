@@ -6,7 +6,7 @@ One writer: all methods are called from one thread. Nothing is announced unless 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import cast
 
@@ -23,7 +23,7 @@ from sources.assemble import Assembly, Inputs, Name, assemble
 from sources.checks import check_mesh
 from sources.cluster_objects import ConfigMap, EndpointSlice, Namespace, PodManifest, Secret, ServiceAccount
 from sources.file_state import FileState, duplicate, next_state
-from sources.keeping import keep_equal
+from sources.keeping import keep_equal, same_objects
 from sources.kinds import Object
 from sources.manifests import Parsed, parse_documents
 from sources.mesh_config import MESH_CONFIG, check_trust_domain
@@ -33,6 +33,21 @@ from sources.rules import clash_problem
 _NOTHING: Mapping[Name, object] = {}
 """One object, so that a kind that is not there does not look changed."""
 _WORKLOADS = frozenset({"Deployment", "StatefulSet", "Pod"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ProblemSearch:
+    """What problems are worked out from; nothing in it changes. `known` are found already."""
+
+    revision: int
+    known: tuple[Problem, ...]
+    mesh: Mesh
+    objects: Mapping[ObjectRef, Object]
+    now: datetime | None
+
+    def run(self) -> tuple[Problem, ...]:
+        """All problems, by file and line."""
+        return tuple(sorted((*self.known, *check_mesh(self.mesh, self.objects, self.now)), key=_place))
 
 
 class Store:
@@ -53,11 +68,14 @@ class Store:
         self._objects: dict[ObjectRef, Object] = {}
         self._values: dict[str, Mapping[Name, object]] = {}
         self._observed: Mapping[Name, Pod] = {}
+        self._pods_of: tuple[object, ...] = ()
+        """What the mesh's pods were last put together from."""
         self._addresses: Mapping[Name, tuple[str, ...]] = {}
         self._assembly = Assembly()
         self._callbacks: list[Callable[[], None]] = []
         self._source_problems: tuple[Problem, ...] = ()
         self._problems: tuple[Problem, ...] | None = ()
+        self._problems_revision = 0
         self._trust_domain = ""
         self._trust_domain_origin: Position | None = None
 
@@ -102,16 +120,34 @@ class Store:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """All that is wrong at present, by file and line. Worked out when read, after a change."""
-        if self._problems is None:
-            found = [self._with_outcome(problem, state) for state in self._files.values() for problem in state.problems]
-            found += self._duplicates()
-            found += [self._placed(clash_problem(clash)) for clash in self._assembly.clashes]
-            found += check_mesh(self.mesh, self._objects, self._now() if self._now is not None else None)
-            if self._trust_domain:
-                config = self._objects.get(MESH_CONFIG)
-                found += check_trust_domain(config, self._trust_domain, self._trust_domain_origin)
-            self._problems = tuple(sorted((*self._source_problems, *found), key=_place))
-        return self._problems
+        search = self.problem_search()
+        if search is not None:
+            self._problems = search.run()
+        return self._problems or ()
+
+    def problem_search(self) -> ProblemSearch | None:
+        """What works out `problems`, None if they are known. It may run in another thread, whatever changes here
+        meanwhile; `keep_problems` brings back what it found."""
+        if self._problems is not None:
+            return None
+        found = [self._with_outcome(problem, state) for state in self._files.values() for problem in state.problems]
+        found += self._duplicates()
+        found += [self._placed(clash_problem(clash)) for clash in self._assembly.clashes]
+        if self._trust_domain:
+            config = self._objects.get(MESH_CONFIG)
+            found += check_trust_domain(config, self._trust_domain, self._trust_domain_origin)
+        return ProblemSearch(
+            revision=self._problems_revision,
+            known=(*self._source_problems, *found),
+            mesh=self.mesh,
+            objects=dict(self._objects),
+            now=self._now() if self._now is not None else None,
+        )
+
+    def keep_problems(self, search: ProblemSearch, found: tuple[Problem, ...]) -> None:
+        """Has `problems` answer with this, unless it is out of date by now."""
+        if search.revision == self._problems_revision:
+            self._problems = found
 
     def pin_trust_domain(self) -> None:
         """The mesh's trust domain stays what it is now, whatever the settings say later; a problem tells of it.
@@ -153,7 +189,7 @@ class Store:
             states[file] = state
         for file, state in states.items():
             self._put_file(file, state)
-        self._problems = None
+        self._forget_problems()
         return self._announce(self._settle(touched))
 
     def observe(self, pods: Iterable[Pod], service_addresses: Mapping[Name, tuple[str, ...]]) -> bool:
@@ -164,7 +200,7 @@ class Store:
         if observed is self._observed and addresses is self._addresses:
             return False
         self._observed, self._addresses = observed, addresses
-        self._problems = None
+        self._forget_problems()
         return self._announce(set())
 
     def report(self, problems: Iterable[Problem]) -> None:
@@ -172,9 +208,13 @@ class Store:
         found = tuple(problems)
         if found != self._source_problems:
             self._source_problems = found
-            self._problems = None
+            self._forget_problems()
 
     # Within
+
+    def _forget_problems(self) -> None:
+        self._problems = None
+        self._problems_revision += 1
 
     def _of(self, kind: str) -> Mapping[Name, object]:
         return self._values.get(kind, _NOTHING)
@@ -202,8 +242,9 @@ class Store:
                 self._objects[ref] = now
             if (now.value if now else None) is not (before.value if before else None):
                 values = fresh.setdefault(ref.kind, dict(self._of(ref.kind)))
-                values.pop((ref.namespace, ref.name), None)
-                if now is not None:
+                if now is None:
+                    values.pop((ref.namespace, ref.name), None)
+                else:
                     values[ref.namespace, ref.name] = now.value
         self._values.update(fresh)
         return set(fresh)
@@ -228,7 +269,7 @@ class Store:
             services=cast(Mapping[Name, Service], self._of("Service")),
             endpoint_slices=cast(Mapping[Name, EndpointSlice], self._of("EndpointSlice")),
             stateful_sets=cast(Mapping[Name, Workload], self._of("StatefulSet")),
-            pods=keep_equal(last.pods, self._pods()),
+            pods=self._pods(last.pods),
             service_addresses=self._addresses,
             virtual_services=cast(Mapping[Name, VirtualService], self._of("VirtualService")),
             destination_rules=cast(Mapping[Name, DestinationRule], self._of("DestinationRule")),
@@ -244,10 +285,13 @@ class Store:
         settings = settings or MeshSettings()
         return replace(settings, trust_domain=self._trust_domain) if self._trust_domain else settings
 
-    def _pods(self) -> dict[Name, Pod]:
+    def _pods(self, last: Mapping[Name, Pod]) -> Mapping[Name, Pod]:
         manifests = cast(Mapping[Name, PodManifest], self._of("Pod"))
+        if same_objects(self._pods_of, (manifests, self._observed)):
+            return last
+        self._pods_of = (manifests, self._observed)
         written = {name: manifest.pod for name, manifest in manifests.items() if manifest.pod is not None}
-        return {**written, **self._observed}
+        return keep_equal(last, {**written, **self._observed})
 
     def _sorted_workloads(self) -> tuple[Workload, ...]:
         found = [value for kind in ("Deployment", "StatefulSet") for value in self._of(kind).values()]

@@ -44,7 +44,7 @@ def foreign_hosts(port: int, view: View) -> tuple[str, ...]:
     """The hosts of VirtualServices that have a virtual host of their own in the table of `port`."""
     return tuple(
         host
-        for host in view.routed_hosts
+        for host in view.foreign_hosts
         if host != CATCH_ALL_HOST and _foreign_routes(VirtualHostName(port=port, host=host), view)
     )
 

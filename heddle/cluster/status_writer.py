@@ -112,7 +112,7 @@ class StatusWriter:
 
     async def _look(self) -> None:
         """Works out what every object should say, unless nothing that it depends on differs from the last time."""
-        problems, progress = self._store.problems, tuple(self._progress())
+        problems, progress = await self._problems(), tuple(self._progress())
         looked_at = (problems, self._statuses.revision, progress)
         if looked_at == self._looked_at:
             return
@@ -124,7 +124,7 @@ class StatusWriter:
         sidecars = _Sidecars(progress)
         observed = tuple(self._statuses)
         for number, each in enumerate(observed):
-            if number % 100 == 99:
+            if number % 20 == 19:
                 # Sidecars that wait for their configuration come first.
                 await asyncio.sleep(0)
             if self._statuses.get(each.ref) is each:
@@ -134,6 +134,15 @@ class StatusWriter:
         for held in (self._pending, self._written, self._considered):
             for ref in held.keys() - gone:
                 held.pop(ref)
+
+    async def _problems(self) -> tuple[Problem, ...]:
+        """Those of a moment ago: to look through a large mesh takes long, and sidecars are not to wait for it."""
+        search = self._store.problem_search()
+        if search is None:
+            return self._store.problems
+        found = await asyncio.to_thread(search.run)
+        self._store.keep_problems(search, found)
+        return found
 
     def _consider(self, inputs: _Inputs) -> None:
         """Most objects are as they were: nothing is worked out for those."""

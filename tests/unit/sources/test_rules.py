@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from model.policies import AuthorizationPolicy, PeerAuthentication
@@ -9,13 +10,8 @@ from model.problem_codes import ProblemCode
 from model.problems import ObjectRef
 from model.routing import VirtualService
 from model.traffic import DestinationRule, SimpleBalancer, Subset, TrafficPolicy
-from sources.rules import (
-    clash_problem,
-    index_authorization_policies,
-    index_destination_rules,
-    index_peer_authentications,
-    index_virtual_services,
-)
+from sources.assemble import Assembly, Inputs, assemble
+from sources.rules import clash_problem
 from sources.store import Store
 
 OLD, NEW = datetime(2025, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,16 +29,22 @@ def rule(name: str, created: datetime | None, namespace: str = "shop", **other: 
     return DestinationRule(ref=ref("DestinationRule", name, namespace), host="a", created=created, **other)  # type: ignore[arg-type]
 
 
+def assembled(kind: str, values: Iterable[object]) -> Assembly:
+    named = {(value.ref.namespace, value.ref.name): value for value in values}  # type: ignore[attr-defined]
+    return assemble(Inputs(**{kind: named}), Assembly())  # type: ignore[arg-type]
+
+
 def test_the_oldest_virtual_service_comes_first() -> None:
     values = [route("c", None, "b", "a"), route("b", None, "a"), route("z", OLD, "a"), route("y", NEW, "a", "a")]
-    found = index_virtual_services(values)
+    found = assembled("virtual_services", values).mesh.virtual_services
     assert list(found) == ["a", "b"]
     assert [value.ref.name for value in found["a"]] == ["z", "y", "b", "c"]
 
 
 def test_only_the_meshs_own_virtual_services_are_there() -> None:
     values = [route("a", None, "a", gateways=("edge",)), route("b", None, "a", gateways=("edge", "mesh"))]
-    assert [value.ref.name for value in index_virtual_services(values)["a"]] == ["b"]
+    found = assembled("virtual_services", values).mesh.virtual_services
+    assert [value.ref.name for value in found["a"]] == ["b"]
 
 
 def test_destination_rules_of_one_namespace_are_merged() -> None:
@@ -50,8 +52,9 @@ def test_destination_rules_of_one_namespace_are_merged() -> None:
     first = rule("b", OLD, subsets=(Subset(name="v1"),))
     second = rule("a", NEW, policy=random, subsets=(Subset(name="v2"), Subset(name="v1", labels={"x": "y"})))
     third = rule("c", None, policy=least, subsets=(Subset(name="v3"),))
-    found, clashes = index_destination_rules([third, second, first])
-    (merged,) = found["a"]
+    made = assembled("destination_rules", [third, second, first])
+    clashes = tuple(made.clashes)
+    (merged,) = made.mesh.destination_rules["a"]
     assert merged.ref == first.ref
     assert merged.policy == random
     assert [(subset.name, subset.labels) for subset in merged.subsets] == [("v1", {}), ("v2", {}), ("v3", {})]
@@ -63,14 +66,14 @@ def test_destination_rules_of_one_namespace_are_merged() -> None:
 
 def test_rules_of_other_namespaces_or_for_others_stay_apart() -> None:
     values = [rule("a", OLD), rule("b", OLD, export_to=(".",)), rule("c", OLD, "db")]
-    found, clashes = index_destination_rules(values)
-    assert [value.ref.name for value in found["a"]] == ["c", "a", "b"]
-    assert clashes == ()
+    made = assembled("destination_rules", values)
+    assert [value.ref.name for value in made.mesh.destination_rules["a"]] == ["c", "a", "b"]
+    assert tuple(made.clashes) == ()
 
 
 def test_a_single_rule_is_itself() -> None:
     value = rule("a", OLD)
-    assert index_destination_rules([value])[0]["a"][0] is value
+    assert assembled("destination_rules", [value]).mesh.destination_rules["a"][0] is value
 
 
 def test_policies_by_namespace() -> None:
@@ -79,13 +82,14 @@ def test_policies_by_namespace() -> None:
         PeerAuthentication(ref=ref("PeerAuthentication", "a"), created=None),
         PeerAuthentication(ref=ref("PeerAuthentication", "c"), created=OLD),
     ]
-    assert [value.ref.name for value in index_peer_authentications(peers)["shop"]] == ["c", "b", "a"]
+    found_peers = assembled("peer_authentications", peers).mesh.peer_authentications
+    assert [value.ref.name for value in found_peers["shop"]] == ["c", "b", "a"]
     policies = [
         AuthorizationPolicy(ref=ref("AuthorizationPolicy", "b"), created=OLD),
         AuthorizationPolicy(ref=ref("AuthorizationPolicy", "a"), created=NEW),
         AuthorizationPolicy(ref=ref("AuthorizationPolicy", "a", "db")),
     ]
-    found = index_authorization_policies(policies)
+    found = assembled("authorization_policies", policies).mesh.authorization_policies
     assert list(found) == ["db", "shop"]
     assert [value.ref.name for value in found["shop"]] == ["a", "b"]
 

@@ -309,3 +309,33 @@ def test_an_object_that_lost_its_name_stays_in_force_until_it_is_mended(right: s
     assert any(problem.severity is Severity.ERROR for problem in store.problems)
     store.replace_file("p.yaml", b"")
     assert "shop" not in store.mesh.authorization_policies
+
+
+RULE_OF_NOBODY = """apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: %s, namespace: shop}
+spec: {host: nobody}
+"""
+
+
+def test_a_search_for_problems_is_of_the_time_when_it_was_begun() -> None:
+    store = Store()
+    store.replace_file("a.yaml", (RULE_OF_NOBODY % "a").encode())
+    search = store.problem_search()
+    assert search is not None
+    store.replace_file("b.yaml", (RULE_OF_NOBODY % "b").encode())
+    found = search.run()
+    store.keep_problems(search, found)
+    assert {problem.position.file for problem in found if problem.position} == {"a.yaml"}
+    assert {problem.position.file for problem in store.problems if problem.position} == {"a.yaml", "b.yaml"}
+    assert store.problem_search() is None
+
+
+def test_what_a_search_found_is_kept() -> None:
+    store = Store()
+    store.replace_file("a.yaml", (RULE_OF_NOBODY % "a").encode())
+    search = store.problem_search()
+    assert search is not None
+    found = search.run()
+    store.keep_problems(search, found)
+    assert store.problems is found

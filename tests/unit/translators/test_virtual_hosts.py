@@ -260,7 +260,7 @@ def test_no_domain_ever_stands_twice_in_a_table(snapshot: Mesh, namespace: str) 
 @given(small_meshes(), LABELS)
 def test_the_names_of_a_table_are_the_virtual_hosts_that_can_be_built(snapshot: Mesh, namespace: str) -> None:
     view = seen_from(snapshot, namespace)
-    every = {*snapshot.hosts, *snapshot.routed_hosts, "*"}
+    every = {*snapshot.hosts, *snapshot.virtual_services, "*"}
     buildable = [
         host for host in sorted(every) if build_virtual_host(VirtualHostName(port=80, host=host), view) is not None
     ]
