@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from itertools import compress
-from operator import is_not
+from operator import is_, is_not
 from typing import TypeAlias
 
 from model.mesh import Mesh
@@ -36,7 +36,10 @@ def changed_slots(before: Mesh, after: Mesh) -> frozenset[Slot]:
 
 
 def _changed_keys(old: Mapping[Key, object], new: Mapping[Key, object]) -> set[Key]:
-    # Mostly a few of many thousands: they are found by what runs as C.
+    # Mostly a few values of many thousands: they are found by what runs as C.
+    if len(old) == len(new) and all(map(is_, old, new)):
+        others = compress(new, map(is_not, old.values(), new.values()))
+        return {key for key in others if old[key] != new[key]}
     others = compress(new, map(is_not, map(old.get, new), new.values()))
     changed = {key for key in others if old.get(key) != new[key]}
     changed.update(old.keys() - new.keys())

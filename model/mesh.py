@@ -86,7 +86,7 @@ class Mesh:
         if "services" in parts:
             follows["host_at"] = _UNKNOWN_OWNERS
         named = [name for name in ("services", "virtual_services") if name in parts]
-        if any(parts[name].keys() != getattr(self, name).keys() for name in named):
+        if any(tuple(parts[name]) != tuple(getattr(self, name)) for name in named):
             follows["foreign_hosts"] = _UNKNOWN_HOSTS
         return replace(self, **parts, **follows)
 

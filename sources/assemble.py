@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 from model.age import age
 from model.gateways import Gateway
@@ -17,7 +18,7 @@ from model.settings import MeshSettings
 from model.traffic import DestinationRule
 from sources.cluster_objects import EndpointSlice, Secret
 from sources.credentials import KnownSecret, read_credentials
-from sources.grouping import regroup
+from sources.grouping import differences, regroup
 from sources.inbound import Declared, declare_ports
 from sources.keeping import keep_equal
 from sources.rules import (
@@ -127,37 +128,28 @@ def assemble(inputs: Inputs, last: Assembly) -> Assembly:
 
 
 def _merge_rules(inputs: Inputs, last: Assembly) -> Mapping[str, MergedRules]:
+    gone, come = differences(last.inputs.destination_rules, inputs.destination_rules)
+    if not (gone or come):
+        return last.rules
     before = {host: merged.of for host, merged in last.rules.items()}
-    values = last.inputs.destination_rules, inputs.destination_rules
-    groups = regroup(before, *values, keys=lambda rule: (rule.host,), order=age)
-    return last.rules if groups is before else merge_destination_rules(groups, last.rules)
+    return merge_destination_rules(regroup(before, gone, come, keys=lambda rule: (rule.host,), order=age), last.rules)
 
 
 def _group_rules(inputs: Inputs, was: Inputs, mesh: Mesh) -> dict[str, object]:
-    routes = regroup(mesh.gateway_routes, was.virtual_services, inputs.virtual_services, keys=gateway_hosts, order=age)
+    routes = differences(was.virtual_services, inputs.virtual_services)
+    at_gateways = regroup(mesh.gateway_routes, *routes, keys=gateway_hosts, order=age)
     hosts = mesh.gateway_hosts
-    if routes.keys() != mesh.gateway_routes.keys():
-        hosts = keep_equal(hosts, hosts_of_gateways(routes))
+    if at_gateways is not mesh.gateway_routes:
+        hosts = keep_equal(hosts, hosts_of_gateways(at_gateways))
+    peers = differences(was.peer_authentications, inputs.peer_authentications)
+    policies = differences(was.authorization_policies, inputs.authorization_policies)
+    by_name = attrgetter("ref.name")
     return {
-        "virtual_services": regroup(
-            mesh.virtual_services, was.virtual_services, inputs.virtual_services, keys=sidecar_hosts, order=age
-        ),
-        "gateway_routes": routes,
+        "virtual_services": regroup(mesh.virtual_services, *routes, keys=sidecar_hosts, order=age),
+        "gateway_routes": at_gateways,
         "gateway_hosts": hosts,
-        "peer_authentications": regroup(
-            mesh.peer_authentications,
-            was.peer_authentications,
-            inputs.peer_authentications,
-            keys=_namespace,
-            order=age,
-        ),
-        "authorization_policies": regroup(
-            mesh.authorization_policies,
-            was.authorization_policies,
-            inputs.authorization_policies,
-            keys=_namespace,
-            order=lambda policy: policy.ref.name,
-        ),
+        "peer_authentications": regroup(mesh.peer_authentications, *peers, keys=_namespace, order=age),
+        "authorization_policies": regroup(mesh.authorization_policies, *policies, keys=_namespace, order=by_name),
     }
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import compress
-from operator import is_not
+from operator import is_, is_not
 from typing import Any, TypeVar
 
 Name = TypeVar("Name")
@@ -18,6 +18,10 @@ def differences(before: Mapping[Name, Value], after: Mapping[Name, Value]) -> tu
     """What is gone and what has come; a value that changed is in both. Compared by identity, by what runs as C."""
     if before is after:
         return [], []
+    if len(before) == len(after) and all(map(is_, before, after)):
+        # Mostly so: one value was put in another's place.
+        others = [*map(is_not, before.values(), after.values())]
+        return list(compress(before.values(), others)), list(compress(after.values(), others))
     gone = compress(before.values(), map(is_not, map(after.get, before), before.values()))
     come = compress(after.values(), map(is_not, map(before.get, after), after.values()))
     return list(gone), list(come)
@@ -25,17 +29,16 @@ def differences(before: Mapping[Name, Value], after: Mapping[Name, Value]) -> tu
 
 def regroup(
     groups: Groups[Key, Value],
-    before: Mapping[Name, Value],
-    after: Mapping[Name, Value],
+    gone: Sequence[Value],
+    come: Sequence[Value],
     *,
     keys: Callable[[Value], Iterable[Key]],
     order: Callable[[Value], Any],
 ) -> Groups[Key, Value]:
-    """The groups of `after`, given those of `before`: by sorted keys, each in its `order`.
+    """The groups without what is gone, and with what has come: by sorted keys, each in its `order`.
 
     A group with the same members as before is the same object, and so is the whole if all are. `keys` gives each once.
     """
-    gone, come = differences(before, after)
     touched: dict[Key, list[Value]] = {}
     for value in gone:
         for key in keys(value):

@@ -24,7 +24,9 @@ MAPPINGS = st.dictionaries(NAMES, st.tuples(st.integers(0, 2), st.frozensets(st.
 
 
 def after(groups: Groups[str, Value], before: dict[str, Value], now: dict[str, Value]) -> Groups[str, Value]:
-    return regroup(groups, before, now, keys=lambda value: value.keys, order=lambda value: (value.rank, value.name))
+    return regroup(
+        groups, *differences(before, now), keys=lambda value: value.keys, order=lambda value: (value.rank, value.name)
+    )
 
 
 @given(st.lists(MAPPINGS, min_size=1, max_size=6))
