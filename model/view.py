@@ -7,7 +7,7 @@ result could change, so the result is good for as long as `still_holds` says so:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
 from model.asker import Asker, Capture
@@ -34,6 +34,7 @@ class View:
     _mesh: Mesh
     _asker: Asker
     reads: dict[tuple[str, Key], object]
+    _rules: dict[str, DestinationRule | None] = field(default_factory=dict)
 
     # Who asks
 
@@ -182,14 +183,9 @@ class View:
 
         The asker's namespace first, then the host's own, then the root namespace; in each the most specific host.
         """
-        wanted = dict.fromkeys((self.namespace, host_namespace(host), self.settings.root_namespace))
-        for namespace in wanted:
-            for pattern in patterns(host):
-                found = cast(tuple[DestinationRule, ...], self._ask("destination_rules", pattern) or ())
-                for rule in found:
-                    if rule.ref.namespace == namespace and self._exported(rule.export_to, namespace):
-                        return rule
-        return None
+        if host not in self._rules:
+            self._rules[host] = self._find_rule(host)
+        return self._rules[host]
 
     def peer_authentications(self, namespace: str) -> tuple[PeerAuthentication, ...]:
         """Those in `namespace`, oldest first."""
@@ -198,6 +194,16 @@ class View:
     def authorization_policies(self, namespace: str) -> tuple[AuthorizationPolicy, ...]:
         """Those in `namespace`, by name."""
         return cast(tuple[AuthorizationPolicy, ...], self._ask("authorization_policies", namespace) or ())
+
+    def _find_rule(self, host: str) -> DestinationRule | None:
+        wanted = dict.fromkeys((self.namespace, host_namespace(host), self.settings.root_namespace))
+        for namespace in wanted:
+            for pattern in patterns(host):
+                found = cast(tuple[DestinationRule, ...], self._ask("destination_rules", pattern) or ())
+                for rule in found:
+                    if rule.ref.namespace == namespace and self._exported(rule.export_to, namespace):
+                        return rule
+        return None
 
     def _exported(self, export_to: tuple[str, ...], owner: str) -> bool:
         visible = export_to or self.settings.default_export_to

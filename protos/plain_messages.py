@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -39,7 +40,12 @@ def use_plain_messages() -> None:
 
 
 def _declare_plainly() -> None:
+    import betterproto2
     import pydantic.dataclasses
+
+    # The library works out the types of all fields of a class once for each of its fields.
+    hints = cache(betterproto2.Message._type_hints.__func__)  # type: ignore[attr-defined]  # of a classmethod
+    betterproto2.Message._type_hints = classmethod(hints)  # type: ignore[arg-type, method-assign, assignment]
 
     validating: Callable[..., Any] = pydantic.dataclasses.dataclass
 
