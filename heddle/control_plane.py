@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,6 +17,7 @@ import structlog
 from heddle import clock
 from heddle.admission import KnownKeys, PodAdmission
 from heddle.cluster.identity import ClusterIdentity
+from heddle.cluster.reading import ClusterReading
 from heddle.cluster.root_config_maps import RootConfigMaps
 from heddle.stream_log import log_event
 from model.asker import Capture
@@ -65,11 +66,12 @@ class Cluster:
     """An API server, and what of it is read.
 
     `namespace` is Heddle's own: the authority's Secret is there. `server_name` is the DNS name by which sidecars know
-    the control plane, that of its Service.
+    the control plane, that of its Service. `reading`: it is being read already.
     """
 
     api: Api
     scope: Scope = field(default_factory=Scope)
+    reading: ClusterReading | None = None
     namespace: str = NAMESPACE
     server_name: str = SERVER_NAME
 
@@ -109,8 +111,9 @@ class ControlPlane:
 
     def __init__(self, settings: PlaneSettings) -> None:
         self._settings = settings
-        self.store = Store(managed_slices=settings.cluster is not None, now=clock.now)
+        self.store: Store
         self.source: Source
+        self._watch: Callable[[], Coroutine[None, None, None]]
         self._loaded_authority: Authority | None = None
         self._signer: TokenSigner | None = None
         self._identity: ClusterIdentity | None = None
@@ -124,16 +127,18 @@ class ControlPlane:
         )
         if settings.cluster is not None:
             cluster = settings.cluster
-            self.source = KubernetesSource(cluster.api, self.store, cluster.scope, jitter=clock.jitter)
+            reading = cluster.reading or ClusterReading(cluster.api, cluster.scope)
+            self.store, self.source, self._watch = reading.store, reading.source, reading.run
             self._identity = ClusterIdentity(
                 cluster.api, namespace=cluster.namespace, now=clock.now, jitter=clock.jitter
             )
             self.admission = admission(tokens=self._identity.tokens, exists=self._identity.pods.exists)
         else:
             assert settings.directory is not None
+            self.store = Store(now=clock.now)
             directory = Directory(settings.directory, self.store)
             directory.scan()
-            self.source = directory
+            self.source, self._watch = directory, directory.watch
             settings.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._load_authority()
             self._signer = load_or_create_token_signer(settings.keys, issuer=f"https://{SERVER_NAME}")
@@ -219,7 +224,7 @@ class ControlPlane:
             await self._open()
         try:
             async with asyncio.TaskGroup() as tasks:
-                background = [tasks.create_task(self.source.watch())]
+                background = [tasks.create_task(self._watch())]
                 try:
                     if self._identity is not None:
                         await self._sync()

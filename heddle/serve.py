@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -228,22 +229,32 @@ async def _prepare_cluster(
 async def _settings(
     args: argparse.Namespace, home: MeshHome, installation: SettingsReload | None
 ) -> AsyncIterator[PlaneSettings]:
-    from heddle.control_plane import Cluster, PlaneSettings
-
     host, port = args.xds
     keys, policy = home.path / "ca", CertificatePolicy(life=args.cert_life)
     if installation is None:
+        from heddle.control_plane import PlaneSettings
+
         yield PlaneSettings(directory=args.config.resolve(), keys=keys, host=host, port=port, certificates=policy)
         return
 
+    from heddle.cluster.reading import reading
     from sources.kubernetes.access import ClusterAccess
     from sources.kubernetes.api import open_api
     from sources.kubernetes.resources import Scope
 
     scope = Scope(mesh_config=args.mesh_config, secret_namespaces=tuple(dict.fromkeys(args.secrets_of)))
-    async with open_api(ClusterAccess(kubeconfig=args.kubeconfig, context=args.context)) as api:
+    async with (
+        open_api(ClusterAccess(kubeconfig=args.kubeconfig, context=args.context)) as api,
+        reading(api, scope) as read,
+    ):
+        # The API server takes its time to answer; so does all that Heddle is made of to be loaded.
+        await asyncio.to_thread(import_module, "heddle.control_plane")
+        from heddle.control_plane import Cluster, PlaneSettings
+
         ours = installation.current.injection
-        cluster = Cluster(api=api, scope=scope, namespace=ours.system_namespace, server_name=ours.server_name)
+        cluster = Cluster(
+            api=api, scope=scope, reading=read, namespace=ours.system_namespace, server_name=ours.server_name
+        )
         yield PlaneSettings(cluster=cluster, keys=keys, host=host, port=port, certificates=policy, max_age=_STREAM_AGE)
 
 
