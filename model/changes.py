@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import TypeAlias
 
 from model.mesh import Mesh
-from model.view import Key
+from model.recorded_reads import Key
 
 Slot: TypeAlias = tuple[str, Key]
 """A question and its argument: a key of `View.reads`."""

@@ -12,6 +12,7 @@ from model.policies import AuthorizationPolicy, PeerAuthentication
 from model.routing import VirtualService
 from model.services import Endpoint, Protocol, Service
 from model.settings import MeshSettings
+from model.sidecars import Sidecar, SidecarChoice
 from model.traffic import DestinationRule
 
 
@@ -58,6 +59,16 @@ class Mesh:
     """Of each gateway pod: the port of a Service that selects it, to the pod's own port."""
     credentials: Mapping[tuple[str, str], Credential | BrokenCredential] = field(default_factory=dict)
     """The Secrets that servers may name, by (namespace, name)."""
+    sidecars: Mapping[tuple[str, str], Sidecar] = field(default_factory=dict)
+    sidecar_choices: Mapping[str, tuple[SidecarChoice, ...]] = field(default_factory=dict)
+    """The Sidecars of a namespace: those with a selector first, then the oldest first. The first that fits applies."""
+    hosts_in: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The hosts of the services of a namespace, sorted. This and the next two are empty where there is no Sidecar."""
+    routed_in: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The hosts of the VirtualServices of a namespace as they stand there, sorted."""
+    routes_to: Mapping[str, tuple[VirtualService, ...]] = field(default_factory=dict)
+    """The VirtualServices that send requests, or copies of them, to a host; by namespace and name."""
+    has_sidecars: bool = field(init=False, default=False)
     host_at: Mapping[str, str] = field(init=False, default_factory=dict)
     """Whose virtual address it is. Of services that say they have the same one, the first by host."""
 
@@ -67,6 +78,7 @@ class Mesh:
             for address in service.addresses:
                 owners.setdefault(address, host)
         object.__setattr__(self, "host_at", owners)
+        object.__setattr__(self, "has_sidecars", bool(self.sidecars))
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ class ProblemCode(StrEnum):
     CONFLICTING_FIELDS = ("ConflictingFields", "two fields of which only one may be there")
     INVALID_REGEX = ("InvalidRegex", "a regular expression that Envoy's RE2 would refuse")
     INVALID_HEADER = ("InvalidHeader", "a header's name or value that Envoy would refuse or read otherwise")
+    REDUNDANT_HOST = ("RedundantHost", "a host in a Sidecar that another one of the same entry covers already")
     INVALID_HOST = ("InvalidHost", "a host that is no DNS name and no wildcard of one")
     INVALID_WEIGHTS = ("InvalidWeights", "weights whose sum is 0 or more than 4294967295")
     INVALID_PATH_TEMPLATE = ("InvalidPathTemplate", "a path template that would end Envoy's process")
@@ -64,6 +65,11 @@ class ProblemCode(StrEnum):
     HTTP_RULE_ON_TCP = ("HttpRuleOnTcp", "an authorization rule on HTTP where the port speaks TCP")
     HTTP_HASH_ON_TCP = ("HttpHashOnTcp", "a consistent hash of a part of a request where the port speaks TCP")
     CONFLICTING_POLICIES = ("ConflictingPolicies", "two PeerAuthentications for the same workloads")
+    CONFLICTING_SIDECARS = ("ConflictingSidecars", "two Sidecars for the same workloads; the oldest is in force")
+    UNUSED_HOST = (
+        "UnusedHost",
+        "a host in a Sidecar that brings nothing into scope, as nothing has it",
+    )
     UNKNOWN_IDENTITY = ("UnknownIdentity", "a policy names a service account or namespace that is not there")
     UNKNOWN_SERVICE_ACCOUNT = ("UnknownServiceAccount", "a workload runs as a ServiceAccount that is not there")
     UNKNOWN_DATA = ("UnknownData", "a container needs a ConfigMap, a Secret or a key of one that is not there")
