@@ -9,11 +9,17 @@ from sources.istio_sidecar_listeners import CAPTURE_MODES, MAX_INGRESS
 from sources.schemas.definition import Column, Definition
 from sources.schemas.gateway import server_tls
 from sources.schemas.parts import Schema, by_key, choice, integer, items, kept_record, or_null, record, text, unbuilt
-from sources.schemas.shared import port, port_selector
+from sources.schemas.shared import LABEL, NAME, port, port_selector
 from sources.schemas.traffic_policy import connection_pool
 
-_OWNER = r"(~?([*.]|[a-z0-9]([-a-z0-9]*[a-z0-9])?)|~)"
-_HOST = rf"^{_OWNER}/(\*|(\*\.)?[^*/ ]+\.[^*/ ]+)$"
+_DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_OWNER = f"(~?([*.]|{_DNS_LABEL})|~)"
+_HOST = rf"^{_OWNER}/(\*|\*\.{NAME}|{LABEL}(\.{LABEL})+)$"
+_SAYS_SOMETHING = (
+    "(has(self.egress) && self.egress.size() > 0) || (has(self.ingress) && self.ingress.size() > 0) || "
+    "has(self.outboundTrafficPolicy) || has(self.inboundConnectionPool)",
+    "a Sidecar says something of egress, ingress, outboundTrafficPolicy or inboundConnectionPool",
+)
 
 
 def _spec() -> Schema:
@@ -43,13 +49,15 @@ def _spec() -> Schema:
             "ingress": unbuilt(items(ingress, most=MAX_INGRESS)),
             "inboundConnectionPool": unbuilt(connection_pool()),
             "outboundTrafficPolicy": kept_record({"mode": choice(OutboundTraffic), "egressProxy": unbuilt(proxy)}),
-        }
+        },
+        rules=[_SAYS_SOMETHING],
     )
 
 
 def _port(least: int) -> Schema:
     number = port() if least else integer(0, 65535)
-    return record({"number": number, "protocol": text(), "name": text(), "targetPort": integer(0)})
+    name = text(most=MAX_LABEL, pattern=f"^({_DNS_LABEL})?$")
+    return record({"number": number, "protocol": text(), "name": name, "targetPort": integer(0, 0)})
 
 
 DEFINITION = Definition(
