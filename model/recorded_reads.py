@@ -22,6 +22,9 @@ Key: TypeAlias = str | int | tuple[str, str] | None
 Reads: TypeAlias = Mapping[tuple[str, Key], object]
 """(what was asked, its argument) to the answer."""
 
+_OF_THE_MESH = frozenset({"settings", "has_sidecars", "hosts", "ports", "gateways", "routed_hosts"})
+"""Questions without an argument."""
+
 
 @dataclass(frozen=True, slots=True)
 class RecordedReads:
@@ -30,6 +33,8 @@ class RecordedReads:
     _mesh: Mesh
     _asker: Asker
     reads: dict[tuple[str, Key], object]
+    _unlimited: bool
+    """There is no Sidecar at all. A field of its own, for it is asked with every question."""
     _found: dict[tuple[str, Key], object] = field(default_factory=dict)
     """Answers worked out of what was read."""
 
@@ -96,7 +101,7 @@ class RecordedReads:
     @property
     def sidecar(self) -> Sidecar | None:
         """The Sidecar that applies to the asker; None if there is none, and for a gateway."""
-        if not self._ask("has_sidecars", None) or self.kind is ProxyKind.GATEWAY:
+        if self._unlimited or self.kind is ProxyKind.GATEWAY:
             return None
         slot = ("sidecar", None)
         if slot not in self._found:
@@ -119,6 +124,8 @@ class RecordedReads:
     @property
     def _limit(self) -> Sidecar | None:
         """The Sidecar, if anything is out of its scope."""
+        if self._unlimited:
+            return None
         sidecar = self.sidecar
         return sidecar if sidecar is not None and sidecar.is_limiting else None
 
@@ -153,23 +160,10 @@ def still_holds(reads: Reads, mesh: Mesh, asker: Asker) -> bool:
 
 def answer(mesh: Mesh, asker: Asker, question: str, key: Key) -> object:
     """What `_ask` answers: of the asker, of the whole mesh, or of a mapping of the mesh by its name."""
-    match question:
-        case "asker":
-            return asker.attribute(cast(str, key))
-        case "settings":
-            return mesh.settings
-        case "has_sidecars":
-            return mesh.has_sidecars
-        case "hosts":
-            return mesh.hosts
-        case "ports":
-            return mesh.ports
-        case "gateways":
-            return mesh.gateways
-        case "credentials":
-            # Whether there is one is all that a resource may depend on: the key itself is in no record.
-            return isinstance(mesh.credentials.get(cast(tuple[str, str], key)), Credential)
-        case "routed_hosts":
-            return mesh.routed_hosts
-        case _:
-            return getattr(mesh, question).get(key)
+    if question == "asker":
+        return asker.attribute(cast(str, key))
+    if question in _OF_THE_MESH:
+        return getattr(mesh, question)
+    found = getattr(mesh, question).get(key)
+    # Whether there is one is all that a resource may depend on: the key itself is in no record.
+    return isinstance(found, Credential) if question == "credentials" else found

@@ -63,7 +63,10 @@ class View(RecordedReads):
 
     def service(self, host: str) -> Service | None:
         """The service as the asker may call it, without the ports that are out of its scope; None if all are."""
-        service, limit = self.any_service(host), self._limit
+        service = cast(Service | None, self._ask("services", host))
+        if self._unlimited:
+            return service
+        limit = self._limit
         if service is None or limit is None:
             return service
         slot = ("service", host)
@@ -198,9 +201,10 @@ class View(RecordedReads):
 
     def _brought(self, route: VirtualService, port: int | None = None) -> bool:
         """Whether a VirtualService is in scope at a port (None: at any)."""
-        owner, limit = route.ref.namespace, self._limit
+        owner = route.ref.namespace
         if not self._exported(route.export_to, owner):
             return False
+        limit = self._limit
         if limit is None:
             return True
         entries = limit.egress or () if port is None else (limit.entry(port),)
@@ -251,5 +255,5 @@ class View(RecordedReads):
 
 
 def view_of(mesh: Mesh, asker: Asker) -> View:
-    """A view with nothing read yet."""
-    return View(mesh, asker, {})
+    """A view that has read nothing yet but whether there are Sidecars."""
+    return View(mesh, asker, {("has_sidecars", None): mesh.has_sidecars}, not mesh.has_sidecars)

@@ -34,7 +34,7 @@ def reached(mesh: RunningMesh, caller: str) -> dict[str, Any]:
         {"tcp": "legacy:9000", "send": "ping", "expect": "ping", "timeout": 5},
         {"url": "http://echo/"},
     )
-    return {"legacy": web["status"], "bytes": "text" in raw, "echo": echo["status"]}
+    return {"legacy": web["status"], "bytes": "error" not in raw, "echo": echo["status"]}
 
 
 EVERYTHING = {"legacy": 200, "bytes": True, "echo": 200}
