@@ -66,10 +66,7 @@ class ProblemCode(StrEnum):
     HTTP_HASH_ON_TCP = ("HttpHashOnTcp", "a consistent hash of a part of a request where the port speaks TCP")
     CONFLICTING_POLICIES = ("ConflictingPolicies", "two PeerAuthentications for the same workloads")
     CONFLICTING_SIDECARS = ("ConflictingSidecars", "two Sidecars for the same workloads; the oldest is in force")
-    UNUSED_HOST = (
-        "UnusedHost",
-        "a host in a Sidecar that brings nothing into scope, as nothing has it",
-    )
+    UNUSED_HOST = ("UnusedHost", "a host in a Sidecar that brings nothing into scope, as nothing has it")
     UNKNOWN_IDENTITY = ("UnknownIdentity", "a policy names a service account or namespace that is not there")
     UNKNOWN_SERVICE_ACCOUNT = ("UnknownServiceAccount", "a workload runs as a ServiceAccount that is not there")
     UNKNOWN_DATA = ("UnknownData", "a container needs a ConfigMap, a Secret or a key of one that is not there")

@@ -53,14 +53,13 @@ class Egress:
     hosts: tuple[EgressHost, ...]
     port: int | None = None
     protocol: Protocol | None = None
-
     _by_pattern: Mapping[str, tuple[EgressHost, ...]] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        found: dict[str, tuple[EgressHost, ...]] = {}
+        found: dict[str, list[EgressHost]] = {}
         for each in self.hosts:
-            found[each.host] = (*found.get(each.host, ()), each)
-        object.__setattr__(self, "_by_pattern", found)
+            found.setdefault(each.host, []).append(each)
+        object.__setattr__(self, "_by_pattern", {host: tuple(listed) for host, listed in found.items()})
 
     @property
     def is_everything(self) -> bool:

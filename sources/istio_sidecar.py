@@ -50,7 +50,7 @@ def parse_sidecar(fields: Fields, metadata: Metadata) -> Sidecar | None:
     said = (spec.node(name) for name in _MUST_SAY)
     if not any(node is not None and node.value != () for node in said) and not spec.report.failed:
         fix = "Add egress with the hosts that may be called, or outboundTrafficPolicy."
-        spec.problem(ProblemCode.MISSING_FIELD, f"a Sidecar says something of {', '.join(_MUST_SAY)}", fix)
+        spec.problem(ProblemCode.MISSING_FIELD, f"the object says nothing: it has none of {', '.join(_MUST_SAY)}", fix)
     spec.finish()
     if spec.report.failed:
         return None
