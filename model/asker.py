@@ -38,3 +38,10 @@ class Asker:
     application_address: str = ""
     vhds: bool = True
     ipv6: bool = True
+
+    def attribute(self, name: str) -> object:
+        """What a `View` may read of an asker: a field by its name, or whether its pod has all of some labels
+        (`app=web,version=v1`)."""
+        if "=" not in name:
+            return getattr(self, name)
+        return all(self.labels.get(key) == value for key, _, value in (each.partition("=") for each in name.split(",")))

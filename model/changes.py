@@ -9,12 +9,12 @@ from operator import is_, is_not
 from typing import TypeAlias
 
 from model.mesh import Mesh
-from model.view import Key
+from model.recorded_reads import Key
 
 Slot: TypeAlias = tuple[str, Key]
 """A question and its argument: a key of `View.reads`."""
 
-_KEYS_AS_QUESTIONS = {"services": "hosts", "hosts_on_port": "ports"}
+_KEYS_AS_QUESTIONS = {"services": "hosts", "hosts_on_port": "ports", "virtual_services": "routed_hosts"}
 """The questions that are about the keys of a mapping alone."""
 
 

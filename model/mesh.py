@@ -13,6 +13,7 @@ from model.policies import AuthorizationPolicy, PeerAuthentication
 from model.routing import VirtualService
 from model.services import Endpoint, Protocol, Service
 from model.settings import MeshSettings
+from model.sidecars import Sidecar, SidecarChoice
 from model.traffic import DestinationRule
 
 _UNKNOWN_OWNERS: Mapping[str, str] = {}
@@ -63,11 +64,21 @@ class Mesh:
     """Of each gateway pod: the port of a Service that selects it, to the pod's own port."""
     credentials: Mapping[tuple[str, str], Credential | BrokenCredential] = field(default_factory=dict)
     """The Secrets that servers may name, by (namespace, name)."""
+    sidecars: Mapping[tuple[str, str], Sidecar] = field(default_factory=dict)
+    sidecar_choices: Mapping[str, tuple[SidecarChoice, ...]] = field(default_factory=dict)
+    """The Sidecars of a namespace: those with a selector first, then the oldest first. The first that fits applies."""
+    hosts_in: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The hosts of the services of a namespace, sorted. This and the next two are empty where there is no Sidecar."""
+    routed_in: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The hosts of the VirtualServices of a namespace as they stand there, sorted."""
+    routes_to: Mapping[str, tuple[VirtualService, ...]] = field(default_factory=dict)
+    """The VirtualServices that send requests, or copies of them, to a host; by namespace and name."""
     host_at: Mapping[str, str] = field(default_factory=lambda: _UNKNOWN_OWNERS)
     """Whose virtual address it is. Of services that say they have the same one, the first by host. Follows from
     `services`, as `foreign_hosts` does from them and the hosts of `virtual_services`: neither is to be given."""
     foreign_hosts: tuple[str, ...] = _UNKNOWN_HOSTS
     """The hosts of VirtualServices that are no service's, wildcards included, sorted."""
+    has_sidecars: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         if self.host_at is _UNKNOWN_OWNERS:
@@ -79,6 +90,7 @@ class Mesh:
         if self.foreign_hosts is _UNKNOWN_HOSTS:
             foreign = tuple(host for host in self.virtual_services if host not in self.services)
             object.__setattr__(self, "foreign_hosts", foreign)
+        object.__setattr__(self, "has_sidecars", bool(self.sidecars))
 
     def with_parts(self, **parts: Any) -> Mesh:
         """The snapshot with other values of these fields. What follows is worked out only if it may differ."""
@@ -99,6 +111,11 @@ class Mesh:
     def ports(self) -> tuple[int, ...]:
         """All Service ports but UDP's, sorted."""
         return tuple(self.hosts_on_port)
+
+    @property
+    def routed_hosts(self) -> tuple[str, ...]:
+        """The hosts of all VirtualServices as they stand there, sorted."""
+        return tuple(self.virtual_services)
 
 
 EMPTY = Mesh()

@@ -26,6 +26,15 @@ def service_host(name: str, namespace: str) -> str:
     return f"{name}.{namespace}.svc.{CLUSTER_DOMAIN}"
 
 
+def host_namespace(host: str) -> str:
+    """The namespace in `name.NAMESPACE.svc.cluster.local`, '' for any other host."""
+    match host.split("."):
+        case [*_, namespace, "svc", "cluster", "local"]:
+            return namespace
+        case _:
+            return ""
+
+
 def to_fqdn(host: str, namespace: str) -> str:
     """`host` as an object in `namespace` means it, lower case, fully qualified.
 

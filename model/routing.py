@@ -204,3 +204,12 @@ class VirtualService:
     http: tuple[HttpRoute, ...] = ()
     export_to: tuple[str, ...] = ()
     created: datetime | None = None
+
+    @property
+    def destinations(self) -> frozenset[str]:
+        """The hosts that requests, or copies of them, are sent to."""
+        found = {mirror.destination.host for route in self.http for mirror in route.mirrors}
+        for route in self.http:
+            if isinstance(route.action, Forward):
+                found.update(each.destination.host for each in route.action.destinations)
+        return frozenset(found)

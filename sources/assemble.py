@@ -15,6 +15,7 @@ from model.policies import AuthorizationPolicy, PeerAuthentication
 from model.routing import VirtualService
 from model.services import Protocol, Resolution, Service
 from model.settings import MeshSettings
+from model.sidecars import Sidecar
 from model.traffic import DestinationRule
 from sources.cluster_objects import EndpointSlice, Secret
 from sources.credentials import KnownSecret, read_credentials
@@ -31,6 +32,7 @@ from sources.rules import (
 )
 from sources.selection import PodIndex
 from sources.service_endpoints import Backing, Surroundings, back_service
+from sources.sidecar_indexes import index_sidecars
 
 Name = tuple[str, str]
 """(namespace, name)."""
@@ -56,6 +58,7 @@ class Inputs:
     authorization_policies: Mapping[Name, AuthorizationPolicy] = field(default_factory=dict)
     gateways: Mapping[Name, Gateway] = field(default_factory=dict)
     secrets: Mapping[Name, Secret] = field(default_factory=dict)
+    sidecars: Mapping[Name, Sidecar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -115,6 +118,9 @@ def assemble(inputs: Inputs, last: Assembly) -> Assembly:
         in_force = {host: merged.rules for host, merged in rules.items()}
         parts["destination_rules"] = keep_equal(mesh.destination_rules, in_force)
     parts |= _group_rules(inputs, was, mesh)
+    scoped_differ = services is not mesh.services or inputs.virtual_services is not was.virtual_services
+    if inputs.sidecars is not was.sidecars or (inputs.sidecars and scoped_differ):
+        parts |= index_sidecars(inputs.sidecars, services, inputs.virtual_services.values(), mesh)
     secrets = last.secrets
     if inputs.gateways is not was.gateways or inputs.secrets is not was.secrets:
         gateways = tuple(sorted(inputs.gateways.values(), key=age))

@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Iterator
 
 from model.host_patterns import patterns
+from model.names import host_namespace
 from model.problem_codes import ProblemCode
 from model.problems import Problem, Severity
 from model.routing import MESH_GATEWAY, Destination, Forward, VirtualService
 from model.services import Protocol, Resolution
-from model.view import host_namespace
 from sources.inventory import Inventory
 from sources.kinds import Object
 

@@ -14,6 +14,7 @@ from sources.check_gateways import check_gateway, check_gateways_of_routes
 from sources.check_policies import check_authorization_policy, check_peer_authentication
 from sources.check_routes import check_virtual_service
 from sources.check_services import check_service
+from sources.check_sidecars import check_sidecar
 from sources.check_workloads import check_workload
 from sources.inventory import Inventory
 from sources.kinds import Object
@@ -25,6 +26,7 @@ CHECKS: tuple[Check, ...] = (
     check_gateways_of_routes,
     check_gateway,
     check_destination_rule,
+    check_sidecar,
     check_peer_authentication,
     check_authorization_policy,
     check_service,

@@ -211,7 +211,7 @@ def _redirect(tls: Fields | None) -> bool:
     if tls is None:
         return False
     redirect = tls.boolean("httpsRedirect")
-    _check_unused(tls)
+    check_tls_types(tls)
     for name in tls.names():
         if name in _OF_TLS:
             message = f"{name} has no effect on an HTTP server, which speaks no TLS"
@@ -221,7 +221,7 @@ def _redirect(tls: Fields | None) -> bool:
     return redirect
 
 
-def _check_unused(tls: Fields) -> None:
+def check_tls_types(tls: Fields) -> None:
     """What has no effect must be right in itself all the same: a cluster's API server refuses it otherwise."""
     tls.choice("mode", MODES)
     tls.choice("minProtocolVersion", TlsVersion)

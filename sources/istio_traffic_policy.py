@@ -60,14 +60,15 @@ def _port(entry: Fields) -> int | None:
 def _level(fields: Fields) -> TrafficPolicy:
     return TrafficPolicy(
         load_balancer=parse_load_balancer(fields),
-        connection_pool=_connection_pool(fields),
+        connection_pool=parse_connection_pool(fields, "connectionPool"),
         outlier_detection=_outlier_detection(fields),
         tls=_tls(fields),
     )
 
 
-def _connection_pool(outer: Fields) -> ConnectionPool | None:
-    fields = outer.child("connectionPool")
+def parse_connection_pool(outer: Fields, name: str) -> ConnectionPool | None:
+    """The pool in a field, None if absent."""
+    fields = outer.child(name)
     if fields is None:
         return None
     empty = Fields({}, 0, fields.report)

@@ -14,7 +14,6 @@ _ISTIO_LATER = {
         "EnvoyFilter",
         "ProxyConfig",
         "ServiceEntry",
-        "Sidecar",
         "WorkloadEntry",
         "WorkloadGroup",
     ),

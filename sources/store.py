@@ -18,6 +18,7 @@ from model.problems import ObjectRef, Position, Problem
 from model.routing import VirtualService
 from model.services import Service
 from model.settings import MeshSettings
+from model.sidecars import Sidecar
 from model.traffic import DestinationRule
 from sources.assemble import Assembly, Inputs, Name, assemble
 from sources.checks import check_mesh
@@ -277,6 +278,7 @@ class Store:
             authorization_policies=cast(Mapping[Name, AuthorizationPolicy], self._of("AuthorizationPolicy")),
             gateways=cast(Mapping[Name, Gateway], self._of("Gateway")),
             secrets=cast(Mapping[Name, Secret], self._of("Secret")),
+            sidecars=cast(Mapping[Name, Sidecar], self._of("Sidecar")),
         )
 
     def _settings(self) -> MeshSettings:

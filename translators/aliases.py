@@ -13,7 +13,7 @@ def aliased(service: Service, view: View) -> Service:
     """
     if service.resolution is not Resolution.EXTERNAL_NAME:
         return service
-    target = view.service(service.external_name.lower().removesuffix("."))
+    target = view.any_service(service.external_name.lower().removesuffix("."))
     if target is None or target.resolution is Resolution.EXTERNAL_NAME:
         return service
     return target

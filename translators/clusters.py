@@ -55,7 +55,7 @@ DNS_REFRESH = timedelta(seconds=60)
 
 def build_outbound_cluster(name: OutboundCluster, view: View) -> Cluster | None:
     """The cluster of that name, or None if there is no such service, port (UDP is none) or subset."""
-    service = view.service(name.host)
+    service = view.destination(name.host)
     port = service.port(name.port) if service else None
     if service is None or port is None or port.protocol is Protocol.UDP:
         return None

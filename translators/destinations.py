@@ -15,7 +15,7 @@ def to_cluster(destination: Destination, port: int, view: View) -> OutboundClust
     """
     if destination.port is not None:
         return OutboundCluster(port=destination.port, subset=destination.subset, host=destination.host)
-    service = view.service(destination.host)
+    service = view.any_service(destination.host)
     number = service.ports[0].number if service is not None and len(service.ports) == 1 else port
     return OutboundCluster(port=number, subset=destination.subset, host=destination.host)
 

@@ -37,7 +37,7 @@ _MUTUAL_TLS = {TRANSPORT_SOCKET: {TLS_MODE: TLS_MODE_ISTIO}}
 def build_load_assignment(name: OutboundCluster, view: View) -> ClusterLoadAssignment | None:
     """The endpoints of the cluster of that name, grouped by locality; empty if there are none (never silence, for a
     cluster waits for its endpoints). None if there is no such cluster, or it finds its endpoints otherwise."""
-    service = view.service(name.host)
+    service = view.destination(name.host)
     port = service.port(name.port) if service else None
     if service is None or port is None or port.protocol is Protocol.UDP:
         return None

@@ -21,7 +21,7 @@ from envoy_data_plane.envoy.extensions.filters.network.set_filter_state.v3 impor
 
 from model.names import BLACK_HOLE_CLUSTER, PASSTHROUGH_CLUSTER, OutboundCluster, RouteTable
 from model.services import Protocol
-from model.settings import MeshSettings, OutboundTraffic
+from model.settings import OutboundTraffic
 from model.traffic import TrafficPolicy, policy_for
 from model.view import View
 from translators.addresses import build_host_range
@@ -55,22 +55,22 @@ def build_outbound_chains(claims: PortClaims, view: View) -> list[FilterChain]:
     return chains
 
 
-def build_elsewhere(settings: MeshSettings) -> list[Filter]:
+def build_elsewhere(view: View) -> list[Filter]:
     """What becomes of a destination that nobody declared."""
-    match settings.outbound_traffic:
+    match view.outbound_traffic:
         case OutboundTraffic.ALLOW_ANY:
-            return [build_tcp_proxy(settings, PASSTHROUGH_CLUSTER)]
+            return [build_tcp_proxy(view.settings, PASSTHROUGH_CLUSTER)]
         case OutboundTraffic.REGISTRY_ONLY:
-            return [build_tcp_proxy(settings, BLACK_HOLE_CLUSTER)]
+            return [build_tcp_proxy(view.settings, BLACK_HOLE_CLUSTER)]
 
 
 def _elsewhere_on(claims: PortClaims, view: View) -> list[Filter]:
     """Bytes to an address that nobody claims. If all may pass, a service without addresses needs no help: the
     connection is going to its address anyway, and others on the port are left alone."""
     cluster = claims.tcp_anywhere
-    if cluster is not None and view.settings.outbound_traffic is OutboundTraffic.REGISTRY_ONLY:
+    if cluster is not None and view.outbound_traffic is OutboundTraffic.REGISTRY_ONLY:
         return [build_tcp_proxy(view.settings, str(cluster), policy=_policy(cluster, view))]
-    return build_elsewhere(view.settings)
+    return build_elsewhere(view)
 
 
 def _tcp_chains(claim: Claim, view: View) -> Iterable[FilterChain]:

@@ -33,7 +33,7 @@ def build_outbound_listener(view: View) -> Listener:
         listener_filters_timeout=view.settings.protocol_detection_timeout if detecting else timedelta(0),
         continue_on_listener_filters_timeout=True,
         filter_chains=[*build_traps(), *_chains(claims, view)],
-        default_filter_chain=FilterChain(name="elsewhere", filters=build_elsewhere(view.settings)),
+        default_filter_chain=FilterChain(name="elsewhere", filters=build_elsewhere(view)),
     )
 
 

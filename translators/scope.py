@@ -37,7 +37,7 @@ def http_ports(view: View) -> tuple[int, ...]:
 
 def _services(view: View) -> Iterator[Service]:
     for host in view.hosts:
-        service = view.service(host)
+        service = view.destination(host)
         if service is not None:
             yield service
 

@@ -24,11 +24,11 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Struct
 
-from model.names import IDENTITY_SECRET, TRUST_BUNDLE_SECRET, OutboundCluster
+from model.names import IDENTITY_SECRET, TRUST_BUNDLE_SECRET, OutboundCluster, host_namespace
 from model.policies import MtlsMode
 from model.settings import MeshSettings
 from model.traffic import ClientTls, ConnectionPool, TlsMode, policy_for
-from model.view import View, host_namespace
+from model.view import View
 from translators.alpn import MESH_HTTP1, MESH_HTTP2, MESH_TCP
 from translators.config_source import ads
 from translators.filter_metadata import TLS_MODE, TLS_MODE_ISTIO, build_struct
@@ -80,7 +80,7 @@ def tcp_alpn_override(name: OutboundCluster, view: View) -> tuple[str, ...]:
     Empty too where a DestinationRule has the cluster speak TLS to a server outside the mesh, which may refuse
     names that it does not know.
     """
-    service = view.service(name.host)
+    service = view.any_service(name.host)
     port = service.port(name.port) if service else None
     if port is None:
         return ()

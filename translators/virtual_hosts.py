@@ -72,14 +72,14 @@ def _routed_service(host: str, port: int, view: View) -> Service | None:
 
 def _rest(view: View) -> tuple[Route, ...]:
     """What becomes of hosts that nobody has declared. Without capture nobody knows where they were going."""
-    if view.settings.outbound_traffic is OutboundTraffic.REGISTRY_ONLY or view.capture is Capture.EXPLICIT:
+    if view.outbound_traffic is OutboundTraffic.REGISTRY_ONLY or view.capture is Capture.EXPLICIT:
         return (build_refusal("block_all", build_catch_all(), 502),)
     return (build_passthrough_route(),)
 
 
 def _service_routes(service: Service, port: int, view: View) -> tuple[Route, ...]:
     """The VirtualService's routes; or, where it has none for this caller, everything to the service."""
-    declared = view.virtual_service(service.host)
+    declared = view.virtual_service(service.host, port)
     cluster = OutboundCluster(port=port, host=service.host)
     routes = _declared_routes(declared, port, view) or (build_default_route(cluster, view),)
     if service.resolution is Resolution.HEADLESS:
@@ -95,7 +95,7 @@ def _declared_routes(declared: VirtualService | None, port: int, view: View) -> 
 
 def _foreign_routes(name: VirtualHostName, view: View) -> tuple[Route, ...]:
     """The routes of a VirtualService's host that is no service; empty if it has no place there."""
-    declared = view.virtual_service(name.host)
+    declared = view.virtual_service(name.host, name.port)
     if declared is None or name.host not in declared.hosts:
         return ()
     if view.service(name.host) is not None or is_taken(name.host, name.port, view):

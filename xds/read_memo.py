@@ -9,7 +9,8 @@ from typing import Generic, TypeAlias, TypeVar
 from model.asker import Asker
 from model.changes import Slot, changed_slots
 from model.mesh import Mesh
-from model.view import Reads, View, still_holds, view_of
+from model.recorded_reads import Reads, still_holds
+from model.view import View, view_of
 
 T = TypeVar("T")
 Subject: TypeAlias = tuple[str, str]
@@ -30,7 +31,7 @@ class KnownAsker:
         """The asker's values of these attributes."""
         found = self._values.get(attributes)
         if found is None:
-            found = self._values[attributes] = tuple(_hashable(getattr(self.asker, name)) for name in attributes)
+            found = self._values[attributes] = tuple(_hashable(self.asker.attribute(name)) for name in attributes)
         return found
 
 

@@ -10,7 +10,9 @@ from model.asker import Asker
 from model.gateways import Gateway
 from model.host_patterns import patterns
 from model.names import (
+    CATCH_ALL_HOST,
     INBOUND_LISTENER,
+    OUTBOUND_LISTENER,
     OutboundCluster,
     parse_cluster_name,
     parse_gateway_virtual_host,
@@ -19,6 +21,7 @@ from model.names import (
 from model.pods import ProxyKind
 from model.policies import AuthorizationPolicy, PeerAuthentication
 from model.routing import VirtualService
+from model.sidecars import Sidecar
 from model.traffic import DestinationRule
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
 
@@ -43,8 +46,24 @@ def concerns(value: object, asker: Asker, type_url: str, name: str, root_namespa
                 and near
                 and value.selector.items() <= asker.labels.items()
             )
+        case Sidecar():
+            # It says what is in these, and what becomes of all the rest. It makes no cluster.
+            return _applies(value, asker, root_namespace) and (
+                type_url == ROUTE
+                or (type_url == LISTENER and name == OUTBOUND_LISTENER)
+                or (type_url == VIRTUAL_HOST and _routed_host(name) == CATCH_ALL_HOST)
+            )
         case _:
             return False
+
+
+def _applies(value: Sidecar, asker: Asker, root_namespace: str) -> bool:
+    """Whether it can be the asker's: which of several is, the mesh alone knows."""
+    if asker.kind is ProxyKind.GATEWAY:
+        return False
+    if value.ref.namespace == asker.namespace:
+        return (value.selector or {}).items() <= asker.labels.items()
+    return value.ref.namespace == root_namespace and value.selector is None
 
 
 def _is_for(hosts: tuple[str, ...], host: str) -> bool:

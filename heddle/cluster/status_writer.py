@@ -1,7 +1,7 @@
 """The leader's duty to write conditions into the status of Istio's objects, by server-side apply.
 
 Nothing is written that is there already, whoever wrote it. Rights: patch on `virtualservices/status`,
-`destinationrules/status`, `gateways/status` (networking.istio.io), `peerauthentications/status` and
+`destinationrules/status`, `gateways/status`, `sidecars/status` (networking.istio.io), `peerauthentications/status` and
 `authorizationpolicies/status` (security.istio.io), nothing else.
 """
 

@@ -16,6 +16,7 @@ _PLURALS: Mapping[str, str] = {
     "EndpointSlice": "endpointslices",
     "Gateway": "gateways",
     "PeerAuthentication": "peerauthentications",
+    "Sidecar": "sidecars",
     "VirtualService": "virtualservices",
 }
 _CUSTOM_GROUPS = ("networking.istio.io", "security.istio.io")

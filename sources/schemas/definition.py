@@ -36,7 +36,8 @@ class Column:
 class Definition:
     """One kind, in the versions that are served, the stored one first.
 
-    `spec` is the schema of the field of that name; `needs_spec`: there is no object without it.
+    `spec` is the schema of the field of that name; `needs_spec`: there is no object without it. `short` '' for no short
+    name: Istio's definition has none.
     """
 
     group: str
@@ -75,7 +76,7 @@ def to_custom_resource_definition(definition: Definition) -> dict[str, object]:
                 "listKind": f"{kind}List",
                 "plural": definition.plural,
                 "singular": kind.lower(),
-                "shortNames": [definition.short],
+                **({"shortNames": [definition.short]} if definition.short else {}),
                 "categories": ["istio-io", group.replace(".", "-")],
             },
             "versions": [

@@ -7,6 +7,7 @@ from sources.schemas import (
     destination_rule,
     gateway,
     peer_authentication,
+    sidecar,
     virtual_service,
 )
 from sources.schemas.definition import to_yaml
@@ -15,6 +16,7 @@ DEFINITIONS = (
     virtual_service.DEFINITION,
     destination_rule.DEFINITION,
     gateway.DEFINITION,
+    sidecar.DEFINITION,
     peer_authentication.DEFINITION,
     authorization_policy.DEFINITION,
 )

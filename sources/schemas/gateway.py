@@ -19,7 +19,7 @@ def _spec() -> Schema:
             ),
             "bind": text(),
             "hosts": items(text(least=1), least=1),
-            "tls": _tls(),
+            "tls": server_tls(),
             "defaultEndpoint": unbuilt(text()),
             "name": text(),
         },
@@ -29,7 +29,8 @@ def _spec() -> Schema:
     return record({"selector": selector, "servers": items(server, least=1)}, required=["servers"])
 
 
-def _tls() -> Schema:
+def server_tls() -> Schema:
+    """`tls` of a server, which the kind Sidecar has too."""
     certificate = record({"serverCertificate": text(), "privateKey": text(), "caCertificates": text()})
     return record(
         {

@@ -7,8 +7,8 @@ from sources.hosts import MAX_HOST, MAX_LABEL
 from sources.regex import MAX_CHARACTERS
 from sources.schemas.parts import Schema, by_key, integer, items, kept_record, number, or_null, record, text, unbuilt
 
-_LABEL = "([A-Za-z0-9_]|[A-Za-z0-9_][A-Za-z0-9_-]*[A-Za-z0-9_])"
-_NAME = rf"{_LABEL}(\.{_LABEL})*"
+LABEL = "([A-Za-z0-9_]|[A-Za-z0-9_][A-Za-z0-9_-]*[A-Za-z0-9_])"
+NAME = rf"{LABEL}(\.{LABEL})*"
 _STEM = {"exact": text(), "prefix": text(), "regex": text(least=1, most=MAX_CHARACTERS)}
 
 
@@ -34,12 +34,12 @@ def port_selector() -> Schema:
 
 def host() -> Schema:
     """A host that traffic is sent to."""
-    return text(least=1, most=MAX_HOST, pattern=f"^{_NAME}$")
+    return text(least=1, most=MAX_HOST, pattern=f"^{NAME}$")
 
 
 def host_pattern() -> Schema:
     """A host, `*`, or `*.` before a host."""
-    return text(least=1, most=MAX_HOST, pattern=rf"^(\*|(\*\.)?{_NAME})$")
+    return text(least=1, most=MAX_HOST, pattern=rf"^(\*|(\*\.)?{NAME})$")
 
 
 def string_match() -> Schema:

@@ -10,7 +10,9 @@ rules:
 - {apiGroups: [""], resources: [namespaces, services, pods, serviceaccounts, nodes], verbs: [list, watch]}
 - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
 - {apiGroups: [apiextensions.k8s.io], resources: [customresourcedefinitions], verbs: [list, watch]}
-- {apiGroups: [networking.istio.io], resources: [virtualservices, destinationrules, gateways], verbs: [list, watch]}
+- apiGroups: [networking.istio.io]
+  resources: [virtualservices, destinationrules, gateways, sidecars]
+  verbs: [list, watch]
 - {apiGroups: [security.istio.io], resources: [peerauthentications, authorizationpolicies], verbs: [list, watch]}
 - {apiGroups: [""], resources: [configmaps], resourceNames: [istio], verbs: [list, watch]}
 ---

@@ -32,17 +32,25 @@ action-audit action-custom cidr-33 cidr-text condition-header-name delegate dire
 from-outside-rules gateway-cipher gateway-credential-elsewhere gateway-credential-none gateway-host-namespace
 gateway-port-name gateway-port-name-twice gateway-port-own gateway-protocol gateway-tls-missing gateway-versions
 hash-maglev-not-prime header-authority header-carriage-return header-command-without-argument
-header-content-length header-environment header-host header-line-feed header-lone-percent-inside
-header-lone-percent header-nul header-secret-command header-three-percents header-twice header-unknown-command
-host-label-too-long match-header-bad-name match-header-host match-header-null match-header-pseudo
-match-label-invalid match-query-empty-name match-uri-nul path-nul principal-with-scheme regex-backreference
-regex-lookahead regex-open-bracket regex-repetition regex-star regex-too-large retries-unknown-condition
-rewrite-authority rewrite-escape rewrite-group rewrite-line-feed rewrite-no-group rule-workload-selector
-selector-bare service-account-with-namespace source-outside-from subset-twice target-refs template-after-any
-template-double-slash template-named template-part-of-segment template-relative template-too-long
-template-trailing-slashes template-two-anys template-unclosed template-with-query template-with-space
-template-with-star timeout-absurd timeout-too-fine tls-credential tls-mutual-without-files tls-simple-with-key
-tls-sni tunnel weights-sum-too-large
+header-content-length header-environment header-host header-line-feed header-lone-percent
+header-lone-percent-inside header-nul header-secret-command header-three-percents header-twice
+header-unknown-command host-label-too-long match-header-bad-name match-header-host match-header-null
+match-header-pseudo match-label-invalid match-query-empty-name match-uri-nul path-nul principal-with-scheme
+regex-backreference regex-lookahead regex-open-bracket regex-repetition regex-star regex-too-large
+retries-unknown-condition rewrite-authority rewrite-escape rewrite-group rewrite-line-feed rewrite-no-group
+rule-workload-selector selector-bare service-account-with-namespace sidecar-bind-text sidecar-catch-all-first
+sidecar-catch-all-twice sidecar-egress-proxy-host sidecar-egress-proxy-port sidecar-egress-proxy-registry-only
+sidecar-field sidecar-inbound-pool-empty sidecar-ingress-bind sidecar-ingress-endpoint-brackets
+sidecar-ingress-endpoint-host sidecar-ingress-endpoint-port sidecar-ingress-endpoint-port-range
+sidecar-ingress-endpoint-socket sidecar-ingress-pool sidecar-ingress-port-twice sidecar-ingress-port-zero
+sidecar-ingress-tls-credential sidecar-ingress-tls-key sidecar-ingress-tls-mode sidecar-ingress-tls-names
+sidecar-ingress-tls-on-http sidecar-ingress-tls-redirect sidecar-outbound-field sidecar-port-protocol
+sidecar-port-twice sidecar-port-zero sidecar-selector-bare sidecar-selector-match-labels sidecar-selector-null
+sidecar-selector-wildcard sidecar-socket-captured sidecar-socket-path sidecar-socket-twice source-outside-from
+subset-twice target-refs template-after-any template-double-slash template-named template-part-of-segment
+template-relative template-too-long template-trailing-slashes template-two-anys template-unclosed
+template-with-query template-with-space template-with-star timeout-absurd timeout-too-fine tls-credential
+tls-mutual-without-files tls-simple-with-key tls-sni tunnel weights-sum-too-large
 """
 """Cases of text that only RE2, Envoy's grammars or a look at several fields can judge, and of what is not built."""
 

@@ -202,6 +202,7 @@ MAY = (
     "get customresourcedefinitions.apiextensions.k8s.io",
     "watch virtualservices.networking.istio.io -A",
     "watch gateways.networking.istio.io -A",
+    "watch sidecars.networking.istio.io -A",
     "list authorizationpolicies.security.istio.io -A",
     "patch virtualservices.networking.istio.io --subresource=status -n shop",
     "create tokenreviews.authentication.k8s.io",

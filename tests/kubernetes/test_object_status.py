@@ -35,7 +35,7 @@ kind: ClusterRole
 metadata: {name: heddle-status}
 rules:
 - apiGroups: [networking.istio.io]
-  resources: [virtualservices/status, destinationrules/status, gateways/status]
+  resources: [virtualservices/status, destinationrules/status, gateways/status, sidecars/status]
   verbs: [patch]
 - apiGroups: [security.istio.io]
   resources: [peerauthentications/status, authorizationpolicies/status]

@@ -24,6 +24,7 @@ ISTIO = {
     "virtualservices.networking.istio.io": "VirtualService",
     "destinationrules.networking.istio.io": "DestinationRule",
     "gateways.networking.istio.io": "Gateway",
+    "sidecars.networking.istio.io": "Sidecar",
     "peerauthentications.security.istio.io": "PeerAuthentication",
     "authorizationpolicies.security.istio.io": "AuthorizationPolicy",
 }

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.mesh.running_mesh import CHECKOUT, RunningMesh, start
+from tests.mesh.load import load
+from tests.mesh.running_mesh import RunningMesh, start
 
 pytestmark = [pytest.mark.envoy, pytest.mark.network, pytest.mark.slow]
-
-LOAD = str(CHECKOUT / "examples" / "shop" / "app" / "load.py")
 
 
 def split(v1: int, v2: int, name: str = "echo") -> str:
@@ -32,20 +29,6 @@ spec:
         - destination: {{host: echo, subset: v2}}
           weight: {v2}
 """
-
-
-@contextlib.contextmanager
-def load(mesh: RunningMesh, caller: str = "client", rate: int = 100) -> Iterator[list[dict[str, Any]]]:
-    """Requests to echo for as long as the block lasts; its summary is in the list afterwards."""
-    summaries: list[dict[str, Any]] = []
-    command = ("python3", LOAD, "http://echo/", "--seconds", "300", "--rate", str(rate))
-    with subprocess.Popen(mesh.exec_argv(f"deploy/{caller}", *command), stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield summaries
-        finally:
-            process.terminate()
-            output, _ = process.communicate(timeout=30)
-    summaries.append(json.loads(output.strip().splitlines()[-1]))
 
 
 def findings(mesh: RunningMesh) -> list[dict[str, Any]]:

@@ -63,10 +63,10 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 
 {{- /* The kinds of Istio's that Heddle reads, here alone: its rights and its validation follow. */ -}}
 {{- define "heddle.networkingKinds" -}}
-[destinationrules, gateways, virtualservices]
+[destinationrules, gateways, sidecars, virtualservices]
 {{- end -}}
 {{- define "heddle.networkingStatuses" -}}
-[destinationrules/status, gateways/status, virtualservices/status]
+[destinationrules/status, gateways/status, sidecars/status, virtualservices/status]
 {{- end -}}
 {{- define "heddle.securityKinds" -}}
 [authorizationpolicies, peerauthentications]

@@ -74,7 +74,7 @@ def test_what_is_known_and_not_done_is_a_warning() -> None:
     value["spec"]["http"][0]["rout"] = []
     told = answer(value)
     assert told.allowed is False or told.warnings
-    later = {"apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": {"name": "s"}, "spec": {}}
+    later = {"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": {"name": "s"}, "spec": {}}
     told = answer(later)
     assert told.allowed
     assert "not implemented" in told.warnings[0]

@@ -9,9 +9,10 @@ from model.asker import Asker
 from model.changes import changed_slots
 from model.mesh import Mesh
 from model.problems import ObjectRef
+from model.recorded_reads import still_holds
 from model.services import Endpoint, Service
 from model.settings import MeshSettings
-from model.view import still_holds, view_of
+from model.view import view_of
 
 ASKER = Asker(namespace="n", pod="p", service_account="s")
 HOSTS = ("a.n.svc.cluster.local", "b.n.svc.cluster.local", "c.n.svc.cluster.local")

@@ -10,11 +10,12 @@ from model.asker import Asker
 from model.host_patterns import patterns
 from model.mesh import Mesh
 from model.problems import ObjectRef
+from model.recorded_reads import still_holds
 from model.routing import DirectResponse, HttpRoute, VirtualService
 from model.services import Service
 from model.settings import MeshSettings
 from model.traffic import DestinationRule
-from model.view import still_holds, view_of
+from model.view import view_of
 
 USERS = "users.shop.svc.cluster.local"
 CALLER = Asker(namespace="shop", pod="a", service_account="default")

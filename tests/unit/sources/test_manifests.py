@@ -155,7 +155,7 @@ def test_a_missing_name_and_a_wrong_namespace_are_both_said() -> None:
 @pytest.mark.parametrize(
     ("api_version", "kind", "severity", "code"),
     [
-        ("networking.istio.io/v1", "Sidecar", Severity.WARNING, ProblemCode.NOT_IMPLEMENTED),
+        ("networking.istio.io/v1", "ServiceEntry", Severity.WARNING, ProblemCode.NOT_IMPLEMENTED),
         ("gateway.networking.k8s.io/v1", "HTTPRoute", Severity.WARNING, ProblemCode.NOT_IMPLEMENTED),
         ("networking.istio.io/v1", "VirtualServce", Severity.ERROR, ProblemCode.UNKNOWN_KIND),
         ("v1", "Deployment", Severity.ERROR, ProblemCode.UNKNOWN_KIND),

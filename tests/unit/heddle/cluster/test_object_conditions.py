@@ -10,10 +10,12 @@ from heddle.cluster.concerns import concerns
 from heddle.cluster.object_conditions import Delivery, Rejection, build_conditions, is_settled
 from heddle.cluster.token_bucket import TokenBucket
 from model.asker import Asker
+from model.pods import ProxyKind
 from model.policies import AuthorizationPolicy
 from model.problem_codes import ProblemCode
 from model.problems import ObjectRef, Problem, Severity
 from model.routing import VirtualService
+from model.sidecars import Sidecar
 from model.traffic import DestinationRule, TrafficPolicy
 from protos.type_urls import CLUSTER, LISTENER, ROUTE, VIRTUAL_HOST
 from sources.kubernetes.object_status import Condition, ObservedStatus
@@ -185,3 +187,34 @@ def test_the_bucket_lets_a_burst_pass_and_then_the_rate() -> None:
     assert [bucket.take(100.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
     with pytest.raises(ValueError, match="positive rate"):
         TokenBucket(per_second=0, burst=1)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "selector", "expected"),
+    [
+        ("shop", {"app": "web"}, True),
+        ("shop", None, True),
+        ("istio-system", None, True),
+        ("istio-system", {"app": "web"}, False),
+        ("other", None, False),
+        ("shop", {"app": "x"}, False),
+    ],
+)
+def test_what_a_sidecar_is_made_into(namespace: str, selector: dict[str, str] | None, expected: bool) -> None:
+    value = Sidecar(ref=ObjectRef(kind="Sidecar", namespace=namespace, name="s"), selector=selector)
+    for type_url, name in ((LISTENER, "virtualOutbound"), (ROUTE, "80"), (VIRTUAL_HOST, "80/*:80")):
+        assert concerns(value, ASKER, type_url, name, "istio-system") is expected
+        assert not concerns(value, replace(ASKER, kind=ProxyKind.GATEWAY), type_url, name, "istio-system")
+    for type_url, name in (
+        (LISTENER, "virtualInbound"),
+        (VIRTUAL_HOST, f"80/{HOST}:80"),
+        (CLUSTER, "BlackHoleCluster"),
+    ):
+        assert not concerns(value, ASKER, type_url, name, "istio-system")
+
+
+def test_of_two_sidecars_the_younger_conflicts() -> None:
+    lost = conditions(problem(ProblemCode.CONFLICTING_SIDECARS))
+    assert [lost[each][0] for each in ("Accepted", "Conflicted", "Programmed")] == ["False", "True", "False"]
+    overlap = conditions(problem(ProblemCode.CONFLICTING_SIDECARS, Severity.WARNING))
+    assert [overlap[each][0] for each in ("Accepted", "Conflicted", "Programmed")] == ["True", "True", "True"]

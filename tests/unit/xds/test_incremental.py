@@ -1,0 +1,202 @@
+"""After any series of changes the memo answers every asker as a fresh process would, and has marked what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.asker import Asker
+from model.mesh import Mesh
+from model.pods import ProxyKind
+from model.view import view_of
+from protos.encoder import encode
+from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
+from sources.store import Store
+from translators.resources import derive, names_in_scope
+from xds.events import DerivationFailed
+from xds.memo import Marks, Memo
+from xds.read_memo import KnownAsker
+
+TYPES = (CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST)
+ISTIO = "networking.istio.io/v1"
+Held: TypeAlias = Mapping[str, Mapping[str, bytes]]
+"""By type and name."""
+
+
+def askers() -> list[KnownAsker]:
+    def asker(namespace: str, app: str, *, vhds: bool = True, kind: ProxyKind = ProxyKind.SIDECAR) -> KnownAsker:
+        labels = {"app": app, "pod": f"{namespace}{app}"}
+        address = "10.9.9.9"
+        return KnownAsker(
+            Asker(
+                namespace=namespace, pod=app, service_account="s", kind=kind, labels=labels, address=address, vhds=vhds
+            )
+        )
+
+    return [
+        asker("a", "web"),
+        asker("a", "job"),
+        asker("a", "web", vhds=False),
+        asker("b", "web"),
+        asker("c", "job"),
+        asker("a", "web", kind=ProxyKind.GATEWAY),
+    ]
+
+
+def service(namespace: str, name: str, ports: str) -> str:
+    address = f"10.1.{'abc'.index(namespace)}.{'xyz'.index(name) + 1}"
+    return f"""
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: {namespace}}}
+spec: {{clusterIP: {address}, ports: {ports}}}
+"""
+
+
+def virtual_service(namespace: str, host: str, to: str, export: str) -> str:
+    return f"""
+apiVersion: {ISTIO}
+kind: VirtualService
+metadata: {{name: v, namespace: {namespace}}}
+spec: {{hosts: ["{host}"], exportTo: ["{export}"], http: [{{route: [{{destination: {{host: {to}}}}}]}}]}}
+"""
+
+
+def sidecar(namespace: str, name: str, selector: str, egress: str, mode: str) -> str:
+    lines = [f"apiVersion: {ISTIO}", "kind: Sidecar", f"metadata: {{name: {name}, namespace: {namespace}}}", "spec:"]
+    lines += [f"  workloadSelector: {{labels: {{app: {selector}}}}}"] if selector else []
+    lines += [f"  egress: {egress}"] if egress else []
+    lines += [f"  outboundTrafficPolicy: {{mode: {mode}}}"]
+    return "\n".join(lines)
+
+
+def rule(namespace: str, host: str) -> str:
+    return f"""
+apiVersion: {ISTIO}
+kind: DestinationRule
+metadata: {{name: d, namespace: {namespace}}}
+spec: {{host: "{host}", subsets: [{{name: v1, labels: {{version: v1}}}}]}}
+"""
+
+
+def root(namespace: str) -> str:
+    return f"""
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: istio, namespace: istio-system}}
+data: {{mesh: "rootNamespace: {namespace}"}}
+"""
+
+
+HTTP, TCP = "{name: http, port: 80}", "{name: tcp, port: 81}"
+PORTS = (f"[{HTTP}]", f"[{HTTP}, {TCP}]", f"[{TCP}]", "[{name: odd, port: 80}]", "[{name: u, port: 80, protocol: UDP}]")
+QUALIFIED = ("x.a.svc.cluster.local", "y.b.svc.cluster.local", "z.c.svc.cluster.local")
+HOSTS = (*QUALIFIED, "foreign.example.com", "*.example.com", "*.b.svc.cluster.local")
+EGRESS = (
+    "",
+    '[{hosts: ["./*"]}]',
+    '[{hosts: ["~/*"]}]',
+    '[{hosts: ["*/*"]}]',
+    '[{hosts: ["a/*", "b/y.b.svc.cluster.local"]}]',
+    '[{hosts: ["*/*", "~b/*", "~/x.a.svc.cluster.local"]}]',
+    '[{port: {number: 80}, hosts: ["b/*"]}, {hosts: ["./*"]}]',
+    '[{port: {number: 81}, hosts: ["*/*"]}]',
+    '[{hosts: ["*/*.example.com", "*/*.c.svc.cluster.local"]}]',
+)
+namespaces = st.sampled_from("abc")
+files = st.one_of(
+    st.builds(service, namespaces, st.sampled_from("xyz"), st.sampled_from(PORTS)),
+    st.builds(
+        virtual_service, namespaces, st.sampled_from(HOSTS), st.sampled_from(QUALIFIED), st.sampled_from("*.abc")
+    ),
+    st.builds(rule, namespaces, st.sampled_from(HOSTS)),
+    st.builds(
+        sidecar,
+        namespaces,
+        st.sampled_from(["one", "two"]),
+        st.sampled_from(["", "web", "job"]),
+        st.sampled_from(EGRESS),
+        st.sampled_from(["ALLOW_ANY", "REGISTRY_ONLY"]),
+    ),
+    st.builds(root, namespaces),
+)
+
+
+def place_of(text: str) -> str:
+    """One file an object, so that a later version of it takes the earlier one's place."""
+    kind = text.partition("kind: ")[2].partition("\n")[0]
+    return f"{kind} {text.partition('metadata: ')[2].partition(chr(10))[0]}.yaml"
+
+
+def fresh(mesh: Mesh, asker: KnownAsker) -> Held:
+    """What a new process would give, for every name in scope and for each that there is for somebody else."""
+    found: dict[str, dict[str, bytes]] = {}
+    for type_url in TYPES:
+        found[type_url] = {}
+        for name in names_in_scope(type_url, view_of(mesh, asker.asker)):
+            message = derive(type_url, name, view_of(mesh, asker.asker))
+            assert message is not None, f"{name} is in scope and does not exist"
+            found[type_url][name] = bytes(encode(message))
+    return found
+
+
+def remembered(memo: Memo, asker: KnownAsker) -> Held:
+    found: dict[str, dict[str, bytes]] = {}
+    for type_url in TYPES:
+        resources = {name: memo.find(type_url, name, asker).resource for name in memo.scope(type_url, asker).names}
+        found[type_url] = {name: bytes(each.body) for name, each in resources.items() if each is not None}
+        assert found[type_url].keys() == resources.keys()
+    return found
+
+
+def unmarked(before: Held, after: Held, marks: Marks) -> list[tuple[str, str]]:
+    """What differs and is not marked."""
+    missed = []
+    for type_url in TYPES:
+        if before[type_url].keys() != after[type_url].keys() and type_url not in marks.scopes:
+            missed.append((type_url, ""))
+        marked = marks.names.get(type_url, frozenset())
+        both = before[type_url].keys() & after[type_url].keys()
+        missed += [
+            (type_url, name) for name in both if before[type_url][name] != after[type_url][name] and name not in marked
+        ]
+    return missed
+
+
+def run(history: list[tuple[str, bool]]) -> None:
+    failures: list[DerivationFailed] = []
+    store, known = Store(), askers()
+    memo = Memo(derive=derive, names=names_in_scope, report=failures.append, mesh=store.mesh)
+    held = [remembered(memo, asker) for asker in known]
+    for text, stays in history:
+        store.replace_file(place_of(text), text.encode() if stays else None)
+        marks = memo.advance(store.mesh)
+        expected = [fresh(store.mesh, asker) for asker in known]
+        for before, after in zip(held, expected, strict=True):
+            assert unmarked(before, after, marks) == []
+        held = [remembered(memo, asker) for asker in known]
+        assert held == expected
+        names = {(url, name) for each in expected for url in TYPES for name in each[url]}
+        for asker, own in zip(known, expected, strict=True):
+            for url, name in names - {(each, name) for each in TYPES for name in own[each]}:
+                message = derive(url, name, view_of(store.mesh, asker.asker))
+                resource = memo.find(url, name, asker).resource
+                assert (resource and bytes(resource.body)) == (message and bytes(encode(message)))
+        assert failures == []
+
+
+@given(st.lists(st.tuples(files, st.integers(0, 4).map(bool)), min_size=3, max_size=14))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_incremental_equals_fresh(history: list[tuple[str, bool]]) -> None:
+    run(history)
+
+
+@pytest.mark.soak
+@given(st.lists(st.tuples(files, st.integers(0, 4).map(bool)), min_size=3, max_size=40))
+@settings(max_examples=1000, deadline=None)
+def test_incremental_equals_fresh_after_very_many_histories(history: list[tuple[str, bool]]) -> None:
+    run(history)
