@@ -84,8 +84,8 @@ def _from_pods(service: Service, pods: tuple[Pod, ...], around: Surroundings) ->
                 # TCP stands before UDP of the same number, and it is what a sidecar handles.
                 ports.setdefault(port.number, number)
         if ports or not service.ports:
-            ready = pod.ready or service.publish_not_ready
-            found.append(_endpoint(service, pod.addresses[0], ports, pod, ready, "", around))
+            listed = SliceEndpoint(addresses=pod.addresses, ready=pod.ready)
+            found.append(_endpoint(service, pod.addresses[0], ports, pod, listed, around))
     return found
 
 
@@ -106,8 +106,7 @@ def _from_slices(service: Service, slices: tuple[EndpointSlice, ...], around: Su
                 if pod is None and listed.pod and around.managed_slices:
                     # The slice came before its pod: without it nobody can say who answers there, and how.
                     continue
-                ready = listed.ready or service.publish_not_ready
-                endpoint = _endpoint(service, address, ports, pod, ready, listed.hostname, around)
+                endpoint = _endpoint(service, address, ports, pod, listed, around)
                 # A pod with two families stands in two slices; one endpoint is enough, the v4 one.
                 key = address if pod is None else (pod.ref, tuple(ports))
                 other = found.get(key)
@@ -121,12 +120,12 @@ def _endpoint(
     address: str,
     ports: Mapping[int, int],
     pod: Pod | None,
-    ready: bool,
-    hostname: str,
+    listed: SliceEndpoint,
     around: Surroundings,
 ) -> Endpoint:
+    ready = listed.ready or service.publish_not_ready
     if pod is None:
-        return Endpoint(address=address, ports=ports, hostname=hostname, ready=ready)
+        return Endpoint(address=address, ports=ports, hostname=listed.hostname, ready=ready, draining=listed.draining)
     # A gateway speaks what its servers say, and never the mesh's own mutual TLS.
     meshed = pod.meshed and pod.proxy is ProxyKind.SIDECAR
     return Endpoint(
@@ -136,8 +135,9 @@ def _endpoint(
         identity=_identity(pod, around.trust_domain) if meshed else None,
         meshed=meshed,
         locality=pod.locality,
-        hostname=hostname or _hostname(service, pod, around),
+        hostname=listed.hostname or _hostname(service, pod, around),
         ready=ready,
+        draining=listed.draining,
     )
 
 

@@ -140,6 +140,24 @@ def test_endpoint_slices_come_before_the_selector() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("conditions", "ready", "draining"),
+    [
+        ("ready: false, serving: true, terminating: true", False, True),
+        ("ready: false, terminating: true", False, True),
+        ("ready: false, serving: false, terminating: true", False, False),
+        ("ready: false, serving: true", False, False),
+        ("ready: true, serving: true, terminating: false", True, False),
+    ],
+)
+def test_an_endpoint_that_ends_and_still_serves_is_draining(conditions: str, ready: bool, draining: bool) -> None:
+    found = mesh(
+        service("ports: [{name: http, port: 80}]")
+        + SLICE % ("a", "IPv4", f"{{addresses: [10.0.0.1], conditions: {{{conditions}}}}}"),
+    )
+    assert [(each.ready, each.draining) for each in found.endpoints[HOST]] == [(ready, draining)]
+
+
 def test_a_slices_pod_is_found_by_its_address_and_later_too() -> None:
     store = Store()
     text = service("ports: [{name: http, port: 80}]") + SLICE % ("a", "IPv4", "{addresses: [10.0.0.1]}")

@@ -25,7 +25,6 @@ def service(
     resolution: Resolution = Resolution.CLUSTER_IP,
     addresses: tuple[str, ...] = (),
     external_name: str = "",
-    publish_not_ready: bool = False,
 ) -> Service:
     """A service whose workloads listen on 1000 above each of its ports."""
     return Service(
@@ -33,7 +32,6 @@ def service(
         resolution=resolution,
         addresses=addresses,
         external_name=external_name,
-        publish_not_ready=publish_not_ready,
         ports=tuple(ServicePort(number=number, protocol=protocol, target=number + 1000) for number, protocol in ports),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, LbEndpoint
 
 from model.mesh import Mesh
@@ -17,8 +19,8 @@ NAME = OutboundCluster(port=80, host=USERS)
 V1 = OutboundCluster(port=80, subset="v1", host=USERS)
 
 
-def shop(*endpoints: Endpoint, resolution: Resolution = Resolution.CLUSTER_IP, everyone: bool = False) -> Mesh:
-    users = service("users", (80, Protocol.HTTP), (90, Protocol.TCP), resolution=resolution, publish_not_ready=everyone)
+def shop(*endpoints: Endpoint, resolution: Resolution = Resolution.CLUSTER_IP) -> Mesh:
+    users = service("users", (80, Protocol.HTTP), (90, Protocol.TCP), resolution=resolution)
     return mesh([users], endpoints={USERS: endpoints}, rules=[rule(USERS, "v1")])
 
 
@@ -61,8 +63,16 @@ def test_ready_endpoints_are_listed_by_address_with_the_workload_s_port() -> Non
     assert addresses(found) == [("10.0.0.1", 1080), ("10.0.0.2", 1080)]
 
 
-def test_a_service_that_publishes_all_keeps_the_ones_that_are_not_ready() -> None:
-    assert len(flat(assigned(shop(endpoint("10.0.0.3", ready=False), everyone=True)))) == 1
+def test_endpoints_that_end_are_called_only_while_none_of_the_port_is_ready() -> None:
+    ending = replace(endpoint("10.0.0.1", 80, 90, ready=False, version="v1"), draining=True)
+    ready = endpoint("10.0.0.2", 80, version="v2")
+    lost = endpoint("10.0.0.3", ready=False)
+    assert addresses(assigned(shop(ending, lost))) == [("10.0.0.1", 1080)]
+    assert addresses(assigned(shop(ending, lost, ready))) == [("10.0.0.2", 1080)]
+    # Another port of the same service has its own answer, and a subset has that of its service.
+    assert addresses(assigned(shop(ending, ready), replace(NAME, port=90))) == [("10.0.0.1", 1090)]
+    assert addresses(assigned(shop(ending, ready), V1)) == []
+    assert addresses(assigned(shop(ending, lost), V1)) == [("10.0.0.1", 1080)]
 
 
 def test_a_subset_is_chosen_by_labels() -> None:
