@@ -89,6 +89,7 @@ class Endpoint:
     `ports` maps the Service's port number to the workload's port. `identity` is None outside the mesh;
     `meshed` says that a sidecar answers there, so mutual TLS may be spoken to it. `hostname` is set for pods of a
     headless service that have a name of their own (`web-0`), else ''. `draining`: it ends, and still serves.
+    `uncaptured` are the Service ports that lead past its sidecar, to the application itself.
     """
 
     address: str
@@ -100,6 +101,7 @@ class Endpoint:
     hostname: str = ""
     ready: bool = True
     draining: bool = False
+    uncaptured: frozenset[int] = frozenset()
 
 
 def in_service(endpoints: Iterable[Endpoint], port: int) -> tuple[Endpoint, ...]:

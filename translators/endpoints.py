@@ -14,7 +14,6 @@ from envoy_data_plane.envoy.config.endpoint.v3 import (
 from envoy_data_plane.envoy.config.endpoint.v3 import Endpoint as EndpointMessage
 
 from model.names import OutboundCluster
-from model.policies import MtlsMode
 from model.services import Endpoint, Locality, Protocol, Resolution, Service, in_service
 from model.traffic import policy_for
 from model.view import View
@@ -29,7 +28,7 @@ from translators.filter_metadata import (
     TRANSPORT_SOCKET,
     build_metadata,
 )
-from translators.peer_authentication import mtls_mode
+from translators.peer_authentication import is_called_with_mtls, mtls_mode
 
 _MUTUAL_TLS = {TRANSPORT_SOCKET: {TLS_MODE: TLS_MODE_ISTIO}}
 
@@ -76,7 +75,7 @@ def _grouped(service: Service, port: int, endpoints: tuple[Endpoint, ...], view:
     for endpoint in endpoints:
         number = endpoint.ports[port]
         mode = everywhere or mtls_mode(view, namespace, endpoint.labels, number)
-        mutual = endpoint.meshed and endpoint.identity is not None and mode is not MtlsMode.DISABLE
+        mutual = is_called_with_mtls(endpoint, port, mode)
         metadata = _pod_metadata(endpoint, mutual) if headless else shared[mutual]
         groups.setdefault(endpoint.locality, []).append(_build_endpoint(endpoint.address, number, metadata))
     return [

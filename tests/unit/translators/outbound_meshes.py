@@ -119,6 +119,11 @@ def mesh(
             host: frozenset(each.identity for each in found if each.identity is not None)
             for host, found in known.items()
         },
+        uncaptured_ports={
+            host: ports
+            for host, found in known.items()
+            if (ports := frozenset[int]().union(*(e.uncaptured for e in found)))
+        },
         hosts_on_port={port: tuple(on_port[port]) for port in sorted(on_port)},
         virtual_services=dict(sorted(by_route_host.items())),
         destination_rules={each.host: (each,) for each in rules},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, LbEndpoint
 
 from model.mesh import Mesh
@@ -129,6 +130,18 @@ def test_a_workload_that_refuses_mutual_tls_is_called_in_plaintext() -> None:
     none = mesh([users], endpoints={USERS: two}, peers=[peer(MtlsMode.DISABLE)])
     assert [marks(each) for each in flat(assigned(some))] == [{}, MUTUAL]
     assert [marks(each) for each in flat(assigned(none))] == [{}, {}]
+
+
+@pytest.mark.parametrize(("mode", "mark"), [(None, {}), (MtlsMode.DISABLE, {}), (MtlsMode.STRICT, MUTUAL)])
+def test_a_port_past_the_sidecar_is_called_in_plaintext_unless_that_is_forbidden(
+    mode: MtlsMode | None, mark: dict[str, dict[str, str]]
+) -> None:
+    users = service("users", (80, Protocol.HTTP), (90, Protocol.HTTP))
+    past = replace(endpoint("10.0.0.1", 80, 90), uncaptured=frozenset({80}))
+    snapshot = mesh([users], endpoints={USERS: (past,)}, peers=[peer(mode)] if mode else [])
+    assert [marks(each) for each in flat(assigned(snapshot))] == [mark]
+    captured = marks(flat(assigned(snapshot, replace(NAME, port=90)))[0])
+    assert captured == ({} if mode is MtlsMode.DISABLE else MUTUAL)
 
 
 def test_a_headless_service_s_endpoints_can_be_told_apart_by_address() -> None:
