@@ -342,6 +342,16 @@ def test_install_takes_nothing_from_others(
     assert cluster.admin.get("deployment", "heddle", "-n", home)["metadata"]["labels"]["heddle.io/revision"] == "heddle"
 
 
+def test_a_value_that_names_no_namespace_changes_nothing(
+    cluster: ControlPlane, home: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = ("-n", home, "--apply", "--set", "gatewaySecretNamespaces={nowhere}")
+    status, printed, said = heddle(cluster, capsys, "install", *values)
+    assert (status, printed) == (2, ""), printed
+    assert "nowhere, which is named by the value gatewaySecretNamespaces, does not exist" in said
+    assert cluster.admin.try_kubectl("get", "namespace", home).returncode != 0
+
+
 def test_uninstall_prints_then_deletes_then_purges(
     cluster: ControlPlane, home: str, namespace: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

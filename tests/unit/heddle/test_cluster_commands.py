@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from heddle.check import check_all
-from heddle.cluster.apply import NotOurs, apply_definitions, apply_objects
+from heddle.cluster.apply import NoNamespace, NotOurs, apply_definitions, apply_objects
 from heddle.cluster.chart import load_chart
 from heddle.cluster.check_results import Result, State, to_lines
 from heddle.cluster.cluster_checks import check_api, check_other_webhooks, check_pod_security, check_rights
-from heddle.cluster.installation_checks import check_authorities, check_leader, check_roots
+from heddle.cluster.installation_checks import check_authorities, check_control_plane, check_leader, check_roots
 from heddle.cluster.names import MUTATING
 from heddle.cluster.removal import CannotRemove, plan_removal
 from heddle.cluster.rollout import find_waits, pod_waits, rollout_waits
@@ -97,6 +97,53 @@ async def test_a_revision_in_another_namespace_would_be_another_mesh_and_is_refu
     helms = {"app.kubernetes.io/part-of": "heddle", "heddle.io/revision": "heddle-two"}
     cluster.put("/apis/apps/v1/namespaces/elsewhere/deployments/heddle-two", {"metadata": {"labels": helms}})
     assert states(await check_authorities(cluster)) == {"all revisions share one authority": State.FAILED}
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"gatewaySecretNamespaces": ["edge", "shop"]}, "edge, which is named by the value gatewaySecretNamespaces"),
+        (
+            {"meshConfig": {"namespace": "istio-system"}},
+            "istio-system, which is named by the value meshConfig.namespace",
+        ),
+    ],
+)
+async def test_a_namespace_that_is_missing_is_told_before_anything_is_written(values: dict[str, Any], why: str) -> None:
+    cluster = FakeCluster()
+    cluster.put("/api/v1/namespaces/shop", {})
+    with pytest.raises(NoNamespace, match=why) as told:
+        await install(cluster, **values)
+    assert "kubectl create namespace" in str(told.value)
+    assert cluster.written == []
+    for name in ("edge", "istio-system"):
+        cluster.put(f"/api/v1/namespaces/{name}", {})
+    await install(cluster, **values)
+
+
+async def test_its_own_namespace_is_not_made_unless_asked() -> None:
+    rendered = load_chart().render({}, namespace=NAMESPACE)
+    place: dict[str, Any] = {"namespace": NAMESPACE, "revision": "heddle", "tell": [].append}
+    cluster = FakeCluster()
+    with pytest.raises(NoNamespace, match="heddle-system, which is to be Heddle's own"):
+        await apply_objects(cluster, rendered.objects, **place)
+    assert cluster.written == []
+    cluster.put(f"/api/v1/namespaces/{NAMESPACE}", {})
+    await apply_objects(cluster, rendered.objects, **place)
+
+
+async def test_a_namespace_of_secrets_that_has_gone_is_found() -> None:
+    cluster = FakeCluster()
+    cluster.put("/api/v1/namespaces/edge", {})
+    await install(cluster, gatewaySecretNamespaces=["edge"])
+    cluster.objects[DEPLOYMENT]["status"] = {"updatedReplicas": 2, "replicas": 2, "availableReplicas": 2}
+    place = {"namespace": NAMESPACE, "revision": "heddle", "version": "0.1.0"}
+    check = "the namespaces of gateways' Secrets exist"
+    assert states(await check_control_plane(cluster, **place))[check] is State.OK
+    del cluster.objects["/api/v1/namespaces/edge"]
+    (result,) = (result for result in await check_control_plane(cluster, **place) if result.check == check)
+    assert (result.state, result.detail) == (State.FAILED, "there is no edge")
+    assert "gatewaySecretNamespaces" in result.hint
 
 
 async def test_a_namespace_that_was_there_is_left_as_it_is() -> None:
