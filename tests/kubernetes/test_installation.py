@@ -357,12 +357,20 @@ def test_uninstall_prints_then_deletes_then_purges(
 ) -> None:
     heddle(cluster, capsys, "install", "-n", home, "--apply")
     make_authority(cluster, home)
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "heddle-leader", "namespace": home},
+        "spec": {"holderIdentity": "heddle-0_ab", "leaseDurationSeconds": 3600},
+    }
+    cluster.admin.apply(json.dumps(lease))
     cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=VIRTUAL_SERVICE)
     status, printed, said = heddle(cluster, capsys, "uninstall", "-n", home)
     assert status == 0
     named = [(item["kind"], item["metadata"]["name"]) for item in yaml.safe_load_all(printed)]
     assert named[0] == ("MutatingWebhookConfiguration", "heddle-injector")
     assert ("Deployment", "heddle") in named
+    assert named[-1] == ("Lease", "heddle-leader")
     assert not {"Secret", "Namespace", "CustomResourceDefinition", "VirtualService"} & {kind for kind, _ in named}
     assert cluster.admin.get("deployment", "heddle", "-n", home)
     # What is printed is what kubectl takes.
@@ -372,6 +380,7 @@ def test_uninstall_prints_then_deletes_then_purges(
     assert len(printed.splitlines()) == len(named)
     assert heddle(cluster, capsys, "uninstall", "-n", home)[0] == 1
     assert cluster.admin.get("secret", "heddle-ca", "-n", home)["data"]
+    assert cluster.admin.try_kubectl("get", "lease", "heddle-leader", "-n", home).returncode != 0
     assert cluster.admin.get("virtualservice", "users", "-n", namespace)
     status, _, _ = heddle(cluster, capsys, "uninstall", "-n", home, "--purge", "--apply")
     assert status == 0

@@ -15,6 +15,7 @@ from heddle.cluster.cluster_checks import check_api, check_other_webhooks, check
 from heddle.cluster.installation_checks import check_authorities, check_control_plane, check_leader, check_roots
 from heddle.cluster.names import MUTATING
 from heddle.cluster.removal import CannotRemove, plan_removal
+from heddle.cluster.requests import delete
 from heddle.cluster.rollout import find_waits, pod_waits, rollout_waits
 from heddle.main import main
 from tests.unit.heddle.cluster_fake import FakeCluster
@@ -23,6 +24,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NAMESPACE = "heddle-system"
 HOOK = f"{MUTATING.path('v1')}/heddle-injector"
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/heddle"
+LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/heddle-leader"
 DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/virtualservices.networking.istio.io"
 
 
@@ -182,6 +184,24 @@ async def test_what_is_removed_and_what_is_kept() -> None:
     removal = await plan_removal(cluster, namespace=NAMESPACE, revision="heddle", purge=True)
     assert "Secret" in [item["kind"] for item in removal.objects]
     assert "Namespace" not in [item["kind"] for item in removal.objects]
+
+
+async def test_the_lease_goes_with_the_last_revision_and_after_all_else() -> None:
+    cluster = FakeCluster()
+    await install(cluster)
+    await install(cluster, revision="canary")
+    cluster.put(LEASE, {"spec": {"holderIdentity": "heddle-0_ab"}})
+    first = await plan_removal(cluster, namespace=NAMESPACE, revision="heddle", purge=False)
+    # The other revision may lead, and its leader would lose its Lease.
+    assert "Lease" not in [item["kind"] for item in first.objects]
+    for item in first.objects:
+        assert await delete(cluster, item)
+    last = await plan_removal(cluster, namespace=NAMESPACE, revision="heddle-canary", purge=False)
+    assert last.objects[-1]["kind"] == "Lease"
+    for item in last.objects:
+        assert await delete(cluster, item)
+    assert LEASE not in cluster.objects
+    assert (await plan_removal(cluster, namespace=NAMESPACE, revision="heddle", purge=False)).objects == ()
 
 
 async def test_a_removal_names_who_still_uses_the_revision() -> None:
@@ -346,6 +366,8 @@ async def test_an_installation_waits_for_its_ca_bundles() -> None:
     assert "0 of 2" in (await find_waits(cluster, namespace=NAMESPACE, revision="heddle"))[0]
     ready = {"updatedReplicas": 2, "replicas": 2, "availableReplicas": 2}
     cluster.objects[DEPLOYMENT]["status"] = ready
+    cluster.put(LEASE, {"spec": {"holderIdentity": "heddle-0_ab"}})
+    cluster.put(f"/api/v1/namespaces/{NAMESPACE}/pods/heddle-0", {})
     waits = await find_waits(cluster, namespace=NAMESPACE, revision="heddle")
     assert waits == tuple(
         f"waiting for the control plane to fill in the caBundle of heddle-{name}" for name in ("injector", "validator")
@@ -354,6 +376,17 @@ async def test_an_installation_waits_for_its_ca_bundles() -> None:
         for hook in item.get("webhooks") or ():
             hook["clientConfig"]["caBundle"] = "eA=="
     assert await find_waits(cluster, namespace=NAMESPACE, revision="heddle") == ()
+    # Whoever leads must be there now.
+    pod = f"/api/v1/namespaces/{NAMESPACE}/pods/heddle-0"
+    gone = "waiting for the Lease heddle-leader of heddle-0_ab, which is gone, to run out"
+    cluster.put(pod, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    assert await find_waits(cluster, namespace=NAMESPACE, revision="heddle") == (gone,)
+    del cluster.objects[pod]
+    assert await find_waits(cluster, namespace=NAMESPACE, revision="heddle") == (gone,)
+    for nobody in ({"spec": {"holderIdentity": ""}}, {"spec": {}}, {}):
+        cluster.put(LEASE, nobody)
+        waits = await find_waits(cluster, namespace=NAMESPACE, revision="heddle")
+        assert waits == ("waiting for a replica to take the Lease heddle-leader",)
 
 
 def test_lines_are_in_sections_with_hints_under_what_is_not_green() -> None:
