@@ -124,6 +124,7 @@ class ControlPlane:
             policy=settings.certificates,
             capture=settings.capture,
             jitter=clock.jitter,
+            monotonic=clock.monotonic,
         )
         if settings.cluster is not None:
             cluster = settings.cluster

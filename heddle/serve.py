@@ -141,16 +141,15 @@ async def _serve(args: argparse.Namespace) -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
     try:
-        installation = _installation(args) if args.kubernetes else None
-        async with _settings(args, home, installation) as settings:
-            serving = asyncio.create_task(_serve_for_ever(args, settings, installation, home, leaving))
-            stopping = asyncio.create_task(stop.wait())
-            # In its own task, because a cluster that does not answer must not keep Ctrl-C from working.
-            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            serving.cancel()
-            with suppress(asyncio.CancelledError):
-                await serving
+        serving = asyncio.create_task(_serve_for_ever(args, home, leaving))
+        stopping = asyncio.create_task(stop.wait())
+        # In its own task, because neither a cluster nor a kubeconfig's program that does not answer must keep Ctrl-C
+        # from working.
+        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving
     finally:
         for left in home.path.iterdir():
             if left.name not in ("ca", "lock") and not left.is_dir():
@@ -159,18 +158,14 @@ async def _serve(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _serve_for_ever(
-    args: argparse.Namespace,
-    settings: PlaneSettings,
-    installation: SettingsReload | None,
-    home: MeshHome,
-    leaving: asyncio.Event,
-) -> None:
+async def _serve_for_ever(args: argparse.Namespace, home: MeshHome, leaving: asyncio.Event) -> None:
     """`leaving`: whoever cancels this means that other replicas go on."""
     from heddle.admin import admin_api
     from heddle.control_plane import ControlPlane
 
+    installation = _installation(args) if args.kubernetes else None
     async with AsyncExitStack() as opened:
+        settings = await opened.enter_async_context(_settings(args, home, installation))
         plane = ControlPlane(settings)
         with_cluster: AbstractAsyncContextManager[None] = nullcontext()
         if settings.cluster is not None and installation is not None:

@@ -112,7 +112,9 @@ class _Limited:
 
     def connect(self) -> asyncio.Protocol:
         silent = self._webhook.silent
-        # Those whose handshake is under way are only among the silent.
+        for protocol in [one for one in silent if _has_closed(one)]:
+            silent.pop(protocol).cancel()
+        # Those whose handshake is under way, or has failed, are only among the silent: nobody is told of the latter.
         if max(len(self._server.connections), len(silent)) >= MAX_CONNECTIONS:
             _log.warning("webhook.too_many_connections", limit=MAX_CONNECTIONS)
             return _Refused()
@@ -123,6 +125,11 @@ class _Limited:
     def _end(self, protocol: web.RequestHandler) -> None:
         del self._webhook.silent[protocol]
         protocol.force_close()
+
+
+def _has_closed(protocol: asyncio.BaseProtocol) -> bool:
+    """Whether a connection was there and is gone. aiohttp has no other sign that differs from one not there yet."""
+    return getattr(protocol, "_manager", protocol) is None
 
 
 class _Refused(asyncio.Protocol):

@@ -20,7 +20,7 @@ import grpc
 from model.asker import Asker
 from model.mesh import Mesh
 from model.pods import ProxyKind
-from xds.admission import Admission, C, PermissionDenied, Unauthenticated, Unavailable
+from xds.admission import Admission, C, Exhausted, PermissionDenied, Unauthenticated, Unavailable
 from xds.events import Event, StreamClosed, StreamFailed, StreamOpened
 from xds.memo import Memo
 from xds.protocol import Fault, Stream, Violation, first_node
@@ -238,7 +238,7 @@ class AdsServer(Generic[C]):
                     node=declared,
                     asker=replace(asker, vhds=asker.vhds and delta),
                     memo=self._memo,
-                    secrets=self._admission.secrets_for(caller),
+                    secrets=self._admission.secrets_for(caller, context.peer()),
                     report=self._report,
                     generation=self._generation,
                     now=self._now(),
@@ -250,6 +250,8 @@ class AdsServer(Generic[C]):
             await self._refuse(context, name, node, grpc.StatusCode.UNAUTHENTICATED, str(error))
         except Unavailable as error:
             await self._refuse(context, name, node, grpc.StatusCode.UNAVAILABLE, str(error))
+        except Exhausted as error:
+            await self._refuse(context, name, node, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         except PermissionDenied as error:
             await self._refuse(context, name, node, grpc.StatusCode.PERMISSION_DENIED, str(error))
         except Violation as error:

@@ -190,7 +190,7 @@ class Anyone:
     def asker_of(self, caller: str, node: Node) -> Asker | None:
         return self.asker
 
-    def secrets_for(self, caller: str) -> StreamSecrets:
+    def secrets_for(self, caller: str, peer: str) -> StreamSecrets:
         return self.secrets
 
 

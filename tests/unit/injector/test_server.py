@@ -188,6 +188,24 @@ async def test_there_are_not_more_connections_than_it_can_bear(tmp_path: Path, m
             writer.close()
 
 
+async def test_connections_that_closed_before_their_first_request_no_longer_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    async with webhook(tmp_path) as running:
+        async with asyncio.timeout(5):
+            for _ in range(6):
+                _, writer = await connect(running)
+                writer.close()
+                await writer.wait_closed()
+            while True:
+                try:
+                    assert (await running.post(review(pod())))[0] == 200
+                    break
+                except aiohttp.ClientConnectionError:
+                    await asyncio.sleep(0.01)  # The other end hears of it a moment later.
+
+
 async def test_a_renewed_certificate_is_used_by_the_next_connection(tmp_path: Path) -> None:
     async with webhook(tmp_path) as running:
         certificate, key = write_certificate(tmp_path, 2)

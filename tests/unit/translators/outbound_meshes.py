@@ -25,7 +25,6 @@ def service(
     resolution: Resolution = Resolution.CLUSTER_IP,
     addresses: tuple[str, ...] = (),
     external_name: str = "",
-    publish_not_ready: bool = False,
 ) -> Service:
     """A service whose workloads listen on 1000 above each of its ports."""
     return Service(
@@ -33,7 +32,6 @@ def service(
         resolution=resolution,
         addresses=addresses,
         external_name=external_name,
-        publish_not_ready=publish_not_ready,
         ports=tuple(ServicePort(number=number, protocol=protocol, target=number + 1000) for number, protocol in ports),
     )
 
@@ -120,6 +118,11 @@ def mesh(
         identities={
             host: frozenset(each.identity for each in found if each.identity is not None)
             for host, found in known.items()
+        },
+        uncaptured_ports={
+            host: ports
+            for host, found in known.items()
+            if (ports := frozenset[int]().union(*(e.uncaptured for e in found)))
         },
         hosts_on_port={port: tuple(on_port[port]) for port in sorted(on_port)},
         virtual_services=dict(sorted(by_route_host.items())),

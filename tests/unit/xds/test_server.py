@@ -57,7 +57,7 @@ class TokenIsName:
             return None
         return Asker(namespace="n", pod=caller, service_account="s", labels={"app": "second"})
 
-    def secrets_for(self, caller: str) -> StreamSecrets:
+    def secrets_for(self, caller: str, peer: str) -> StreamSecrets:
         return NoSecrets()
 
 

@@ -185,6 +185,8 @@ def test_the_bucket_lets_a_burst_pass_and_then_the_rate() -> None:
     assert [bucket.take(10.0) for _ in range(5)] == [0.0, 0.0, 0.0, 0.5, 1.0]
     assert bucket.take(12.0) == 0.0, "what was waited for is paid"
     assert [bucket.take(100.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
+    assert [bucket.take_now(200.0) for _ in range(5)] == [True, True, True, False, False]
+    assert [bucket.take_now(200.4), bucket.take_now(200.6), bucket.take_now(200.6)] == [False, True, False]
     with pytest.raises(ValueError, match="positive rate"):
         TokenBucket(per_second=0, burst=1)
 
