@@ -20,6 +20,7 @@ PROGRAMMED = "Programmed"
 """True once every sidecar that was connected had acknowledged the object's present generation."""
 
 MAX_MESSAGE = 1024
+_MOST_NAMED = 3
 _CONFLICTS = (
     ProblemCode.CONFLICTING_HOSTS,
     ProblemCode.CONFLICTING_POLICIES,
@@ -46,20 +47,29 @@ _NOT_WHOLLY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """A sidecar's NACK of something that was made of the object; `words` are Envoy's."""
+    """A sidecar's NACK of something that was made of the object; `words` are Envoy's.
+
+    `replica` is the control plane that the sidecar is connected to, '' where there is only one.
+    """
 
     sidecar: str
+    replica: str = ""
     resource: str
     words: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """How far the object's present generation is: `acknowledged` of all `sidecars` that are connected."""
+    """How far the object's present generation is: `acknowledged` of all `sidecars` that are connected.
+
+    Those of the control planes in `unasked`, by name, are not known; there are `replicas` in all.
+    """
 
     sidecars: int
     acknowledged: int
     rejections: tuple[Rejection, ...] = ()
+    replicas: int = 1
+    unasked: tuple[str, ...] = ()
 
 
 def build_conditions(
@@ -108,23 +118,41 @@ def _programmed(observed: ObservedStatus, errors: Sequence[Problem], delivery: D
     if any(problem.code in _NOT_WHOLLY for problem in errors):
         message = "The object, or the part that the condition Accepted names, is not in force."
         return Condition(type=PROGRAMMED, status="False", reason="NotAccepted", message=message)
+    unasked = _tell_unasked(delivery)
     if delivery.rejections:
         first = delivery.rejections[0]
         sidecars = len({each.sidecar for each in delivery.rejections})
-        message = f"{sidecars} of {delivery.sidecars} sidecars rejected it: {first.sidecar}: {first.resource}: "
+        at = f" (at {first.replica})" if first.replica else ""
+        counted = f"{sidecars} of {delivery.sidecars} sidecars rejected it{unasked}: {first.sidecar}{at}: "
         return Condition(
-            type=PROGRAMMED, status="False", reason="Rejected", message=f"{message}{first.words}"[:MAX_MESSAGE]
+            type=PROGRAMMED,
+            status="False",
+            reason="Rejected",
+            message=f"{counted}{first.resource}: {first.words}"[:MAX_MESSAGE],
         )
-    if delivery.sidecars and delivery.acknowledged == delivery.sidecars:
+    everywhere = delivery.acknowledged == delivery.sidecars
+    if delivery.sidecars and everywhere and not delivery.unasked:
         message = f"All {delivery.sidecars} connected sidecars have acknowledged it."
         return Condition(type=PROGRAMMED, status="True", reason="Acknowledged", message=message)
     if before is not None and before.status == "True" and before.observed_generation == observed.generation:
         # A sidecar that connects later has not acknowledged anything yet; that is no step back.
         return before
     if not delivery.sidecars:
-        return Condition(type=PROGRAMMED, status="Unknown", reason="NoSidecars", message="No sidecar is connected.")
-    message = f"{delivery.acknowledged} of {delivery.sidecars} connected sidecars have acknowledged it."
-    return Condition(type=PROGRAMMED, status="False", reason="Pending", message=message)
+        reason, message = "NoSidecars", "No sidecar is connected"
+    else:
+        reason = "Pending"
+        message = f"{delivery.acknowledged} of {delivery.sidecars} connected sidecars have acknowledged it"
+    if everywhere and delivery.unasked:
+        reason = "ReplicasNotAsked"
+    status = "Unknown" if everywhere else "False"
+    return Condition(type=PROGRAMMED, status=status, reason=reason, message=f"{message}{unasked}."[:MAX_MESSAGE])
+
+
+def _tell_unasked(delivery: Delivery) -> str:
+    if not delivery.unasked:
+        return ""
+    named = ", ".join((*delivery.unasked[:_MOST_NAMED], *(("...",) if len(delivery.unasked) > _MOST_NAMED else ())))
+    return f"; {len(delivery.unasked)} of {delivery.replicas} control planes could not be asked ({named})"
 
 
 def _tell(problems: Sequence[Problem]) -> str:

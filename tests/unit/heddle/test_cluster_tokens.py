@@ -18,7 +18,7 @@ from heddle.cluster.pod_lookup import PodLookup
 from heddle.cluster.pod_tokens import ClusterTokens
 from heddle.cluster.token_review import TokenReviewer, parse_review
 from sds.keyfiles import new_key
-from sds.tokens import Caller, CannotTell, TokenRefused
+from sds.tokens import AUDIENCE, POD_TOKENS, Caller, CannotTell, TokenRefused
 from sources.kubernetes.access import ClusterAccess
 from sources.kubernetes.api import Api, open_api
 from tests.kubernetes_api import objects
@@ -38,8 +38,8 @@ class Trial:
         self.moment = NOW
         self.keys = IssuerKeys(api, jitter=lambda: 0.0)
         self.budget = Budget(per_second=3, at_once=2, seconds=lambda: self.moment.timestamp())
-        reviewer = TokenReviewer(api, self.budget, now=lambda: self.moment)
-        self.tokens = ClusterTokens(self.keys, reviewer, now=lambda: self.moment)
+        reviewer = TokenReviewer(api, self.budget, now=lambda: self.moment, audience=AUDIENCE, to_holder=parse_review)
+        self.tokens = ClusterTokens(POD_TOKENS, self.keys, reviewer, now=lambda: self.moment)
 
     def read(self, path: str) -> int:
         return self.server.requests.count(path)
