@@ -59,7 +59,11 @@ async def running_admin(
         known = progress(request.query.get("process", ""), int(request.query.get("after", "0")))
         return web.json_response(to_json(known))
 
-    app = web.Application(middlewares=[door.let_in], client_max_size=1024)
+    @web.middleware
+    async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await door.let_in(request, handler)
+
+    app = web.Application(middlewares=[let_in], client_max_size=1024)
     add_questions(app, questions)
     app.router.add_get(PROGRESS_PATH, tell)
     runner = web.AppRunner(
@@ -89,9 +93,8 @@ class _Door:
         self._accounts = accounts
         self._budget = Budget(per_second=_PER_SECOND, at_once=_AT_ONCE, seconds=clock.monotonic)
         self.connections: LimitedConnections | None = None
-        self.let_in = web.middleware(self._let_in)
 
-    async def _let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if self.connections is not None:
             self.connections.heard(request)
         try:

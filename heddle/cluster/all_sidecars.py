@@ -8,7 +8,7 @@ from heddle.cluster.concerns import concerns
 from heddle.cluster.object_conditions import Delivery, Rejection
 from heddle.cluster.peers import Others, PeerState
 from heddle.cluster.replica_progress import RejectedAt, count_acknowledgements, list_rejections
-from sources.kubernetes.object_status import ObservedStatus
+from sources.kubernetes.object_status import InForce, ObservedStatus
 from xds.state import StreamProgress
 
 
@@ -29,12 +29,15 @@ class AllSidecars:
         states = self._others.states
         # Where not all rejections are told, one may be this object's.
         untold = () if rejections else tuple(state.replica for state in states if state.untold)
+        reached = tuple((state, held) for state in states if (held := _held(state, observed)) is not None)
         return Delivery(
             sidecars=self._acknowledged.sidecars + sum(state.acknowledged.sidecars for state in states),
-            acknowledged=self._acknowledged.of(since) + sum(_acknowledged(state, observed) for state in states),
+            acknowledged=self._acknowledged.of(since)
+            + sum(state.acknowledged.of(held.since) for state, held in reached),
             rejections=rejections,
             replicas=1 + len(states) + len(self._others.unasked),
             unasked=tuple(sorted((*self._others.unasked, *untold))),
+            behind=tuple(sorted({state.replica for state in states} - {state.replica for state, _ in reached})),
         )
 
     def _rejections(self, value: object, root_namespace: str) -> Iterator[Rejection]:
@@ -43,12 +46,13 @@ class AllSidecars:
                 yield _to_rejection(replica, each)
 
 
-def _acknowledged(state: PeerState, observed: ObservedStatus) -> int:
-    """How many sidecars of another replica have this generation of the object: none as long as it has an older one."""
+def _held(state: PeerState, observed: ObservedStatus) -> InForce | None:
+    """This generation of the object at another replica; None if that had not read it when it answered.
+
+    Then even the number of its sidecars says nothing: some may have come since.
+    """
     held = state.objects.get(observed.ref)
-    if held is None or held.uid != observed.uid or held.generation < observed.generation:
-        return 0
-    return state.acknowledged.of(held.since)
+    return held if held is not None and held.uid == observed.uid and held.generation >= observed.generation else None
 
 
 def _to_rejection(replica: str, each: RejectedAt) -> Rejection:

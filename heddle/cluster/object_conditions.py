@@ -62,7 +62,8 @@ class Rejection:
 class Delivery:
     """How far the object's present generation is: `acknowledged` of all `sidecars` that are connected.
 
-    Those of the control planes in `unasked`, by name, are not known; there are `replicas` in all.
+    Those of the control planes in `unasked`, by name, are not known; those in `behind` have not read this generation
+    yet. There are `replicas` in all.
     """
 
     sidecars: int
@@ -70,6 +71,12 @@ class Delivery:
     rejections: tuple[Rejection, ...] = ()
     replicas: int = 1
     unasked: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether nothing is missing, as far as is known."""
+        return self.acknowledged == self.sidecars and not self.behind
 
 
 def build_conditions(
@@ -118,41 +125,42 @@ def _programmed(observed: ObservedStatus, errors: Sequence[Problem], delivery: D
     if any(problem.code in _NOT_WHOLLY for problem in errors):
         message = "The object, or the part that the condition Accepted names, is not in force."
         return Condition(type=PROGRAMMED, status="False", reason="NotAccepted", message=message)
-    unasked = _tell_unasked(delivery)
+    more = _tell_replicas(delivery)
     if delivery.rejections:
         first = delivery.rejections[0]
         sidecars = len({each.sidecar for each in delivery.rejections})
         at = f" (at {first.replica})" if first.replica else ""
-        counted = f"{sidecars} of {delivery.sidecars} sidecars rejected it{unasked}: {first.sidecar}{at}: "
+        counted = f"{sidecars} of {delivery.sidecars} sidecars rejected it{more}: {first.sidecar}{at}: "
         return Condition(
             type=PROGRAMMED,
             status="False",
             reason="Rejected",
             message=f"{counted}{first.resource}: {first.words}"[:MAX_MESSAGE],
         )
-    everywhere = delivery.acknowledged == delivery.sidecars
-    if delivery.sidecars and everywhere and not delivery.unasked:
+    if delivery.sidecars and delivery.everywhere and not delivery.unasked:
         message = f"All {delivery.sidecars} connected sidecars have acknowledged it."
         return Condition(type=PROGRAMMED, status="True", reason="Acknowledged", message=message)
     if before is not None and before.status == "True" and before.observed_generation == observed.generation:
         # A sidecar that connects later has not acknowledged anything yet; that is no step back.
         return before
+    message = f"{delivery.acknowledged} of {delivery.sidecars} connected sidecars have acknowledged it"
     if not delivery.sidecars:
-        reason, message = "NoSidecars", "No sidecar is connected"
+        message = "No sidecar is connected"
+    if not delivery.everywhere:
+        status, reason = "False", "Pending"
     else:
-        reason = "Pending"
-        message = f"{delivery.acknowledged} of {delivery.sidecars} connected sidecars have acknowledged it"
-    if everywhere and delivery.unasked:
-        reason = "ReplicasNotAsked"
-    status = "Unknown" if everywhere else "False"
-    return Condition(type=PROGRAMMED, status=status, reason=reason, message=f"{message}{unasked}."[:MAX_MESSAGE])
+        status, reason = "Unknown", "ReplicasNotAsked" if delivery.unasked else "NoSidecars"
+    return Condition(type=PROGRAMMED, status=status, reason=reason, message=f"{message}{more}."[:MAX_MESSAGE])
 
 
-def _tell_unasked(delivery: Delivery) -> str:
-    if not delivery.unasked:
-        return ""
-    named = ", ".join((*delivery.unasked[:_MOST_NAMED], *(("...",) if len(delivery.unasked) > _MOST_NAMED else ())))
-    return f"; {len(delivery.unasked)} of {delivery.replicas} control planes could not be asked ({named})"
+def _tell_replicas(delivery: Delivery) -> str:
+    """Why the number of sidecars is not the whole truth."""
+    said = ""
+    for names, what in ((delivery.unasked, "could not be asked"), (delivery.behind, "have not read it yet")):
+        if names:
+            named = ", ".join((*names[:_MOST_NAMED], *(("...",) if len(names) > _MOST_NAMED else ())))
+            said += f"; {len(names)} of {delivery.replicas} control planes {what} ({named})"
+    return said
 
 
 def _tell(problems: Sequence[Problem]) -> str:
