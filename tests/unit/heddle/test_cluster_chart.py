@@ -14,6 +14,7 @@ from heddle.cluster.chart import CHART, BadValues, load_chart
 from heddle.cluster.names import HEDDLE, INSTALLED, PART_OF, REVISION_OF, injector_name, labels_of, revision_name
 from heddle.cluster.replicas import PORT, PORT_NAME, reader_of
 from heddle.cluster.requests import path_of
+from heddle.cluster.template_syntax import TemplateError
 from heddle.main import VERSION
 from injector.decide import decide
 from injector.settings import InjectionSettings
@@ -172,6 +173,13 @@ def test_people_ask_by_an_account_without_any_right(chart: Any) -> None:
     assert source["serviceAccountToken"]["expirationSeconds"] <= LONGEST_ADMIN_LIFE.total_seconds()
     (mount,) = (one["mountPath"] for one in container["volumeMounts"] if one["name"] == "admin-token")
     assert args[args.index("--admin-token") + 1] == f"{mount}/{source['serviceAccountToken']['path']}"
+
+
+@pytest.mark.parametrize("revision", ["reader", "heddle-reader", "canary-reader"])
+def test_no_control_plane_runs_by_an_account_of_readers(chart: Any, revision: str) -> None:
+    with pytest.raises(TemplateError, match="ends in reader"):
+        objects(chart, revision=revision)
+    objects(chart, revision="readers")
 
 
 def test_who_asks_replicas_is_limited_to_them_and_to_api_servers(chart: Any) -> None:
