@@ -17,6 +17,7 @@ import structlog
 from heddle import clock
 from heddle.admission import KnownKeys, PodAdmission
 from heddle.cluster.identity import ClusterIdentity
+from heddle.cluster.pod_tokens import ClusterTokens
 from heddle.cluster.reading import ClusterReading
 from heddle.cluster.root_config_maps import RootConfigMaps
 from heddle.stream_log import log_event
@@ -28,7 +29,7 @@ from sds.authority_store import load_or_create_authority
 from sds.certificate_policy import CertificatePolicy
 from sds.signing import IssuedCertificate, issue_server
 from sds.token_signer import TokenSigner, load_or_create_token_signer
-from sds.tokens import AUDIENCE, Caller
+from sds.tokens import AUDIENCE, Account, Caller
 from sources.directory import Directory
 from sources.kubernetes.api import Api
 from sources.kubernetes.object_status import ObjectStatuses
@@ -205,6 +206,12 @@ class ControlPlane:
         """The duty of handing out the roots in a cluster. Raises AssertionError without one."""
         assert self._identity is not None
         return self._identity.root_config_maps
+
+    @property
+    def admin_tokens(self) -> ClusterTokens[Account]:
+        """Whose tokens are good that ask a control plane in a cluster. Raises AssertionError without one."""
+        assert self._identity is not None
+        return self._identity.admin_tokens
 
     def set_pending(self, pending: Callable[[], tuple[str, ...]]) -> None:
         """`pending` names what whoever runs the pods has not got to yet."""

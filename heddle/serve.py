@@ -33,7 +33,18 @@ if TYPE_CHECKING:
     from heddle.cluster.settings_reload import SettingsReload
     from heddle.control_plane import Cluster, ControlPlane, PlaneSettings
 
-_ON_CLUSTERS = ("kubeconfig", "context", "secrets_of", "namespace", "revision", "webhook", "health", "settings")
+_ON_CLUSTERS = (
+    "kubeconfig",
+    "context",
+    "secrets_of",
+    "namespace",
+    "revision",
+    "webhook",
+    "health",
+    "admin",
+    "admin_token",
+    "settings",
+)
 """Arguments that mean something only with --kubernetes."""
 
 _SHED = timedelta(seconds=15)
@@ -79,6 +90,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--health", type=_address, metavar="ADDR", help="where /healthz/ready and /healthz/live are answered (nowhere)"
+    )
+    parser.add_argument(
+        "--admin",
+        type=_address,
+        metavar="ADDR",
+        help="where `heddle status --kubernetes` and other replicas are answered, over TLS (nowhere)",
+    )
+    parser.add_argument(
+        "--admin-token", type=Path, metavar="FILE", help="this pod's token, audience heddle-admin, to ask others (none)"
     )
     add_settings_argument(parser)
     parser.add_argument(
@@ -160,7 +180,7 @@ async def _serve(args: argparse.Namespace) -> int:
 
 async def _serve_for_ever(args: argparse.Namespace, home: MeshHome, leaving: asyncio.Event) -> None:
     """`leaving`: whoever cancels this means that other replicas go on."""
-    from heddle.admin import admin_api
+    from heddle.admin import About, admin_api
     from heddle.control_plane import ControlPlane
 
     installation = _installation(args) if args.kubernetes else None
@@ -171,7 +191,10 @@ async def _serve_for_ever(args: argparse.Namespace, home: MeshHome, leaving: asy
         if settings.cluster is not None and installation is not None:
             with_cluster = await _prepare_cluster(args, plane, settings.cluster, installation, opened)
         record = MeshRecord(name=home.name, directory=plane.source.name, started=time.time(), kind="serve")
-        async with admin_api(plane, home.name, home.admin_socket):
+        about = About(mesh=home.name)
+        if installation is not None:
+            about = About(mesh=home.name, replica=_own_pod(), revision=installation.current.injection.revision)
+        async with admin_api(plane, about, home.admin_socket):
             if settings.cluster is not None:
                 # From now on `heddle status` says what is waited for.
                 home.write_record(record)
@@ -215,9 +238,20 @@ async def _prepare_cluster(
         host, port = args.health
         await opened.enter_async_context(running_health(health, host=host, port=port))
     # A pod that starts again is another process, which must not take the Lease of the one before for its own.
-    replica = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{secrets.token_hex(4)}"
-    beside = Beside(settings=installation, webhook=args.webhook, replica=replica)
+    replica = f"{_own_pod()}_{secrets.token_hex(4)}"
+    beside = Beside(
+        settings=installation,
+        webhook=args.webhook,
+        admin=args.admin,
+        admin_token=args.admin_token,
+        pod=_own_pod(),
+        replica=replica,
+    )
     return running_beside(plane, cluster.api, beside, health)
+
+
+def _own_pod() -> str:
+    return os.environ.get("POD_NAME") or socket.gethostname()
 
 
 @asynccontextmanager

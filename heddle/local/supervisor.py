@@ -21,7 +21,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
-from heddle.admin import admin_api
+from heddle.admin import About, admin_api
 from heddle.control_plane import ControlPlane, PlaneSettings
 from heddle.local import namespaces
 from heddle.local.addresses import AddressUnavailable
@@ -80,7 +80,7 @@ async def supervise(options: SupervisorOptions, home: MeshHome) -> int:
             return KEYS_REFUSED
         runtime = _runtime(options, home, ground, plane)
         plane.set_pending(runtime.pending)
-        async with plane.running(), admin_api(plane, home.name, home.admin_socket):
+        async with plane.running(), admin_api(plane, About(mesh=home.name), home.admin_socket):
             starting = MeshState(isolation=ground.isolation, process=ground.process, settled=False)
             write_state(home, encode_state(starting))
             home.write_record(

@@ -243,6 +243,8 @@ MAY_NOT = (
     "list mutatingwebhookconfigurations.admissionregistration.k8s.io",
     "patch customresourcedefinitions.apiextensions.k8s.io",
     "create serviceaccounts --subresource=token -n shop",
+    "create serviceaccounts --subresource=token -n {home}",
+    "get pods --subresource=proxy -n {home}",
     "update leases.coordination.k8s.io/another -n {home}",
     "escalate clusterroles.rbac.authorization.k8s.io",
     "impersonate users",

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from heddle import clock
-from heddle.admin import admin_api
+from heddle.admin import About, admin_api
 from heddle.cluster.reading import reading
 from heddle.control_plane import Cluster, ControlPlane, NotServing, PlaneSettings
 from heddle.main import main
@@ -59,7 +59,7 @@ async def test_nothing_is_served_before_all_was_read(server: FakeApiServer, tmp_
     socket = tmp_path / "admin.sock"
     async with (
         control_plane(server, tmp_path) as plane,
-        admin_api(plane, "m", socket),
+        admin_api(plane, About(mesh="m"), socket),
         asyncio.timeout(TIMEOUT_SECONDS),
         asyncio.TaskGroup() as tasks,
     ):
@@ -122,7 +122,7 @@ async def test_reading_ends_with_its_block(server: FakeApiServer, tmp_path: Path
 
 async def test_waiting_says_that_the_api_server_is_away(server: FakeApiServer, tmp_path: Path) -> None:
     socket = tmp_path / "admin.sock"
-    async with control_plane(server, tmp_path) as plane, admin_api(plane, "m", socket), plane.running():
+    async with control_plane(server, tmp_path) as plane, admin_api(plane, About(mesh="m"), socket), plane.running():
         await server.stop()
         _, waited = await ask(socket, "/wait?timeout=0.3")
         assert waited["outcome"] == "late"
