@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from heddle.injection_arguments import add_settings_argument
 from heddle.log_output import configure_logging
 from heddle.meshes import MeshExists, MeshHome, MeshRecord, claim
 from heddle.output import complain
+from heddle.sidecar_arguments import add_sidecar_arguments, to_unused_after
 from heddle.spans import span
 from model.problems import ObjectRef
 from sds.certificate_policy import CertificatePolicy
@@ -96,6 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cert-life", type=span, default=CertificatePolicy().life, metavar="SPAN", help="life of a certificate (24h)"
     )
+    add_sidecar_arguments(parser)
     parser.add_argument("--log-json", action="store_true", help="log lines as JSON")
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
 
@@ -229,8 +232,17 @@ async def _settings(
 
     host, port = args.xds
     keys, policy = home.path / "ca", CertificatePolicy(life=args.cert_life)
+    given = partial(
+        PlaneSettings,
+        keys=keys,
+        host=host,
+        port=port,
+        certificates=policy,
+        sidecar_config=args.sidecar_config,
+        unused_after=to_unused_after(args.unused_after),
+    )
     if installation is None:
-        yield PlaneSettings(directory=args.config.resolve(), keys=keys, host=host, port=port, certificates=policy)
+        yield given(directory=args.config.resolve())
         return
 
     from sources.kubernetes.access import ClusterAccess
@@ -241,7 +253,7 @@ async def _settings(
     async with open_api(ClusterAccess(kubeconfig=args.kubeconfig, context=args.context)) as api:
         ours = installation.current.injection
         cluster = Cluster(api=api, scope=scope, namespace=ours.system_namespace, server_name=ours.server_name)
-        yield PlaneSettings(cluster=cluster, keys=keys, host=host, port=port, certificates=policy, max_age=_STREAM_AGE)
+        yield given(cluster=cluster, max_age=_STREAM_AGE)
 
 
 def _address(text: str) -> tuple[str, int]:

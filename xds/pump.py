@@ -89,6 +89,8 @@ class Pump:
         while not self._reason:
             self._wake.clear()
             self.stream.tick(self._now())
+            if self.stream.excessive:
+                self.end("mode")
             while not self._reason and (response := self.stream.next(self._now())) is not None:
                 try:
                     async with asyncio.timeout(SEND_WITHIN.total_seconds()):
