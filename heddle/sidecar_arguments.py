@@ -8,6 +8,7 @@ from datetime import timedelta
 from model.on_demand import SidecarConfig
 
 UNUSED_AFTER = timedelta(minutes=30)
+"""`DemandLimits` has it too; imported from there, every command would load discovery."""
 
 
 def add_sidecar_arguments(parser: argparse.ArgumentParser) -> None:

@@ -34,6 +34,9 @@ class DemandLimits:
     passing: int = 1000
 
 
+DEFAULT_LIMITS = DemandLimits()
+
+
 class Demand:
     """Two sets of names, kept as they follow from what was asked for: virtual hosts, and the clusters those name.
 

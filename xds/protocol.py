@@ -8,52 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from enum import Enum
 
 from model.asker import Asker
 from xds import delta, sotw
 from xds.channel import Channel, Flight, Push
-from xds.demand import Demand, DemandLimits
+from xds.channel_state import rejected_by, type_state
+from xds.demand import DEFAULT_LIMITS, Demand, DemandLimits
 from xds.events import Rejected, SecretFailed
 from xds.gates import Gates
 from xds.history import History
 from xds.kinds import CLUSTER, ENDPOINT, KINDS, PUSH_ORDER, REMOVAL_ORDER, ROUTE, SECRET, VIRTUAL_HOST, Kind
 from xds.memo import ABSENT, Found, Marks, Memo, Scope
 from xds.read_memo import KnownAsker
-from xds.state import RejectedResource, StreamProgress, StreamState, TypeState
+from xds.state import StreamProgress, StreamState
 from xds.stream_secrets import SecretShelf, StreamSecrets
+from xds.violation import Fault, Violation, check_count
 from xds.wire import DeltaRequest, Node, SotwRequest
 
-MAX_NAMES = 100_000
-"""Names one type of a stream may be subscribed to, or claim to hold."""
-MAX_SECRETS = 5_000
-"""A gateway has one for each certificate of its servers."""
 ANSWER_WITHIN = timedelta(seconds=30)
 """After this long without an answer a response counts as lost. Envoy holds answers while clusters warm, 15 s."""
-NO_LIMITS = DemandLimits()
 _UNKNOWN_SCHEMES = ("xdstp://", "col/")
-
-
-class Fault(Enum):
-    """Why a stream is ended by its client's fault, in gRPC's words."""
-
-    INVALID_ARGUMENT = "invalid argument"
-    RESOURCE_EXHAUSTED = "resource exhausted"
-
-
-class Violation(Exception):
-    """The client broke the protocol; its stream has to end."""
-
-    def __init__(self, fault: Fault, message: str) -> None:
-        super().__init__(message)
-        self.fault = fault
-
-
-def first_node(request: DeltaRequest | SotwRequest) -> Node:
-    """The node of a stream's first request. Raises Violation if there is none, or it has no id."""
-    if request.node is None or not request.node.id:
-        raise Violation(Fault.INVALID_ARGUMENT, "the first request of a stream has no node id")
-    return request.node
 
 
 class Stream:
@@ -88,7 +62,7 @@ class Stream:
         report: Callable[[Rejected | SecretFailed], None],
         generation: int,
         now: datetime,
-        limits: DemandLimits = NO_LIMITS,
+        limits: DemandLimits = DEFAULT_LIMITS,
         history: History | None = None,
     ) -> None:
         """`limits` and `history` are for an asker on demand."""
@@ -144,14 +118,14 @@ class Stream:
             self._answered(channel, request)
         match request:
             case DeltaRequest():
-                _check_count(kind, len(request.initial))
+                check_count(kind, len(request.initial))
                 if self._demand is not None:
                     self._demand.hear(request, first=first, now=now)
                 delta.subscribe(channel, request, first=first, scope=lambda: self._scope(kind))
                 self._follow_demand()
             case SotwRequest():
                 sotw.subscribe(channel, request, first=first, scope=lambda: self._scope(kind))
-        _check_count(kind, len(channel.subscription.names))
+        check_count(kind, len(channel.subscription.names))
 
     def snapshot(self, marks: Marks, generation: int) -> bool:
         """A new snapshot, already the memo's present one. False if it leaves this stream nothing to do."""
@@ -260,7 +234,7 @@ class Stream:
             opened_at=self._opened_at,
             generation=self._generation,
             acknowledged_generation=self._acknowledged,
-            types=tuple(_type_state(self._channels[url]) for url in KINDS if url in self._channels),
+            types=tuple(type_state(self._channels[url]) for url in KINDS if url in self._channels),
         )
 
     def progress(self) -> StreamProgress:
@@ -269,7 +243,10 @@ class Stream:
             asker=self.asker,
             acknowledged_generation=self._acknowledged,
             rejected=tuple(
-                (url, resource) for url in KINDS if url in self._channels for resource in _rejected(self._channels[url])
+                (url, resource)
+                for url in KINDS
+                if url in self._channels
+                for resource in rejected_by(self._channels[url])
             ),
         )
 
@@ -383,32 +360,3 @@ class Stream:
         if settled and self._channels:
             self._acknowledged = self._generation
         return settled
-
-
-def _check_count(kind: Kind, count: int) -> None:
-    if count > (MAX_SECRETS if kind == SECRET else MAX_NAMES):
-        raise Violation(Fault.RESOURCE_EXHAUSTED, f"too many names of {kind.type_url}")
-
-
-def _type_state(channel: Channel) -> TypeState:
-    held = channel.held.values()
-    flight = channel.flight
-    pending = () if flight is None else [(one.name, one.version) for one in flight.push.changed]
-    gone = () if flight is None else [(name, "") for name in flight.push.removed]
-    return TypeState(
-        type_url=channel.kind.type_url,
-        wildcard=channel.subscription.wildcard and channel.kind.scoped,
-        names=tuple(sorted(channel.subscription.names)),
-        acknowledged=tuple(one.without_body() if channel.kind == SECRET else one for one in held),
-        pending=(*pending, *gone),
-        pending_nonce="" if flight is None else flight.nonce,
-        rejected=_rejected(channel),
-        rejection=channel.words,
-    )
-
-
-def _rejected(channel: Channel) -> tuple[RejectedResource, ...]:
-    return tuple(
-        RejectedResource(name=name, version=refusal.version, message=refusal.message)
-        for name, refusal in sorted(channel.refused.items())
-    )

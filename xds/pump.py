@@ -7,7 +7,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from xds.protocol import Fault, Stream, Violation
+from xds.protocol import Stream
+from xds.violation import Fault, Violation
 from xds.wire import DeltaRequest, SotwRequest
 
 SEND_WITHIN = timedelta(seconds=10)

@@ -21,13 +21,14 @@ from model.asker import Asker, Capture
 from model.mesh import Mesh
 from model.pods import ProxyKind
 from xds.admission import Admission, C, PermissionDenied, Unauthenticated, Unavailable
-from xds.demand import DemandLimits
+from xds.demand import DEFAULT_LIMITS, DemandLimits
 from xds.events import Event, StreamClosed, StreamFailed, StreamOpened
 from xds.history import History
 from xds.memo import Memo
-from xds.protocol import NO_LIMITS, Fault, Stream, Violation, first_node
+from xds.protocol import Stream
 from xds.pump import Pump
 from xds.state import StreamProgress, StreamState
+from xds.violation import Fault, Violation, first_node
 from xds.wire import DeltaRequest, Node, SotwRequest, parse_delta_request, parse_sotw_request
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -77,7 +78,7 @@ class AdsServer(Generic[C]):
         most_of_one: int | None = None,
         jitter: Callable[[], float] = lambda: 0.0,
         on_demand: Callable[[Asker, bool | None], bool] = lambda asker, before: asker.on_demand,
-        limits: DemandLimits = NO_LIMITS,
+        limits: DemandLimits = DEFAULT_LIMITS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._memo = memo
