@@ -8,7 +8,7 @@ see whether it is asked for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -125,11 +125,11 @@ class Demand:
             self._adopt(request.initial, now)
         self._scopes.clear()
 
-    def renew(self, hosts: Iterable[str], asked: Iterable[str]) -> None:
+    def renew(self, hosts: Set[str], asked: Set[str]) -> None:
         """The mesh has changed: these virtual hosts may name other clusters, others may answer for what was asked."""
-        for name in [name for name in asked if name in self._asked]:
+        for name in self._asked.keys() & asked:
             self._answer(name)
-        for name in [name for name in hosts if name in self._needs]:
+        for name in self._needs.keys() & hosts:
             self._need(name, self._named(name))
 
     def reassign(self, asker: KnownAsker) -> None:
@@ -139,7 +139,7 @@ class Demand:
 
     def renew_all(self) -> None:
         """Anything may be another."""
-        self.renew(tuple(self._needs), tuple(self._asked))
+        self.renew(self._needs.keys(), self._asked.keys())
 
     def tick(self, now: datetime) -> None:
         """Time has passed: takes back what was sent ahead long ago, and the clusters whose grace is over."""

@@ -140,7 +140,7 @@ class Stream:
             if channel := self._channels.get(type_url):
                 channel.marked.update(name for name in names if channel.wants(name) or name in channel.held)
         if self._demand is not None:
-            self._demand.renew(marks.names.get(VIRTUAL_HOST.type_url, ()), marks.asked)
+            self._demand.renew(marks.names.get(VIRTUAL_HOST.type_url, frozenset()), marks.asked)
             self._follow_demand()
         return not self._settle() or (self._demand is not None and self._demand.restless)
 
