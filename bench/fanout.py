@@ -24,6 +24,7 @@ import structlog
 
 from bench.simulated_sidecar import SimulatedSidecar
 from heddle.control_plane import ControlPlane, PlaneSettings
+from model.on_demand import SidecarConfig
 from protos.type_urls import VIRTUAL_HOST
 
 SERVICES = 1000
@@ -85,7 +86,14 @@ async def measure(services: int, sidecars: int, rounds: int) -> Fanout:
         manifests.mkdir()
         (manifests / "services.yaml").write_text("---\n".join(map(service, range(services))))
         (manifests / "pods.yaml").write_text("---\n".join(map(pod, range(sidecars))))
-        plane = ControlPlane(PlaneSettings(directory=manifests, keys=scratch / "keys", host="127.0.0.1"))
+        plane = ControlPlane(
+            PlaneSettings(
+                directory=manifests,
+                keys=scratch / "keys",
+                host="127.0.0.1",
+                sidecar_config=SidecarConfig.EAGER,
+            )
+        )
         await stack.enter_async_context(plane.running())
 
         crowd = {

@@ -242,7 +242,7 @@ def _serving(cluster: Cluster) -> Iterator[subprocess.Popen[bytes]]:
     """`heddle serve --kubernetes` as a process of the machine, reached by pods at the machine's address."""
     with tempfile.TemporaryDirectory(prefix="heddle-bench-") as state:
         line = (
-            sys.executable, "-m", "heddle.main", "serve", "--kubernetes",
+            sys.executable, "-m", "heddle.main", "serve", "--kubernetes", "--sidecar-config", "eager",
             "--kubeconfig", str(cluster.control_plane.kubeconfig), "--xds", f"{cluster.nodes.host}:{_XDS_PORT}",
         )  # fmt: skip
         # Compiled, as it is in the image; the first one that runs here does it.

@@ -16,12 +16,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heddle.injection_arguments import add_settings_argument
 from heddle.log_output import configure_logging
 from heddle.meshes import MeshExists, MeshHome, MeshRecord, claim
 from heddle.output import complain
+from heddle.sidecar_arguments import add_sidecar_arguments, to_unused_after
 from heddle.spans import span
 from model.problems import ObjectRef
 from sds.certificate_policy import CertificatePolicy
@@ -119,6 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cert-life", type=span, default=CertificatePolicy().life, metavar="SPAN", help="life of a certificate (24h)"
     )
+    add_sidecar_arguments(parser)
     parser.add_argument("--log-json", action="store_true", help="log lines as JSON")
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
 
@@ -259,11 +261,18 @@ async def _settings(
     args: argparse.Namespace, home: MeshHome, installation: SettingsReload | None
 ) -> AsyncIterator[PlaneSettings]:
     host, port = args.xds
-    keys, policy = home.path / "ca", CertificatePolicy(life=args.cert_life)
+    given: dict[str, Any] = {
+        "keys": home.path / "ca",
+        "host": host,
+        "port": port,
+        "certificates": CertificatePolicy(life=args.cert_life),
+        "sidecar_config": args.sidecar_config,
+        "unused_after": to_unused_after(args.unused_after),
+    }
     if installation is None:
         from heddle.control_plane import PlaneSettings
 
-        yield PlaneSettings(directory=args.config.resolve(), keys=keys, host=host, port=port, certificates=policy)
+        yield PlaneSettings(directory=args.config.resolve(), **given)
         return
 
     from heddle.cluster.reading import reading
@@ -284,7 +293,7 @@ async def _settings(
         cluster = Cluster(
             api=api, scope=scope, reading=read, namespace=ours.system_namespace, server_name=ours.server_name
         )
-        yield PlaneSettings(cluster=cluster, keys=keys, host=host, port=port, certificates=policy, max_age=_STREAM_AGE)
+        yield PlaneSettings(cluster=cluster, max_age=_STREAM_AGE, **given)
 
 
 def _address(text: str) -> tuple[str, int]:

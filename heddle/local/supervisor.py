@@ -42,6 +42,7 @@ from heddle.log_output import configure_logging
 from heddle.meshes import MeshHome, MeshRecord, home_of
 from heddle.output import complain
 from model.asker import Capture
+from model.on_demand import SidecarConfig
 from model.pods import Pod
 from sds.certificate_policy import CertificatePolicy
 from sds.keyfiles import KeyFileError
@@ -109,6 +110,8 @@ def _control_plane(options: SupervisorOptions, home: MeshHome, ground: _Ground) 
             port=ground.xds_port,
             certificates=CertificatePolicy(life=life) if life else CertificatePolicy(),
             capture=ground.capture,
+            sidecar_config=SidecarConfig(options.sidecar_config),
+            unused_after=timedelta(seconds=options.unused_seconds) or None,
         )
     )
 

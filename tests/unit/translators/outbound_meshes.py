@@ -131,7 +131,16 @@ def mesh(
     )
 
 
-def seen_from(snapshot: Mesh, namespace: str = "shop", *, vhds: bool = False, **labels: str) -> View:
+def seen_from(
+    snapshot: Mesh, namespace: str = "shop", *, vhds: bool = False, on_demand: bool = False, **labels: str
+) -> View:
     """The mesh as a pod of that namespace, with those labels, sees it."""
-    asker = Asker(namespace=namespace, pod="caller", service_account="caller", labels=labels, vhds=vhds)
+    asker = Asker(
+        namespace=namespace,
+        pod="caller",
+        service_account="caller",
+        labels=labels,
+        vhds=vhds or on_demand,
+        on_demand=on_demand,
+    )
     return view_of(snapshot, asker)
