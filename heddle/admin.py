@@ -131,7 +131,7 @@ class Questions:
         namespace, pod, kind = (request.match_info[part] for part in ("namespace", "pod", "kind"))
         stream = self._stream_of(namespace, pod)
         secrets = self._plane.admission.describe(namespace, pod)
-        # Of a large mesh that takes so long that sidecars would notice.
+        # In a thread: that of a large mesh must not keep streams waiting.
         described = await asyncio.to_thread(describe_types, stream, kind, secrets)
         return web.json_response(
             {

@@ -18,11 +18,12 @@ _log = structlog.get_logger()
 class LimitedConnections:
     """Hands connections to the HTTP server, at most `limit` at a time, and ends those on which no request comes.
 
-    aiohttp bounds the wait for a later request of a connection and not for the first.
+    `name` is the server's, for the log. aiohttp bounds the wait for a later request of a connection, not for the first.
     """
 
-    def __init__(self, server: web.Server, *, limit: int) -> None:
+    def __init__(self, server: web.Server, *, name: str, limit: int) -> None:
         self._server = server
+        self._name = name
         self._limit = limit
         self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
         """Connections that no request has come on, with what will end them."""
@@ -33,7 +34,7 @@ class LimitedConnections:
             self._silent.pop(protocol).cancel()
         # Those whose handshake is under way, or has failed, are only among the silent: nobody is told of the latter.
         if max(len(self._server.connections), len(self._silent)) >= self._limit:
-            _log.warning("webhook.too_many_connections", limit=self._limit)
+            _log.warning("connections.too_many", server=self._name, limit=self._limit)
             return _Refused()
         protocol = self._server()
         self._silent[protocol] = asyncio.get_running_loop().call_later(_FIRST_REQUEST_SECONDS, self._end, protocol)

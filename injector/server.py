@@ -59,7 +59,7 @@ async def running_webhook(
     )
     await runner.setup()
     assert runner.server is not None
-    limited = webhook.connections = LimitedConnections(runner.server, limit=MAX_CONNECTIONS)
+    limited = webhook.connections = LimitedConnections(runner.server, name="webhook", limit=MAX_CONNECTIONS)
     server = await asyncio.get_running_loop().create_server(
         limited.connect, host, port, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS
     )

@@ -1,8 +1,7 @@
 """What a replica answers about itself in a cluster: HTTPS on a port of its pod, to those who may ask.
 
-Nothing secret is among it.
-People come through the API server, which takes the header `Authorization` away: the token is in one of ours. A refusal
-is shaped as the API server's own are, with a `reason` by which it is told from those.
+Nothing secret is among it. People come through the API server, which takes the header `Authorization` away: the token
+is in one of ours. A refusal is shaped as the API server's own are, with a `reason` by which it is told from those.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from injector.connections import HANDSHAKE_SECONDS, LimitedConnections
 from sds.tokens import CannotTell, TokenRefused
 
 MAX_ANSWER: Final = 32 << 20
-"""Bytes. The whole configuration of a sidecar in a mesh of ten thousand services is less."""
+"""Bytes. Whoever meets it asks for one kind of resource at a time."""
 
 MAX_CONNECTIONS: Final = 64
 _PER_SECOND, _AT_ONCE = 20.0, 8
@@ -75,7 +74,7 @@ async def running_admin(
     )
     await runner.setup()
     assert runner.server is not None
-    door.connections = LimitedConnections(runner.server, limit=MAX_CONNECTIONS)
+    door.connections = LimitedConnections(runner.server, name="admin", limit=MAX_CONNECTIONS)
     server = await asyncio.get_running_loop().create_server(
         door.connections.connect, host, port, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS
     )
