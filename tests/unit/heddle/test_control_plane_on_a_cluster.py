@@ -29,7 +29,7 @@ from tests.kubernetes_api import objects
 from tests.kubernetes_api.authority import authority_secret
 from tests.kubernetes_api.server import FakeApiServer, Refuse, running
 
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0
 
 
 @pytest.fixture
