@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from model.on_demand import SIDECAR_CONFIG
 from model.pods import (
     DEFAULT_SERVICE_ACCOUNT,
     INJECTED,
@@ -28,7 +29,6 @@ REGION, ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
 SUBZONE = "topology.istio.io/subzone"
 _TEMPLATE_HASH = "pod-template-hash"
 _ENDED = ("Succeeded", "Failed")
-_KEPT_ANNOTATIONS = "istio.io/"
 _STATUS_ANNOTATION = "sidecar.istio.io/status"
 
 
@@ -50,6 +50,11 @@ def is_meshed(annotations: Mapping[str, str], spec: Mapping[str, Any]) -> bool:
     return INJECTED in annotations and any(container.get("name") == PROXY_CONTAINER for container in containers)
 
 
+def _is_kept(annotation: str) -> bool:
+    """Whether somebody may read it of a running pod: thousands of them keep little else."""
+    return annotation == SIDECAR_CONFIG or ("istio.io/" in annotation and annotation != _STATUS_ANNOTATION)
+
+
 def to_observed_pod(item: Json) -> ObservedPod | None:
     """The pod of an API object; None once it has ended: its address may be another's by now."""
     metadata, spec, status = item["metadata"], item.get("spec") or {}, item.get("status") or {}
@@ -66,9 +71,7 @@ def to_observed_pod(item: Json) -> ObservedPod | None:
         ref=ref,
         uid=metadata.get("uid") or "",
         labels=labels,
-        annotations=_interned(
-            {key: value for key, value in annotations.items() if _KEPT_ANNOTATIONS in key and key != _STATUS_ANNOTATION}
-        ),
+        annotations=_interned({key: value for key, value in annotations.items() if _is_kept(key)}),
         service_account=sys.intern(spec.get("serviceAccountName") or DEFAULT_SERVICE_ACCOUNT),
         workload=sys.intern(_workload(metadata, labels)),
         addresses=addresses,

@@ -36,13 +36,14 @@ def test_what_is_taken_of_a_pod() -> None:
     item["metadata"]["labels"]["pod-template-hash"] = "abc"
     item["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "web-abc", "controller": True}]
     item["metadata"]["annotations"]["traffic.sidecar.istio.io/x"] = "1"
+    item["metadata"]["annotations"]["heddle.io/sidecar-config"] = "eager"
     item["status"]["podIPs"] = [{"ip": "FD00::1"}, {"ip": "10.0.0.1"}]
     observed = to_observed_pod(item)
     assert observed is not None
     pod = observed.pod
     assert (observed.node, pod.uid, pod.workload, pod.service_account) == ("n1", "uid-web-abc-1", "web", "web")
     assert (pod.addresses, pod.ready, pod.meshed) == (("10.0.0.1", "fd00::1"), True, True)
-    assert pod.annotations == {"traffic.sidecar.istio.io/x": "1"}
+    assert pod.annotations == {"traffic.sidecar.istio.io/x": "1", "heddle.io/sidecar-config": "eager"}
     assert [(port.number, port.name) for port in pod.ports] == [(8080, "")]
 
 
