@@ -10,6 +10,7 @@ from typing import TypeAlias
 from model.mesh import Mesh
 from model.problems import ObjectRef, Problem
 from sources.check_destinations import check_destination_rule
+from sources.check_gateway_ports import check_gateway_ports
 from sources.check_gateways import check_gateway, check_gateways_of_routes
 from sources.check_policies import check_authorization_policy, check_peer_authentication
 from sources.check_routes import check_virtual_service
@@ -24,6 +25,7 @@ Check: TypeAlias = Callable[[Object, Inventory], Iterator[Problem]]
 CHECKS: tuple[Check, ...] = (
     check_virtual_service,
     check_gateways_of_routes,
+    check_gateway_ports,
     check_gateway,
     check_destination_rule,
     check_sidecar,
