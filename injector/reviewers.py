@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final, Protocol, TypeAlias
 
 import structlog
 
@@ -12,14 +12,19 @@ from injector.admission_review import ReviewAnswer, ReviewRequest, answer_review
 from injector.decide import Why
 from injector.server import LARGE
 from injector.settings import InjectionSettings
-from injector.validation_review import Findings, answer_validation
+from injector.validation_review import Judgement, add_warnings, judge
 from injector.validation_settings import ValidationSettings
+from model.problems import Problem
+from sources.kinds import Object
 
 INJECT_PATH: Final = "/inject"
 VALIDATE_PATH: Final = "/validate"
 
 _STALE: Final = (Why.NOT_ASKED, Why.OTHER_REVISION)
 """Answers to which the API server's selectors say otherwise, unless the namespace was labelled a moment ago."""
+
+Findings: TypeAlias = Callable[[Object], Awaitable[Iterable[Problem]]]
+"""What is odd about an object beside the others, for warnings only. It takes no longer than whoever writes may wait."""
 
 _THREADS: Final = 2
 _log = structlog.get_logger()
@@ -61,19 +66,24 @@ class InjectionReviewer:
 class ValidationReviewer:
     """Judges the mesh's configuration. Large objects are parsed in threads, so that no pod waits for them."""
 
-    def __init__(self, settings: Callable[[], ValidationSettings], findings: Findings = lambda _: ()) -> None:
+    def __init__(self, settings: Callable[[], ValidationSettings], findings: Findings | None = None) -> None:
         self._settings = settings
         self._findings = findings
         self._threads = asyncio.Semaphore(_THREADS)
 
     async def review(self, asked: ReviewRequest) -> ReviewAnswer:
         """See `server.Reviewer`."""
-        if asked.size <= LARGE:
-            answer = answer_validation(asked, self._settings(), self._findings)
-        else:
-            async with self._threads:
-                answer = await asyncio.to_thread(answer_validation, asked, self._settings())
+        judged = await self._judge(asked)
+        answer = judged.answer
+        if self._findings is not None and judged.admitted is not None:
+            answer = add_warnings(answer, await self._findings(judged.admitted))
         if not answer.allowed:
             name = f"{asked.kind}/{asked.namespace}/{asked.name}"
             _log.info("validator.refused", object=name, uid=asked.uid, reason=answer.message)
         return answer
+
+    async def _judge(self, asked: ReviewRequest) -> Judgement:
+        if asked.size <= LARGE:
+            return judge(asked, self._settings())
+        async with self._threads:
+            return await asyncio.to_thread(judge, asked, self._settings())

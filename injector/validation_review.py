@@ -1,14 +1,15 @@
 """What is answered about an object of the mesh's configuration that somebody writes to the API server.
 
 The parser is the one that everything else uses, so that what is admitted comes into force, and what is refused would
-not have. An object is judged alone: what it refers to may be written later.
+not have. An object is judged alone: what it refers to may be written later, and is worth a warning at most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Final, TypeAlias
+from typing import Final
 
 from injector.admission_review import ReviewAnswer, ReviewRequest, refuse, tidy_warnings, to_text
 from injector.pod_values import Json
@@ -17,11 +18,8 @@ from model.problems import Problem, Severity
 from sources.kinds import Object
 from sources.manifests import parse_value
 
-Findings: TypeAlias = Callable[[Object], Iterable[Problem]]
-"""What is odd about an object beside the others; for warnings only."""
-
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
-_METADATA: Final = ("name", "namespace", "labels", "annotations")
+_METADATA: Final = ("name", "namespace", "labels", "annotations", "creationTimestamp")
 _ASIDE: Final = ("metadata", "status")
 """Who changes nothing but these never waits for a mistake to be mended: finalizers, labels and conditions are kept."""
 
@@ -30,23 +28,34 @@ _MAX_LENGTH: Final = 400
 """Characters of one error, so that all of them fit into one message."""
 
 
-def answer_validation(
-    request: ReviewRequest, settings: ValidationSettings, findings: Findings = lambda _: ()
-) -> ReviewAnswer:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """The answer about an object by itself; `admitted` is the object if it would come into force anew."""
+
+    answer: ReviewAnswer
+    admitted: Object | None = None
+
+
+def judge(request: ReviewRequest, settings: ValidationSettings) -> Judgement:
     """Whether the object may be written, and what kubectl is to print about it. Takes time with the object's size."""
     if request.operation not in ("CREATE", "UPDATE") or request.subresource:
-        return ReviewAnswer(uid=request.uid)
+        return Judgement(answer=ReviewAnswer(uid=request.uid))
     if not isinstance(request.value, dict):
-        return refuse(request, HTTPStatus.BAD_REQUEST, "the review has no object")
+        return Judgement(answer=refuse(request, HTTPStatus.BAD_REQUEST, "the review has no object"))
     if _is_aside(request):
-        return ReviewAnswer(uid=request.uid)
+        return Judgement(answer=ReviewAnswer(uid=request.uid))
     parsed = parse_value(request.name or "the object", _to_manifest(request))
-    problems = [*parsed.problems, *(problem for found in parsed.objects for problem in findings(found))]
     errors = [problem for problem in parsed.problems if problem.severity is Severity.ERROR]
     if errors and settings.on_error is OnError.REFUSE:
-        return refuse(request, HTTPStatus.BAD_REQUEST, _listed(errors))
-    warned = [to_text(problem) for problem in problems if problem.severity is not Severity.INFO]
-    return ReviewAnswer(uid=request.uid, warnings=tidy_warnings(dict.fromkeys(warned)))
+        return Judgement(answer=refuse(request, HTTPStatus.BAD_REQUEST, _listed(errors)))
+    answer = add_warnings(ReviewAnswer(uid=request.uid), parsed.problems)
+    return Judgement(answer=answer, admitted=next(iter(parsed.objects), None))
+
+
+def add_warnings(answer: ReviewAnswer, problems: Iterable[Problem]) -> ReviewAnswer:
+    """The answer with problems as warnings, errors among them, after those that it has."""
+    told = (to_text(problem) for problem in problems if problem.severity is not Severity.INFO)
+    return replace(answer, warnings=tidy_warnings(dict.fromkeys((*answer.warnings, *tidy_warnings(told)))))
 
 
 def _is_aside(request: ReviewRequest) -> bool:

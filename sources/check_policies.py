@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from model.identity import DEFAULT_TRUST_DOMAIN, parse_spiffe_id
 from model.matching import Exact, StringMatch
+from model.pods import Pod
 from model.policies import Action, AuthorizationPolicy, Operation, PeerAuthentication, Rule
 from model.problem_codes import ProblemCode
 from model.problems import ObjectRef, Problem, Severity
-from model.services import Protocol
+from model.services import Protocol, Service
 from sources.inventory import Inventory
 from sources.kinds import Object
 
@@ -160,16 +161,21 @@ def _exact(matches: Iterable[StringMatch]) -> Iterator[tuple[int, str]]:
 def _protocols(policy: AuthorizationPolicy, inventory: Inventory) -> dict[int, set[Protocol]]:
     """What is spoken on the workload ports of the policy's pods, as far as Services say it."""
     found: dict[int, set[Protocol]] = {}
-    for pod in inventory.pods_for_policy(policy.ref.namespace, policy.selector):
-        numbers = {port.name: port.number for port in pod.ports}
-        for service in inventory.services_of(pod.ref.namespace):
-            if not service.selector or not service.selector.items() <= pod.labels.items():
-                continue
-            for port in service.ports:
-                number = port.target if isinstance(port.target, int) else numbers.get(port.target)
-                if number is not None:
-                    found.setdefault(number, set()).add(port.protocol)
+    selected = {id(pod): pod for pod in inventory.pods_for_policy(policy.ref.namespace, policy.selector)}
+    for namespace in sorted({pod.ref.namespace for pod in selected.values()}):
+        for service in inventory.services_of(namespace):
+            for pod in inventory.pods(namespace, service.selector) if service.selector else ():
+                if id(pod) in selected:
+                    _add_protocols(service, pod, found)
     return found
+
+
+def _add_protocols(service: Service, pod: Pod, found: dict[int, set[Protocol]]) -> None:
+    numbers = {port.name: port.number for port in pod.ports}
+    for port in service.ports:
+        number = port.target if isinstance(port.target, int) else numbers.get(port.target)
+        if number is not None:
+            found.setdefault(number, set()).add(port.protocol)
 
 
 def _needs_http(operation: Operation) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,6 +61,7 @@ class Inventory:
         for askers in self.node_ports.values():
             askers.sort()
         self.namespaces.discard("")
+        self._pods = pods
         self._index = PodIndex(pods)
         self.gateway_pods = GatewayPods(mesh, pods)
         self._by_namespace: defaultdict[str, list[Pod]] = defaultdict(list)
@@ -79,6 +81,16 @@ class Inventory:
         for owners in self.services_at.values():
             owners.sort()
         self._suggested: dict[tuple[str, str], str] = {}
+
+    def beside(self, mesh: Mesh, namespace: str) -> Inventory:
+        """The same pods, accounts and names for another mesh, in which `namespace` exists."""
+        found = copy.copy(self)
+        found.mesh = mesh
+        found.namespaces = self.namespaces | {namespace}
+        found._suggested = {}
+        if mesh.gateways is not self.mesh.gateways:
+            found.gateway_pods = GatewayPods(mesh, self._pods)
+        return found
 
     def pods(self, namespace: str, selector: Mapping[str, str]) -> Sequence[Pod]:
         """The pods of a namespace that have all the labels; all of them for an empty selector."""

@@ -93,6 +93,11 @@ class Store:
         return self._objects
 
     @property
+    def assembly(self) -> Assembly:
+        """What the present snapshot was made of, and what another can take over from it. Nothing in it changes."""
+        return self._assembly
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The files that are known, sorted."""
         return tuple(sorted(self._files))

@@ -18,6 +18,7 @@ from heddle.admin import About, Questions
 from heddle.cluster.admin_accounts import AdminAccounts
 from heddle.cluster.admin_protocol import LONGEST_WAIT_SECONDS
 from heddle.cluster.admin_server import running_admin
+from heddle.cluster.admission_findings import AdmissionFindings
 from heddle.cluster.duties import Duty, run_duties
 from heddle.cluster.health import Health
 from heddle.cluster.leadership import Leadership
@@ -174,9 +175,11 @@ async def _open_webhook(
     injection = settings.current.injection
     await asyncio.to_thread(warm_up, injection)
     namespaces = ClusterNamespaces(plane.store, api, monotonic=clock.monotonic)
+    findings = AdmissionFindings(plane.store, now=clock.now, monotonic=clock.monotonic)
+    opened.callback(findings.close)
     reviewers: dict[str, Reviewer] = {
         INJECT_PATH: InjectionReviewer(lambda: settings.current.injection, namespaces),
-        VALIDATE_PATH: ValidationReviewer(lambda: settings.current.validation),
+        VALIDATE_PATH: ValidationReviewer(lambda: settings.current.validation, findings),
     }
     bound = await opened.enter_async_context(running_webhook(reviewers, tls=certificate.tls, host=host, port=port))
     _log.info("webhook.serving", address=f"{host}:{bound}", revision=injection.revision)

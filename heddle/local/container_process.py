@@ -56,11 +56,19 @@ class Command:
 class ContainerProcess:
     """Runs one container. `run` is its whole life; the rest may be asked at any time."""
 
-    def __init__(self, *, command: Command, policy: RestartPolicy, changed: Callable[[], None]) -> None:
-        """`changed` is called after each change of what can be asked."""
+    def __init__(
+        self,
+        *,
+        command: Command,
+        policy: RestartPolicy,
+        changed: Callable[[], None],
+        longest_delay: float = _LONGEST_DELAY,
+    ) -> None:
+        """`changed` is called after each change of what can be asked. `longest_delay` in seconds, before a start."""
         self._command = command
         self._policy = policy
         self._changed = changed
+        self._longest_delay = longest_delay
         self._process: ChildProcess | None = None
         self._stopping = asyncio.Event()
         self.phase = Phase.WAITING
@@ -78,7 +86,7 @@ class ContainerProcess:
         `while_running` (probes, say) runs beside each process and is cancelled when that ends.
         """
         loop = asyncio.get_running_loop()
-        delay = _FIRST_DELAY
+        first = delay = min(_FIRST_DELAY, self._longest_delay)
         while not self._stopping.is_set():
             began = loop.time()
             try:
@@ -96,12 +104,12 @@ class ContainerProcess:
                 self._become(Phase.FAILED if status else Phase.COMPLETED, reason if status else "")
                 return
             if loop.time() - began > _STABLE_SECONDS:
-                delay = _FIRST_DELAY
+                delay = first
             self._become(Phase.BACKING_OFF, reason)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay):
                     await self._stopping.wait()
-            delay = min(2 * delay, _LONGEST_DELAY)
+            delay = min(2 * delay, self._longest_delay)
             self.restarts += 1
 
     async def stop(self, *, grace_seconds: float) -> None:

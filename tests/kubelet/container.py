@@ -25,6 +25,8 @@ Json = Mapping[str, Any]
 _LEAST_GRACE_SECONDS: Final = 2.0
 """What is left of a pod's grace after a hook that took all of it."""
 _LOOK_AGAIN_SECONDS: Final = 0.2
+_RESTART_SECONDS: Final = 0.5
+"""Until what ended is started again, however often: a kubelet waits ten seconds at first, which no test has."""
 
 
 class Role(Enum):
@@ -124,7 +126,9 @@ class PodContainer:
         command = Command(
             argv=prepared.line(prepared.argv), environment=prepared.variables, log=self._around.log, directory="/"
         )
-        self._process = ContainerProcess(command=command, policy=self._policy(), changed=self._changed)
+        self._process = ContainerProcess(
+            command=command, policy=self._policy(), changed=self._changed, longest_delay=_RESTART_SECONDS
+        )
         await self._process.run(self._beside)
 
     async def stop(self, *, grace_seconds: float) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -92,14 +92,28 @@ class InstalledMesh:
             for sidecar in self.status(control_plane)["sidecars"]
         }
 
-    def signal_control_planes(self, number: signal.Signals) -> None:
-        """Sends a signal to the process of every control plane; its container stays."""
+    def signal_control_planes(self, number: signal.Signals, *, besides: Container[str] = ()) -> list[str]:
+        """Sends a signal to the process of every control plane; its container stays. Their pids, without `besides`."""
+        signalled = []
         for control_plane in self.control_planes():
             found = self.cluster.run(
                 NAMESPACE, control_plane, "heddle", "pgrep", "-u", "10001", "-f", "heddle.main serve"
             )
             for pid in found.stdout.split():
-                self.cluster.run(NAMESPACE, control_plane, "heddle", "kill", f"-{number.value}", pid)
+                if pid not in besides:
+                    self.cluster.run(NAMESPACE, control_plane, "heddle", "kill", f"-{number.value}", pid)
+                    signalled.append(pid)
+        return signalled
+
+    def restarts(self, control_plane: str) -> int:
+        """How often its container was started again."""
+        (status,) = self.cluster.pod(NAMESPACE, control_plane)["status"]["containerStatuses"]
+        return int(status["restartCount"])
+
+    def leader(self) -> str:
+        """The pod of the control plane that has the Lease."""
+        lease = self.cluster.control_plane.admin.get("lease", "heddle-leader", "-n", NAMESPACE)
+        return str(lease["spec"].get("holderIdentity") or "").partition("_")[0]
 
     def meshed_namespace(self, name: str) -> None:
         """Makes a namespace whose pods are injected, and waits for its roots."""
@@ -111,7 +125,15 @@ class InstalledMesh:
 
 @contextlib.contextmanager
 def installed(cluster: Cluster, values: dict[str, Any]) -> Iterator[InstalledMesh]:
-    """Installs Heddle as `heddle install --apply --wait` does. Raises AssertionError with all it said."""
+    """Heddle in `cluster` as long as that is there."""
+    mesh = InstalledMesh(cluster=cluster)
+    install(cluster, values)
+    eventually(mesh.control_planes)
+    yield mesh
+
+
+def install(cluster: Cluster, values: dict[str, Any]) -> None:
+    """What `heddle install --apply --wait` does, also to what is there. Raises AssertionError with all it said."""
     with tempfile.TemporaryDirectory(prefix="heddle-install-") as folder:
         (Path(folder) / "values.yaml").write_text(json.dumps(values))
         done = subprocess.run(
@@ -122,10 +144,7 @@ def installed(cluster: Cluster, values: dict[str, Any]) -> Iterator[InstalledMes
             timeout=_INSTALL_SECONDS,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        mesh = InstalledMesh(cluster=cluster)
-        eventually(mesh.control_planes)
-        yield mesh
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def _is_workload(certificate: dict[str, Any]) -> bool:

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 
-def server(name: str, *, version: str = "v1", replicas: int = 1, probes: str = "", annotations: str = "") -> str:
+def server(
+    name: str,
+    *,
+    version: str = "v1",
+    replicas: int = 1,
+    probes: str = "",
+    annotations: str = "",
+    pre_stop_seconds: int = 0,
+) -> str:
     """A Deployment `NAME-VERSION` with a ServiceAccount of its own. `probes` and `annotations` in flow style."""
+    hook = f"lifecycle: {{preStop: {{sleep: {{seconds: {pre_stop_seconds}}}}}}}" if pre_stop_seconds else ""
     return f"""
 apiVersion: v1
 kind: ServiceAccount
@@ -29,6 +38,7 @@ spec:
         env: [{{name: VERSION, value: {version}}}]
         ports: [{{name: http, containerPort: 8080}}, {{name: tcp, containerPort: 8081}}]
         {probes or "readinessProbe: {httpGet: {path: /health, port: http}, periodSeconds: 1}"}
+        {hook}
 ---
 """
 
@@ -104,5 +114,67 @@ apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {{name: {name}}}
 spec: {{hosts: [{name}], http: [{{route: [{routes}]}}]}}
+---
+"""
+
+
+def marked(name: str, mark: str) -> str:
+    """A VirtualService that has servers see `mark` in the header `x-mark`."""
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}}}
+spec:
+  hosts: [{name}]
+  http: [{{headers: {{request: {{set: {{x-mark: {mark}}}}}}}, route: [{{destination: {{host: {name}}}}}]}}]
+---
+"""
+
+
+def gateway(name: str, host: str, *, credential: str) -> str:
+    """A gateway's Deployment, Service and Gateway, as its users write them: HTTP and HTTPS for `host`."""
+    return f"""
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  selector: {{matchLabels: {{istio: {name}}}}}
+  template:
+    metadata:
+      labels: {{istio: {name}}}
+      annotations: {{inject.istio.io/templates: gateway}}
+    spec: {{containers: [{{name: istio-proxy, image: auto}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec:
+  selector: {{istio: {name}}}
+  ports: [{{name: http, port: 80, targetPort: 8080}}, {{name: https, port: 443, targetPort: 8443}}]
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: public}}
+spec:
+  selector: {{istio: {name}}}
+  servers:
+  - {{port: {{number: 80, name: http, protocol: HTTP}}, hosts: [{host}]}}
+  - port: {{number: 443, name: https, protocol: HTTPS}}
+    hosts: [{host}]
+    tls: {{mode: SIMPLE, credentialName: {credential}}}
+---
+"""
+
+
+def behind_gateway(name: str, host: str, *, gateway: str) -> str:
+    """A VirtualService that routes `host` at a gateway (`NAMESPACE/NAME`) to port 80 of the Service `name`."""
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}-outside}}
+spec:
+  hosts: [{host}]
+  gateways: [{gateway}]
+  http: [{{route: [{{destination: {{host: {name}, port: {{number: 80}}}}}}]}}]
 ---
 """

@@ -45,6 +45,16 @@ async def test_what_ends_is_started_again_after_a_pause(tmp_path: Path) -> None:
     assert ran.restarts == 1
 
 
+async def test_a_pause_is_as_long_as_it_may_be_and_no_longer(tmp_path: Path) -> None:
+    command = Command(argv=("/bin/sh", "-c", f"echo >> {tmp_path}/runs; test $(wc -l < {tmp_path}/runs) -gt 4"),
+                      environment={"PATH": "/usr/bin:/bin"}, log=tmp_path / "pod" / "app.log")  # fmt: skip
+    ran = ContainerProcess(command=command, policy=RestartPolicy.ON_FAILURE, changed=lambda: None, longest_delay=0.01)
+    # It would be 7.5 s with the pauses of a laptop.
+    async with asyncio.timeout(5):
+        await ran.run()
+    assert (ran.phase, ran.restarts) == (Phase.COMPLETED, 4)
+
+
 async def test_a_stop_in_the_pause_is_at_once(tmp_path: Path) -> None:
     resting = asyncio.Event()
     ran = container(

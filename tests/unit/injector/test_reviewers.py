@@ -12,7 +12,8 @@ from injector.reviewers import InjectionReviewer, ValidationReviewer
 from injector.server import LARGE
 from injector.settings import InjectionSettings
 from injector.validation_settings import ValidationSettings
-from model.problems import Problem
+from model.problem_codes import ProblemCode
+from model.problems import Problem, Severity
 from sources.kinds import Object
 from tests.unit.injector import test_validation_review as objects
 from tests.unit.injector.pods import pod
@@ -64,21 +65,27 @@ async def test_settings_are_those_of_the_moment() -> None:
 
 
 async def test_large_objects_are_parsed_elsewhere() -> None:
-    threads: list[bool] = []
+    asked_in: list[bool] = []
 
     def settings() -> ValidationSettings:
         return ValidationSettings()
 
-    def findings(found: Object) -> Iterable[Problem]:
-        threads.append(threading.current_thread() is threading.main_thread())
-        return ()
+    found = Problem(severity=Severity.ERROR, code=ProblemCode.UNKNOWN_HOST, message="no service", fix="Make it.")
 
-    large: dict[str, Any] = objects.route(http=[objects.ROUTE["spec"]["http"][0]] * 3000)
+    async def findings(entry: Object) -> Iterable[Problem]:
+        asked_in.append(threading.current_thread() is threading.main_thread())
+        return (found,)
+
+    headers = {f"h{number}": {"exact": "x" * 40} for number in range(1500)}
+    route = objects.ROUTE["spec"]["http"][0]
+    large: dict[str, Any] = objects.route(http=[{"match": [{"headers": headers}], **route}, route])
     reviewer = ValidationReviewer(settings, findings)
     asked = parse_review(objects.review(large))
     assert asked.size > LARGE
-    assert (await reviewer.review(asked)).allowed
-    assert (await reviewer.review(parse_review(objects.review(objects.ROUTE)))).allowed
-    # What is found among objects is looked up where the store is written, and only for objects that are read there.
-    assert threads == [True]
-    assert not (await reviewer.review(parse_review(objects.review(objects.BAD)))).allowed
+    for each in (asked, parse_review(objects.review(objects.ROUTE))):
+        told = await reviewer.review(each)
+        assert (told.allowed, told.warnings) == (True, ("no service. Make it.",))
+    # What is found among objects is looked up where the store is written, and not for what is refused.
+    assert asked_in == [True, True]
+    told = await reviewer.review(parse_review(objects.review(objects.BAD)))
+    assert (told.allowed, told.warnings, len(asked_in)) == (False, (), 2)

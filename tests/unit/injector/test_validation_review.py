@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from injector.admission_review import ReviewAnswer, parse_review, to_json
-from injector.validation_review import answer_validation
+from injector.validation_review import add_warnings, judge
 from injector.validation_settings import OnError, ValidationSettings
 from model.problem_codes import ProblemCode
 from model.problems import Problem, Severity
@@ -45,7 +46,7 @@ def review(value: Any, **fields: Any) -> bytes:
 
 
 def answer(value: Any, on_error: OnError = OnError.REFUSE, **fields: Any) -> ReviewAnswer:
-    return answer_validation(parse_review(review(value, **fields)), ValidationSettings(on_error=on_error))
+    return judge(parse_review(review(value, **fields)), ValidationSettings(on_error=on_error)).answer
 
 
 def test_a_right_object_passes_without_a_word() -> None:
@@ -122,10 +123,31 @@ def test_what_kubectl_remembers_is_no_part_of_it() -> None:
     assert answer(value).warnings == ()
 
 
-def test_findings_among_objects_are_warnings_whatever_they_are() -> None:
-    found = Problem(severity=Severity.ERROR, code=ProblemCode.UNKNOWN_HOST, message="no service", fix="Make it.")
-    told = answer_validation(parse_review(review(ROUTE)), ValidationSettings(), lambda _: (found,))
-    assert (told.allowed, told.warnings) == (True, ("no service. Make it.",))
+def test_what_is_judged_beside_the_others_is_what_was_admitted() -> None:
+    created = "2026-01-02T03:04:05Z"
+    value = {**ROUTE, "metadata": {**ROUTE["metadata"], "creationTimestamp": created}}
+    found = judge(parse_review(review(value)), ValidationSettings()).admitted
+    assert found is not None
+    assert (str(found.ref), found.metadata.created) == (
+        "VirtualService/shop/users",
+        datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    )
+    for bad in (BAD, None):
+        assert judge(parse_review(review(bad)), ValidationSettings()).admitted is None
+    labelled = {**ROUTE, "metadata": {"name": "users", "labels": {"a": "b"}}}
+    again = parse_review(review(labelled, operation="UPDATE", oldObject=ROUTE))
+    assert judge(again, ValidationSettings()).admitted is None
+
+
+def test_problems_among_objects_are_warnings_whatever_they_are_and_not_without_end() -> None:
+    def problem(number: int, severity: Severity = Severity.ERROR, message: str = "") -> Problem:
+        return Problem(severity=severity, code=ProblemCode.UNKNOWN_HOST, message=message or f"no {number}", fix="Do.")
+
+    told = add_warnings(answer(ROUTE), [problem(1), problem(1), problem(2, Severity.INFO), problem(3)])
+    assert (told.allowed, told.warnings) == (True, ("no 1. Do.", "no 3. Do."))
+    assert len(add_warnings(told, map(problem, range(50))).warnings) == 15
+    (long,) = add_warnings(answer(ROUTE), [problem(1, message="x" * 999)]).warnings
+    assert len(long) == 256
 
 
 JSON = st.recursive(

@@ -1,0 +1,48 @@
+"""Requests from a pod of a cluster, all the time that something is done to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from tests.kubelet.installed_mesh import InstalledMesh
+
+
+@contextlib.contextmanager
+def load(mesh: InstalledMesh, namespace: str, url: str = "http://web/", rate: int = 50) -> Iterator[dict[str, Any]]:
+    """Requests from the pod `client` as long as the block lasts; afterwards their summary is in the answer."""
+    argv = ("python3", "/load/load.py", url, "--seconds", "600", "--rate", str(rate), "--each", "--workers", "4")
+    line = mesh.cluster.nodes.command(namespace, "client", "app", *argv)
+    environment = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+    summary: dict[str, Any] = {}
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        # Under way, before anything is done to it.
+        first = process.stdout.readline()
+        assert first.split()[1] == "200", first
+        lines: list[str] = []
+        try:
+            with _reader(process, lines):
+                yield summary
+                mesh.cluster.run(namespace, "client", "app", "pkill", "-TERM", "-f", "load/load.py")
+                process.wait(60)
+        finally:
+            process.kill()
+        summary.update(json.loads(lines[-1]))
+
+
+@contextlib.contextmanager
+def _reader(process: subprocess.Popen[str], lines: list[str]) -> Iterator[None]:
+    """Reads what the load says, so that it never waits for us."""
+    assert process.stdout is not None
+    thread = threading.Thread(target=lambda: lines.extend(process.stdout or ()))
+    thread.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        thread.join()
