@@ -38,7 +38,7 @@ bench: dev ## measure what matters and print it
 soak: dev ## the long counts: properties and conversations by the hundred thousand
 	@$(BIN)/python -m pytest -m soak $(TEST_ARGS)
 
-cluster: dev ## start a real Kubernetes control plane (no kubelet) and print its KUBECONFIG, until Ctrl-C
+cluster: dev ## start a real Kubernetes control plane (CLUSTER_ARGS=--nodes: and nodes) and print its KUBECONFIG, until Ctrl-C
 	@$(BIN)/python -m tests.cluster $(CLUSTER_ARGS)
 
 lock: dev ## pin requirements*.in again

@@ -97,6 +97,8 @@ class PodAdmission:
         self._issues: dict[Caller, TokenBucket] = {}
         self._secrets: dict[Caller, WorkloadSecrets] = {}
         self._published = asyncio.Event()
+        self.issued = 0
+        """How many certificates this process has made for pods."""
 
     async def authenticate(self, metadata: Mapping[str, str], peer: str) -> Caller:
         """The pod that the token proves, which is in the snapshot. Raises Unauthenticated, always with the same text,
@@ -165,7 +167,9 @@ class PodAdmission:
         )
         self._secrets[caller] = secrets
         issued_to = {"peer": peer, "identity": str(identity), **_names(caller)}
-        return _GuardedSecrets(secrets, issued_to, lambda: self.asker_of(caller, _NOBODY), self._mesh)
+        return _GuardedSecrets(
+            secrets, issued_to, lambda: self.asker_of(caller, _NOBODY), self._mesh, self._count_issue
+        )
 
     def describe(self, namespace: str, pod: str) -> tuple[SecretDescription, ...]:
         """The certificates of the newest stream of a pod; empty if it never had one. Never a key."""
@@ -196,6 +200,9 @@ class PodAdmission:
         except TimeoutError:
             raise CannotTell("the pod exists, and the watch has not shown it yet") from None
 
+    def _count_issue(self) -> None:
+        self.issued += 1
+
     def _is_here(self, caller: Caller) -> bool:
         return self.asker_of(caller, _NOBODY) is not None
 
@@ -213,7 +220,7 @@ class _GuardedSecrets:
     A gateway's servers' certificates are among them.
     """
 
-    __slots__ = ("_asker", "_issued_to", "_mesh", "_secrets")
+    __slots__ = ("_asker", "_count", "_issued_to", "_mesh", "_secrets")
 
     def __init__(
         self,
@@ -221,8 +228,11 @@ class _GuardedSecrets:
         issued_to: Mapping[str, str],
         asker: Callable[[], Asker | None],
         mesh: Callable[[], Mesh],
+        count: Callable[[], None],
     ) -> None:
+        """`count` is called for each certificate made."""
         self._secrets = secrets
+        self._count = count
         self._issued_to = issued_to
         self._asker = asker
         self._mesh = mesh
@@ -238,5 +248,6 @@ class _GuardedSecrets:
         if self._asker() is None:
             raise LookupError("the pod is gone: it gets no certificate any more")
         issued = self._secrets.renew(now)
+        self._count()
         _log.info("identity.issued", serial=issued.version, **self._issued_to)
         return issued

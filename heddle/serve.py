@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where webhooks are answered, over TLS (nowhere)",
     )
     parser.add_argument(
-        "--health", type=_address, metavar="ADDR", help="where /healthz/ready and /healthz/live are answered (nowhere)"
+        "--health", type=_address, metavar="ADDR", help="where /healthz/ready, /healthz/live and /metrics are (nowhere)"
     )
     parser.add_argument(
         "--admin",
@@ -126,7 +127,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_command(args: argparse.Namespace) -> int:
-    configure_logging(json_lines=args.log_json, verbose=args.verbose)
+    configure_logging(json_lines=args.log_json, verbose=args.verbose, audit=True)
     if args.config is not None and not args.config.exists():
         complain(f"{args.config} does not exist: name a directory (or a file) of manifests with --config")
         return 2
@@ -234,11 +235,13 @@ async def _prepare_cluster(
     """Opens what is there before anything is served; the answer is what else runs once it is."""
     from heddle.cluster.beside import Beside, running_beside
     from heddle.cluster.health import Health, running_health
+    from heddle.cluster.metrics import describe_plane
 
     health = Health(lambda: plane.source.pending)
     if args.health is not None:
         host, port = args.health
-        await opened.enter_async_context(running_health(health, host=host, port=port))
+        metrics = partial(describe_plane, plane)
+        await opened.enter_async_context(running_health(health, metrics=metrics, host=host, port=port))
     # A pod that starts again is another process, which must not take the Lease of the one before for its own.
     replica = f"{_own_pod()}_{secrets.token_hex(4)}"
     beside = Beside(

@@ -103,6 +103,8 @@ class AdsServer(Generic[C]):
         self._shown: tuple[object, object] = (None, None)
         """What decides which certificates gateways show, as it was last published."""
         self._stopping = False
+        self.refused: Counter[str] = Counter()
+        """How many streams were refused or ended with an error, by the name of their status (`UNAUTHENTICATED`)."""
         # So that the client's next stream goes to whichever replica its next connection finds.
         aged = () if max_age is None else (("grpc.max_connection_age_ms", int(max_age.total_seconds() * 800)),)
         self._server = grpc.aio.server(options=(*OPTIONS, *aged))
@@ -325,6 +327,7 @@ class AdsServer(Generic[C]):
                 retirement.cancel()
 
     async def _refuse(self, context: Any, name: str, node: str, code: grpc.StatusCode, text: str) -> NoReturn:
+        self.refused[code.name] += 1
         self._report(StreamClosed(stream=name, node=node, reason=text))
         await context.abort(code, text)
         raise AssertionError("abort always raises")

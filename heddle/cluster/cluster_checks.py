@@ -144,7 +144,7 @@ async def check_pod_security(api: ClusterApi, *, namespace: str, revision: str) 
         else:
             hint = (
                 f"istio-init needs NET_ADMIN and NET_RAW, which only privileged allows: kubectl label namespace {name} "
-                f"{ENFORCE}=privileged --overwrite (docs/kubernetes.md says what else there is)"
+                f"{ENFORCE}=privileged --overwrite (docs/install.md says what else there is)"
             )
             results.append(failed(_SECURITY, check, f"it enforces {enforced}", hint))
     return results

@@ -1,4 +1,4 @@
-"""What a kubelet asks: whether this replica serves yet, and whether it still turns.
+"""What a kubelet asks: whether this replica serves yet, and whether it still turns; and what Prometheus asks.
 
 Ready means that everything was read once and the ports are open. It stays so when the API server goes away: what was
 read is in force, and sidecars are better served with it than by nobody.
@@ -12,8 +12,11 @@ from typing import Final
 
 from aiohttp import web
 
+from heddle.cluster.metrics_text import CONTENT_TYPE
+
 READY_PATH: Final = "/healthz/ready"
 LIVE_PATH: Final = "/healthz/live"
+METRICS_PATH: Final = "/metrics"
 _KEPT_ALIVE_SECONDS: Final = 30.0
 
 
@@ -32,8 +35,11 @@ class Health:
 
 
 @asynccontextmanager
-async def running_health(health: Health, *, host: str, port: int) -> AsyncIterator[int]:
-    """Serves over HTTP as long as the block lasts; yields the port (0: any). Raises OSError if it cannot be bound."""
+async def running_health(health: Health, *, metrics: Callable[[], str], host: str, port: int) -> AsyncIterator[int]:
+    """Serves over HTTP as long as the block lasts; yields the port (0: any). Raises OSError if it cannot be bound.
+
+    `metrics` answers them in Prometheus' text format.
+    """
 
     async def ready(request: web.Request) -> web.Response:
         missing = health.missing
@@ -42,9 +48,13 @@ async def running_health(health: Health, *, host: str, port: int) -> AsyncIterat
     async def live(request: web.Request) -> web.Response:
         return web.Response(text="live\n")
 
+    async def measured(request: web.Request) -> web.Response:
+        return web.Response(body=metrics().encode(), headers={"Content-Type": CONTENT_TYPE})
+
     application = web.Application(client_max_size=1024)
     application.router.add_get(READY_PATH, ready)
     application.router.add_get(LIVE_PATH, live)
+    application.router.add_get(METRICS_PATH, measured)
     runner = web.AppRunner(
         application, access_log=None, keepalive_timeout=_KEPT_ALIVE_SECONDS, handle_signals=False, shutdown_timeout=1.0
     )

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from tests.cluster import build
 from tests.cluster.control_plane import API_SERVER, CONTROLLERS, ETCD, ControlPlane, running
@@ -27,7 +28,8 @@ def main() -> int:
     try:
         folders = [] if arguments.no_helm else [build.helm_folder()]
         with _cluster(arguments.bind_address, arguments.nodes) as cluster:
-            paths = dict.fromkeys((str(cluster.programs), *map(str, folders)))
+            # `heddle` is beside the interpreter.
+            paths = dict.fromkeys((str(Path(sys.executable).parent), str(cluster.programs), *map(str, folders)))
             print(f"export KUBECONFIG={cluster.kubeconfig}")
             print(f'export PATH="{os.pathsep.join(paths)}:$PATH"', flush=True)
             build.say(f"Logs are in {cluster.directory}. Ctrl-C ends the cluster and removes all of it.")

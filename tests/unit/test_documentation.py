@@ -51,3 +51,50 @@ def test_every_decision_says_when_and_what() -> None:
         text = path.read_text()
         assert re.match(r"# \d+\. ", text), path
         assert "**Decision.**" in text, path
+
+
+def _anchors(text: str) -> set[str]:
+    """Those that GitHub gives headings."""
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "deploy" / "README.md"]
+    broken = []
+    for document in documents:
+        text = document.read_text()
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            if re.match(r"[a-z]+:", link):
+                continue
+            path, _, anchor = link.partition("#")
+            target = (document.parent / path).resolve() if path else document
+            if not target.exists() or (anchor and anchor not in _anchors(target.read_text())):
+                broken.append(f"{document.relative_to(ROOT)}: {link}")
+    assert broken == []
+
+
+def test_operations_name_every_metric_and_event_that_is_there() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    metrics = set(re.findall(r'"(\w+)", "', (ROOT / "heddle" / "cluster" / "metrics.py").read_text()))
+    metrics |= set(re.findall(r'name="(\w+)"', (ROOT / "heddle" / "cluster" / "metrics.py").read_text()))
+    assert len(metrics) == 8
+    assert [name for name in sorted(metrics) if f"`{name}`" not in text] == []
+    sources = [
+        path for folder in ("heddle", "injector", "sds", "sources", "xds") for path in (ROOT / folder).rglob("*.py")
+    ]
+    written = {
+        event: level
+        for path in sources
+        for level, event in re.findall(r'_log\.(info|warning|error)\(\s*"([a-z_]+\.[a-z_]+)"', path.read_text())
+        if "local" not in path.parts
+    }
+    named = set(
+        re.findall(
+            r"`((?:xds|identity|sds|kubernetes|plane|leadership|status|peers|settings|webhook|connections|injector|validator|admin)\.[a-z_]+)`",
+            text,
+        )
+    )
+    assert named - set(written) == set()
+    loud = {event for event, level in written.items() if level != "info"}
+    assert loud - named == set()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from heddle.cluster import metrics
 from heddle.cluster.chart import CHART, BadValues, load_chart
+from heddle.cluster.health import METRICS_PATH
 from heddle.cluster.names import HEDDLE, INSTALLED, PART_OF, REVISION_OF, injector_name, labels_of, revision_name
 from heddle.cluster.replicas import PORT, PORT_NAME, reader_of
 from heddle.cluster.requests import path_of
@@ -199,7 +202,7 @@ def test_two_revisions_share_no_object(chart: Any) -> None:
 def test_replicas_are_kept_apart_and_whole(chart: Any) -> None:
     assert ("PodDisruptionBudget", f"{NAMESPACE}/heddle") in objects(chart)
     assert ("PodDisruptionBudget", f"{NAMESPACE}/heddle") not in objects(chart, replicas=1)
-    scaled = objects(chart, replicas=1, autoscaling={"enabled": True, "sidecarsMetric": "heddle_sidecars"})
+    scaled = objects(chart, replicas=1, autoscaling={"enabled": True, "sidecarsMetric": "heddle_connected_sidecars"})
     assert ("PodDisruptionBudget", f"{NAMESPACE}/heddle") in scaled
     assert "replicas" not in scaled["Deployment", f"{NAMESPACE}/heddle"]["spec"]
     metrics = scaled["HorizontalPodAutoscaler", f"{NAMESPACE}/heddle"]["spec"]["metrics"]
@@ -333,3 +336,23 @@ def _mappings(schema: Json, path: str = "") -> Iterator[tuple[str, Json]]:
     yield path, schema
     for name, inner in schema.get("properties", {}).items():
         yield from _mappings(inner, f"{path}.{name}")
+
+
+def test_prometheus_is_told_where_the_metrics_are_and_let_in(chart: Any) -> None:
+    def annotations(**values: Any) -> dict[str, str]:
+        template = objects(chart, **values)["Deployment", f"{NAMESPACE}/heddle"]["spec"]["template"]
+        found: dict[str, str] = template["metadata"]["annotations"]
+        return {name: text for name, text in found.items() if name.startswith("prometheus.io/")}
+
+    told = {"prometheus.io/scrape": "true", "prometheus.io/port": "15014", "prometheus.io/path": METRICS_PATH}
+    assert annotations() == told
+    assert annotations(metrics={"annotations": False}) == {}
+    policy = objects(chart)["NetworkPolicy", f"{NAMESPACE}/heddle"]["spec"]
+    (rule,) = (one for one in policy["ingress"] if 15014 in {port["port"] for port in one["ports"]})
+    assert "from" not in rule
+
+
+def test_the_metric_to_scale_by_is_one_that_there_is() -> None:
+    text = (Path(__file__).resolve().parents[3] / "deploy" / "chart" / "values.yaml").read_text()
+    (named,) = re.findall(r"`(heddle_\w+)`, where an adapter", text)
+    assert named in Path(metrics.__file__).read_text()
