@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heddle.cluster.requests import add_cluster_arguments, open_cluster
-from heddle.output import complain
+from heddle.output import cannot_read, complain
 from heddle.spans import span
 
 if TYPE_CHECKING:
@@ -61,8 +61,13 @@ def run_command(args: argparse.Namespace) -> int:
         complain("--wait waits for what --apply applies: add --apply")
         return EXIT_ERROR
     try:
+        values = _values(args)
+    except (OSError, ValueError) as error:
+        complain(cannot_read(error, "name a file of values that can be read with -f, or - for standard input"))
+        return EXIT_ERROR
+    try:
         chart = load_chart()
-        rendered = chart.render(_values(args), namespace=args.namespace)
+        rendered = chart.render(values, namespace=args.namespace)
     except BadValues as error:
         for line in str(error).splitlines():
             complain(line)
@@ -77,24 +82,36 @@ def run_command(args: argparse.Namespace) -> int:
 
 
 def _values(args: argparse.Namespace) -> dict[str, Any]:
-    """Files, then assignments, then the revision. Raises OSError, ValueError, yaml.YAMLError."""
-    import yaml
-
+    """Files, then assignments, then the revision. Raises OSError, ValueError."""
     from heddle.cluster.chart_values import merged, parse_assignments
 
     # Whoever installs without Helm needs the namespace from us.
     values: dict[str, Any] = {"namespace": {"create": True}}
     for file in args.values:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-        found = yaml.safe_load(text)
-        if not isinstance(found, dict | None):
-            raise ValueError(f"{file} holds no values: write a mapping, such as `replicas: 3`")
-        values = merged(values, found or {}, keep_null=True)
+        values = merged(values, _read_values(file), keep_null=True)
     for assignments in args.assignments:
         values = parse_assignments(assignments, values)
     if args.revision is not None:
         values["revision"] = args.revision
     return values
+
+
+def _read_values(file: Path) -> dict[str, Any]:
+    """Raises OSError, ValueError with the file's name."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is no text in UTF-8: save it as that") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        place = f"{file}:{where.line + 1}" if where is not None else str(file)
+        reason = getattr(error, "problem", None) or "it cannot be read"
+        raise ValueError(f"{place} is no YAML: {reason}; correct it there") from None
+    if not isinstance(found, dict | None):
+        raise ValueError(f"{file} holds no values: write a mapping, such as `replicas: 3`")
+    return found or {}
 
 
 def _print(objects: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -404,7 +405,8 @@ def test_lines_are_in_sections_with_hints_under_what_is_not_green() -> None:
     [
         (["--set", "replica=3"], "replica is no value of this chart; replicas is"),
         (["--set", "replicas"], "write NAME=VALUE"),
-        (["-f", "/nowhere.yaml"], "No such file"),
+        (["-f", "/nowhere.yaml"], "/nowhere.yaml: no such file or directory; name a file of values"),
+        (["-f", "/"], "/: is a directory; name a file of values"),
         (["-n", "Nowhere"], "no name of a namespace"),
         (["--wait"], "add --apply"),
     ],
@@ -416,4 +418,24 @@ def test_install_says_what_is_wrong_in_one_line(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert said in printed.err
+    assert len(printed.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"replicas: 3\na: [1\n", ":3 is no YAML: expected ',' or ']'"),
+        (b"a: \xff\n", " is no text in UTF-8"),
+        (b"[1]\n", " holds no values: write a mapping"),
+    ],
+)
+def test_install_names_the_file_that_it_cannot_use(
+    content: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_bytes(content)
+    assert main(["install", "-f", str(file)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"heddle: {file}{said}"), printed.err
     assert len(printed.err.splitlines()) == 1
