@@ -67,7 +67,7 @@ async def _check(args: argparse.Namespace) -> Sequence[Result]:
 async def check_all(api: ClusterApi, *, before: bool, namespace: str, revision: str) -> Sequence[Result]:
     """All results, in their order. Raises what `ClusterApi` raises if not even the version can be had."""
     from heddle import clock
-    from heddle.cluster import cluster_checks, installation_checks
+    from heddle.cluster import cluster_checks, installation_checks, trust_domain
     from heddle.main import VERSION
 
     now = clock.now()
@@ -86,6 +86,7 @@ async def check_all(api: ClusterApi, *, before: bool, namespace: str, revision: 
             ("webhooks", partial(installation_checks.check_webhooks, api, **place, now=now)),
             ("identity", partial(installation_checks.check_identity, api, **place, now=now)),
             ("identity", partial(installation_checks.check_authorities, api)),
+            ("identity", partial(trust_domain.check_trust_domain, api, **place)),
             ("leader", partial(installation_checks.check_leader, api, **place, now=now)),
         ]
     for section, check in checks:

@@ -75,6 +75,8 @@ def run_command(args: argparse.Namespace) -> int:
     except (OSError, ValueError, TemplateError, yaml.YAMLError) as error:
         complain(str(error))
         return EXIT_ERROR
+    for line in rendered.remarks:
+        complain(line)
     if args.apply:
         return _apply(args, chart, rendered)
     _print(chart.definitions if args.crds_only else rendered.objects)
@@ -123,13 +125,14 @@ def _print(objects: Any) -> None:
 
 def _apply(args: argparse.Namespace, chart: Chart, rendered: Rendered) -> int:
     from heddle.cluster.apply import NoNamespace, NotOurs
+    from heddle.cluster.trust_domain import OtherTrustDomain
     from sources.kubernetes.access import NoCluster
     from sources.kubernetes.api import Refused, Unreachable
     from sources.kubernetes.events import Garbled
 
     try:
         return asyncio.run(_apply_all(args, chart, rendered))
-    except (NoCluster, NoNamespace, NotOurs, Unreachable, Refused, Garbled) as error:
+    except (NoCluster, NoNamespace, NotOurs, OtherTrustDomain, Unreachable, Refused, Garbled) as error:
         complain(str(error))
         return EXIT_ERROR
 
@@ -137,12 +140,14 @@ def _apply(args: argparse.Namespace, chart: Chart, rendered: Rendered) -> int:
 async def _apply_all(args: argparse.Namespace, chart: Chart, rendered: Rendered) -> int:
     from heddle.cluster.apply import apply_definitions, apply_objects, refuse_beforehand
     from heddle.cluster.rollout import find_waits, wait_for_rollout
+    from heddle.cluster.trust_domain import refuse_other_trust_domain
 
     revision = rendered.revision
     place = {"namespace": args.namespace, "revision": revision}
     async with open_cluster(args) as api:
         if not args.crds_only:
             await refuse_beforehand(api, rendered.objects, **place)
+            await refuse_other_trust_domain(api, rendered.objects, **place)
         await apply_definitions(api, chart.definitions, _tell)
         if args.crds_only:
             return EXIT_FINE
