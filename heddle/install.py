@@ -125,6 +125,7 @@ def _print(objects: Any) -> None:
 
 def _apply(args: argparse.Namespace, chart: Chart, rendered: Rendered) -> int:
     from heddle.cluster.apply import NoNamespace, NotOurs
+    from heddle.cluster.trial import WouldBeRefused
     from heddle.cluster.trust_domain import OtherTrustDomain
     from sources.kubernetes.access import NoCluster
     from sources.kubernetes.api import Refused, Unreachable
@@ -132,7 +133,7 @@ def _apply(args: argparse.Namespace, chart: Chart, rendered: Rendered) -> int:
 
     try:
         return asyncio.run(_apply_all(args, chart, rendered))
-    except (NoCluster, NoNamespace, NotOurs, OtherTrustDomain, Unreachable, Refused, Garbled) as error:
+    except (NoCluster, NoNamespace, NotOurs, OtherTrustDomain, WouldBeRefused, Unreachable, Refused, Garbled) as error:
         complain(str(error))
         return EXIT_ERROR
 
@@ -140,6 +141,7 @@ def _apply(args: argparse.Namespace, chart: Chart, rendered: Rendered) -> int:
 async def _apply_all(args: argparse.Namespace, chart: Chart, rendered: Rendered) -> int:
     from heddle.cluster.apply import apply_definitions, apply_objects, refuse_beforehand
     from heddle.cluster.rollout import find_waits, wait_for_rollout
+    from heddle.cluster.trial import try_objects
     from heddle.cluster.trust_domain import refuse_other_trust_domain
 
     revision = rendered.revision
@@ -148,6 +150,7 @@ async def _apply_all(args: argparse.Namespace, chart: Chart, rendered: Rendered)
         if not args.crds_only:
             await refuse_beforehand(api, rendered.objects, **place)
             await refuse_other_trust_domain(api, rendered.objects, **place)
+            await try_objects(api, rendered.objects)
         await apply_definitions(api, chart.definitions, _tell)
         if args.crds_only:
             return EXIT_FINE

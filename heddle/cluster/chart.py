@@ -14,6 +14,7 @@ from heddle.cluster.chart_values import Values, merged
 from heddle.cluster.mesh_values import find_mesh_faults
 from heddle.cluster.template import render
 from heddle.cluster.template_syntax import Template, TemplateError, parse_template
+from heddle.cluster.value_checks import find_value_faults
 from heddle.cluster.value_schema import find_faults
 from sources.kubernetes.events import Json
 
@@ -64,7 +65,8 @@ class Chart:
         faults = tuple(find_faults(self.schema, together))
         if faults:
             raise BadValues("\n".join(faults))
-        faults, remarks = find_mesh_faults(together["meshConfig"]["mesh"])
+        faults, remarks = find_mesh_faults((together.get("meshConfig") or {}).get("mesh") or {})
+        faults += tuple(find_value_faults(together))
         if faults:
             raise BadValues("\n".join(faults))
         data = {

@@ -52,6 +52,9 @@ async def check_control_plane(api: ClusterApi, *, namespace: str, revision: str,
         hint = _LOGS.format(namespace=namespace, revision=revision)
         return (failed(_CONTROL_PLANE, check, "; ".join(waits), hint),)
     replicas = deployment["spec"].get("replicas", 1)
+    if replicas < 1:
+        hint = f"kubectl scale -n {namespace} deploy/{revision} --replicas=2, or heddle install --apply --wait."
+        return (failed(_CONTROL_PLANE, check, "no replica runs: it is scaled to 0", hint),)
     results = [ok(_CONTROL_PLANE, check, f"{replicas} of {replicas} replicas are ready")]
     results += await _check_secret_namespaces(api, deployment)
     running = labels_of(deployment).get("app.kubernetes.io/version", "unknown")
