@@ -124,6 +124,8 @@ async def check_identity(api: ClusterApi, *, namespace: str, revision: str, now:
     known: dict[str, list[str]] = {}
     for item in await find_all(api, INSTALLED["Namespace"]):
         name = item["metadata"]["name"]
+        if item["metadata"].get("deletionTimestamp"):
+            continue
         if not asks_for_sidecars(name, labels_of(item), namespace=namespace, revision=revision):
             continue
         held = await find(api, f"/api/v1/namespaces/{name}/configmaps/{ROOT_CONFIG_MAP}")
