@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_command(args: argparse.Namespace) -> int:
     from heddle.cluster.check_results import State, to_json, to_lines
+    from heddle.cluster.troubles import tell_trouble
     from sources.kubernetes.access import NoCluster
     from sources.kubernetes.api import Refused, Unreachable
     from sources.kubernetes.events import Garbled
@@ -47,7 +48,7 @@ def run_command(args: argparse.Namespace) -> int:
     try:
         results = asyncio.run(_check(args))
     except (NoCluster, Unreachable, Refused, Garbled) as error:
-        complain(f"the cluster cannot be checked: {error}")
+        complain(f"the cluster cannot be checked: {tell_trouble(error)}")
         return EXIT_ERROR
     if args.output == "json":
         print_json({"checks": [to_json(result) for result in results]})

@@ -128,6 +128,7 @@ def _print(objects: Any) -> None:
 def _apply(args: argparse.Namespace, chart: Chart, rendered: Rendered) -> int:
     from heddle.cluster.apply import NoNamespace, NotOurs
     from heddle.cluster.trial import WouldBeRefused
+    from heddle.cluster.troubles import tell_trouble
     from heddle.cluster.trust_domain import OtherTrustDomain
     from sources.kubernetes.access import NoCluster
     from sources.kubernetes.api import Refused, Unreachable
@@ -136,7 +137,7 @@ def _apply(args: argparse.Namespace, chart: Chart, rendered: Rendered) -> int:
     try:
         return asyncio.run(_apply_all(args, chart, rendered))
     except (NoCluster, NoNamespace, NotOurs, OtherTrustDomain, WouldBeRefused, Unreachable, Refused, Garbled) as error:
-        complain(str(error))
+        complain(tell_trouble(error))
         return EXIT_ERROR
 
 

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_command(args: argparse.Namespace) -> int:
     from heddle.cluster.removal import CannotRemove
+    from heddle.cluster.troubles import tell_trouble
     from sources.kubernetes.access import NoCluster
     from sources.kubernetes.api import Refused, Unreachable
     from sources.kubernetes.events import Garbled
@@ -47,7 +48,7 @@ def run_command(args: argparse.Namespace) -> int:
     try:
         return asyncio.run(_uninstall(args))
     except (NoCluster, CannotRemove, Unreachable, Refused, Garbled) as error:
-        complain(str(error))
+        complain(tell_trouble(error))
         return EXIT_ERROR
 
 
