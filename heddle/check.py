@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_command(args: argparse.Namespace) -> int:
     from heddle.cluster.check_results import State, to_json, to_lines
+    from heddle.cluster.troubles import tell_trouble
     from sources.kubernetes.access import NoCluster
     from sources.kubernetes.api import Refused, Unreachable
     from sources.kubernetes.events import Garbled
@@ -47,7 +48,7 @@ def run_command(args: argparse.Namespace) -> int:
     try:
         results = asyncio.run(_check(args))
     except (NoCluster, Unreachable, Refused, Garbled) as error:
-        complain(f"the cluster cannot be checked: {error}")
+        complain(f"the cluster cannot be checked: {tell_trouble(error)}")
         return EXIT_ERROR
     if args.output == "json":
         print_json({"checks": [to_json(result) for result in results]})
@@ -67,7 +68,7 @@ async def _check(args: argparse.Namespace) -> Sequence[Result]:
 async def check_all(api: ClusterApi, *, before: bool, namespace: str, revision: str) -> Sequence[Result]:
     """All results, in their order. Raises what `ClusterApi` raises if not even the version can be had."""
     from heddle import clock
-    from heddle.cluster import cluster_checks, installation_checks
+    from heddle.cluster import cluster_checks, installation_checks, trust_domain
     from heddle.main import VERSION
 
     now = clock.now()
@@ -86,6 +87,7 @@ async def check_all(api: ClusterApi, *, before: bool, namespace: str, revision: 
             ("webhooks", partial(installation_checks.check_webhooks, api, **place, now=now)),
             ("identity", partial(installation_checks.check_identity, api, **place, now=now)),
             ("identity", partial(installation_checks.check_authorities, api)),
+            ("identity", partial(trust_domain.check_trust_domain, api, **place)),
             ("leader", partial(installation_checks.check_leader, api, **place, now=now)),
         ]
     for section, check in checks:

@@ -139,7 +139,11 @@ class ControlPlane:
             reading = cluster.reading or ClusterReading(cluster.api, cluster.scope)
             self.store, self.source, self._watch = reading.store, reading.source, reading.run
             self._identity = ClusterIdentity(
-                cluster.api, namespace=cluster.namespace, now=clock.now, jitter=clock.jitter
+                cluster.api,
+                namespace=cluster.namespace,
+                mesh_config=cluster.scope.mesh_config,
+                now=clock.now,
+                jitter=clock.jitter,
             )
             self.admission = admission(tokens=self._identity.tokens, exists=self._identity.pods.exists)
         else:

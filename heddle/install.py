@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heddle.cluster.requests import add_cluster_arguments, open_cluster
 from heddle.output import cannot_read, complain
-from heddle.spans import span
+from heddle.spans import wait_seconds
 
 if TYPE_CHECKING:
     from heddle.cluster.chart import Chart, Rendered
@@ -41,9 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crds-only", action="store_true", help="only the CustomResourceDefinitions")
     parser.add_argument("--apply", action="store_true", help="apply instead of printing")
     parser.add_argument("--wait", action="store_true", help="return when it works; with --apply")
-    parser.add_argument(
-        "--timeout", type=span, default=timedelta(minutes=5), metavar="SPAN", help="how long at most (5m)"
-    )
+    parser.add_argument("--timeout", type=wait_seconds, default=300.0, metavar="SPAN", help="how long at most (5m)")
     add_cluster_arguments(parser)
 
 
@@ -75,6 +72,8 @@ def run_command(args: argparse.Namespace) -> int:
     except (OSError, ValueError, TemplateError, yaml.YAMLError) as error:
         complain(str(error))
         return EXIT_ERROR
+    for line in rendered.remarks:
+        complain(line)
     if args.apply:
         return _apply(args, chart, rendered)
     _print(chart.definitions if args.crds_only else rendered.objects)
@@ -100,8 +99,11 @@ def _read_values(file: Path) -> dict[str, Any]:
     """Raises OSError, ValueError with the file's name."""
     import yaml
 
+    from sources.yaml_documents import read_documents
+
     try:
-        found = yaml.safe_load(sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8"))
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        found = yaml.safe_load(text)
     except UnicodeDecodeError:
         raise ValueError(f"{file} is no text in UTF-8: save it as that") from None
     except yaml.YAMLError as error:
@@ -111,6 +113,8 @@ def _read_values(file: Path) -> dict[str, Any]:
         raise ValueError(f"{place} is no YAML: {reason}; correct it there") from None
     if not isinstance(found, dict | None):
         raise ValueError(f"{file} holds no values: write a mapping, such as `replicas: 3`")
+    for fault in (fault for document in read_documents(text.encode()) for fault in document.faults):
+        raise ValueError(f"{file}:{fault.line}: {fault.message}. {fault.fix}")
     return found or {}
 
 
@@ -123,37 +127,47 @@ def _print(objects: Any) -> None:
 
 def _apply(args: argparse.Namespace, chart: Chart, rendered: Rendered) -> int:
     from heddle.cluster.apply import NoNamespace, NotOurs
+    from heddle.cluster.trial import WouldBeRefused
+    from heddle.cluster.troubles import tell_trouble
+    from heddle.cluster.trust_domain import OtherTrustDomain
     from sources.kubernetes.access import NoCluster
     from sources.kubernetes.api import Refused, Unreachable
     from sources.kubernetes.events import Garbled
 
     try:
         return asyncio.run(_apply_all(args, chart, rendered))
-    except (NoCluster, NoNamespace, NotOurs, Unreachable, Refused, Garbled) as error:
-        complain(str(error))
+    except (NoCluster, NoNamespace, NotOurs, OtherTrustDomain, WouldBeRefused, Unreachable, Refused, Garbled) as error:
+        complain(tell_trouble(error))
         return EXIT_ERROR
 
 
 async def _apply_all(args: argparse.Namespace, chart: Chart, rendered: Rendered) -> int:
     from heddle.cluster.apply import apply_definitions, apply_objects, refuse_beforehand
+    from heddle.cluster.other_revisions import find_lacks
     from heddle.cluster.rollout import find_waits, wait_for_rollout
+    from heddle.cluster.trial import try_objects
+    from heddle.cluster.trust_domain import refuse_other_trust_domain
 
     revision = rendered.revision
     place = {"namespace": args.namespace, "revision": revision}
     async with open_cluster(args) as api:
         if not args.crds_only:
             await refuse_beforehand(api, rendered.objects, **place)
+            await refuse_other_trust_domain(api, rendered.objects, **place)
+            await try_objects(api, rendered.objects)
+            for line in await find_lacks(api, rendered.objects, **place):
+                complain(line)
         await apply_definitions(api, chart.definitions, _tell)
         if args.crds_only:
             return EXIT_FINE
         await apply_objects(api, rendered.objects, **place, tell=_tell)
         if args.wait:
             try:
-                async with asyncio.timeout(args.timeout.total_seconds()):
+                async with asyncio.timeout(args.timeout):
                     await wait_for_rollout(api, namespace=args.namespace, revision=revision, tell=_tell)
             except TimeoutError:
                 for line in await find_waits(api, namespace=args.namespace, revision=revision):
-                    complain(f"after {args.timeout.total_seconds():g} s: {line}")
+                    complain(f"after {args.timeout:g} s: {line}")
                 return EXIT_FINDINGS
             _tell("it works")
     print(f"\n{rendered.notes.strip()}")

@@ -10,6 +10,7 @@ from heddle.admin_client import MeshUnreachable, Refused, ask
 from heddle.cluster_arguments import add_kubernetes_arguments, misplaced_argument
 from heddle.meshes import NoMesh, add_mesh_argument, running_mesh
 from heddle.output import add_output_argument, complain, print_json, print_table, printable
+from heddle.spans import wait_seconds
 
 EXIT_FINE, EXIT_FINDINGS, EXIT_ERROR = 0, 1, 2
 _GRACE_SECONDS = 15.0
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "With --kubernetes a control plane that cannot be asked is named: exit status 1, or 2 if that is all of them."
     )
     parser.add_argument("--wait", action="store_true", help="return when the present configuration is everywhere")
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds to wait at most (60)")
+    parser.add_argument("--timeout", type=wait_seconds, default=60.0, metavar="SPAN", help="how long at most (60s)")
     add_mesh_argument(parser)
     add_kubernetes_arguments(parser, "-n", "--namespace")
     add_output_argument(parser)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from heddle.cluster.requests import add_cluster_arguments, open_cluster
 from heddle.output import complain
+from heddle.spans import wait_seconds
 
 if TYPE_CHECKING:
     from heddle.cluster.removal import Removal
@@ -31,11 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--revision", default="", metavar="NAME", help="which version (the one without a name)")
     parser.add_argument("--purge", action="store_true", help="also the key of the authority and its roots")
     parser.add_argument("--apply", action="store_true", help="delete instead of printing")
+    parser.add_argument(
+        "--timeout", type=wait_seconds, default=90.0, metavar="SPAN", help="how long its pods may take to end (90s)"
+    )
     add_cluster_arguments(parser)
 
 
 def run_command(args: argparse.Namespace) -> int:
     from heddle.cluster.removal import CannotRemove
+    from heddle.cluster.troubles import tell_trouble
     from sources.kubernetes.access import NoCluster
     from sources.kubernetes.api import Refused, Unreachable
     from sources.kubernetes.events import Garbled
@@ -43,13 +48,13 @@ def run_command(args: argparse.Namespace) -> int:
     try:
         return asyncio.run(_uninstall(args))
     except (NoCluster, CannotRemove, Unreachable, Refused, Garbled) as error:
-        complain(str(error))
+        complain(tell_trouble(error))
         return EXIT_ERROR
 
 
 async def _uninstall(args: argparse.Namespace) -> int:
-    from heddle.cluster.names import revision_name, shown
-    from heddle.cluster.removal import plan_removal
+    from heddle.cluster.names import RIGHTS, revision_name, shown
+    from heddle.cluster.removal import plan_removal, wait_for_pods
     from heddle.cluster.requests import delete
 
     revision = revision_name(args.revision)
@@ -63,7 +68,15 @@ async def _uninstall(args: argparse.Namespace) -> int:
         if not args.apply:
             _print(removal)
             return EXIT_FINE
+        waited = False
         for item in removal.objects:
+            if item["kind"] in RIGHTS and not waited:
+                waited = True
+                try:
+                    async with asyncio.timeout(args.timeout):
+                        await wait_for_pods(api, namespace=args.namespace, revision=revision)
+                except TimeoutError:
+                    complain(f"after {args.timeout:g} s there are still pods of {revision}; their rights go now")
             if await delete(api, item):
                 print(f"{shown(item)} deleted", flush=True)
     return EXIT_FINE

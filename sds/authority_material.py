@@ -25,12 +25,14 @@ _log = structlog.get_logger()
 class AuthorityPlace:
     """Where an authority is kept, as people are told.
 
-    `how_to_drop` completes "or ...: the next start makes new roots, for which ", and `consequence` that.
+    `how_to_drop` completes "or ...: the next start makes new roots, for which ", and `consequence` that. `settings` is
+    where the trust domain is asked for.
     """
 
     name: str
     how_to_drop: str
     consequence: str
+    settings: str = "ConfigMap istio in istio-system, key mesh; `heddle analyze` says whether it is read"
 
     def part(self, name: str) -> str:
         """One of the three texts, as people are told."""
@@ -78,8 +80,8 @@ def check_is_of(authority: Authority, trust_domain: str, place: AuthorityPlace) 
         return
     message = f"{place.name} holds the authority of {authority.trust_domain!r}, not of {trust_domain!r}: "
     fix = (
-        "put that trustDomain back (ConfigMap istio in istio-system, key mesh; `heddle analyze` says whether it is "
-        f"read), or {place.how_to_drop}: the next start makes new roots, for which {place.consequence}"
+        f"put that trustDomain back ({place.settings}), or {place.how_to_drop}: the next start makes new roots, for "
+        f"which {place.consequence}"
     )
     raise KeyFileError(message + fix)
 

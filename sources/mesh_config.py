@@ -66,6 +66,10 @@ _RESTART = (
     "start the mesh again: `heddle local down` and `heddle local up`; or end `heddle serve`, move its authority away "
     "(the error of its next start names the directory), start it, and give every sidecar a new `heddle bootstrap`"
 )
+_RESTART_IN_CLUSTER = (
+    "delete the Secret heddle-ca in Heddle's namespace, `kubectl rollout restart` Heddle's Deployment, and start every "
+    "pod with a sidecar again: it is another mesh then"
+)
 
 
 class _Normalization(StrEnum):
@@ -108,10 +112,12 @@ def is_mesh_config(ref: ObjectRef) -> bool:
     return ref == MESH_CONFIG
 
 
-def check_trust_domain(config: Object | None, pinned: str, origin: Position | None) -> list[Problem]:
+def check_trust_domain(
+    config: Object | None, pinned: str, origin: Position | None, in_cluster: ObjectRef | None = None
+) -> list[Problem]:
     """What to say of settings that ask for another trust domain than `pinned`, the one that the mesh began with.
 
-    `origin` is where that one was read, to be named if the ConfigMap is gone.
+    `origin` is where that one was read, to be named if the ConfigMap is gone. `in_cluster` is the cluster's ConfigMap.
     """
     held = config.value if config is not None else None
     settings = held.settings if isinstance(held, ConfigMap) else None
@@ -123,8 +129,8 @@ def check_trust_domain(config: Object | None, pinned: str, origin: Position | No
             severity=Severity.ERROR,
             code=ProblemCode.RESTART_NEEDED,
             message=f"trustDomain is {said!r} now, but {pinned!r} stays in force until the mesh is started again",
-            fix=f"Put trustDomain: {pinned} back, or {_RESTART}.",
-            object=MESH_CONFIG,
+            fix=f"Put trustDomain: {pinned} back, or {_RESTART if in_cluster is None else _RESTART_IN_CLUSTER}.",
+            object=in_cluster or MESH_CONFIG,
             field=f"data.{MESH_KEY}.trustDomain",
             position=_place_of(config, "trustDomain") if config is not None else origin,
         )

@@ -56,12 +56,20 @@ class Store:
 
     `mesh` and every value in it keep their identity as long as they are equal. `generation` counts the changes of
     anything that can be read here, problems excepted. `managed_slices`: see `service_endpoints.Surroundings`. `now`
-    gives the time for problems that come with it; without it there are none of these.
+    gives the time for problems that come with it; without it there are none of these. `mesh_config` is the ConfigMap
+    of a cluster that the settings are from; without it they are a file's.
     """
 
-    def __init__(self, *, managed_slices: bool = False, now: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        managed_slices: bool = False,
+        now: Callable[[], datetime] | None = None,
+        mesh_config: ObjectRef | None = None,
+    ) -> None:
         self._managed_slices = managed_slices
         self._now = now
+        self._mesh_config = mesh_config
         self.generation = 0
         self.workloads: tuple[Workload, ...] = ()
         self._files: dict[str, FileState] = {}
@@ -141,7 +149,7 @@ class Store:
         found += [self._placed(clash_problem(clash)) for clash in self._assembly.clashes]
         if self._trust_domain:
             config = self._objects.get(MESH_CONFIG)
-            found += check_trust_domain(config, self._trust_domain, self._trust_domain_origin)
+            found += check_trust_domain(config, self._trust_domain, self._trust_domain_origin, self._mesh_config)
         return ProblemSearch(
             revision=self._problems_revision,
             known=(*self._source_problems, *found),

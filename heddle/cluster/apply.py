@@ -19,6 +19,7 @@ from heddle.cluster.names import (
     labels_of,
     shown,
 )
+from heddle.cluster.replica_handover import keep_replicas
 from heddle.cluster.requests import ClusterApi, apply, delete, find, find_all, path_of
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ async def apply_objects(api: ClusterApi, objects: Sequence[Json], *, namespace: 
         if step.held is not None and step.item["kind"] == "Namespace" and not _is_ours(step.held):
             tell(f"{shown(step.item)} left as it is: it was there already")
             continue
+        await keep_replicas(api, step.item, step.held)
         tell(f"{shown(step.item)} {_outcome(step.held, await apply(api, step.item))}")
     kept = {path_of(item) for item in objects}
     for item in await installed_objects(api, revision):

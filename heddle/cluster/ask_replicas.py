@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 from heddle.cluster.admin_protocol import REASON, TOKEN_HEADER
 from heddle.cluster.names import HEDDLE, NAME, revision_name
 from heddle.cluster.replicas import Replica, reader_of, replicas
-from heddle.cluster.requests import ClusterApi, create, find_all, open_cluster
+from heddle.cluster.requests import ClusterApi, create, find, find_all, open_cluster
 from injector.settings import SYSTEM_NAMESPACE
 from sds.tokens import ADMIN_AUDIENCE
 from sources.kubernetes.resources import Resource
@@ -147,8 +147,7 @@ class ControlPlanes:
         if not replica.address:
             return Silent(replica=replica, trouble="it has not started yet")
         if not token:
-            account = reader_of(replica.revision)
-            return Silent(replica=replica, trouble=f"there is no service account {account}: its release is older")
+            return Silent(replica=replica, trouble=await self._why_no_account(replica.revision))
         proxied = f"/api/v1/namespaces/{self.namespace}/pods/https:{replica.pod}:{replica.port}/proxy{path}"
         try:
             body = await self._api.get(proxied, query, FULL, headers={TOKEN_HEADER: token})
@@ -160,6 +159,18 @@ class ControlPlanes:
         if not isinstance(found, dict):
             return Silent(replica=replica, trouble="its answer is no object")
         return Answered(replica=replica, found=found)
+
+    async def _why_no_account(self, revision: str) -> str:
+        from sources.kubernetes.api import Refused
+
+        absent = f"there is no service account {reader_of(revision)}"
+        try:
+            held = await find(self._api, f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{revision}")
+        except Refused:
+            return f"{absent}: it is being uninstalled, or its release is older"
+        if held is None or held["metadata"].get("deletionTimestamp"):
+            return f"it is being uninstalled: there is no Deployment {revision} any more"
+        return f"{absent}: its release is older"
 
     def _to_answer(self, replica: Replica, error: Refused) -> Answer:
         """A control plane's own refusals are told from the API server's by their reason. Raises CannotAsk."""

@@ -12,6 +12,7 @@ from datetime import datetime
 
 import structlog
 
+from model.problems import ObjectRef
 from sds.authority import Authority, create_authority
 from sds.authority_material import (
     INTERMEDIATE,
@@ -53,10 +54,19 @@ class _Held:
 class AuthoritySecret:
     """The Secret `heddle-ca` in `namespace`, for which Heddle's account needs get, create and update.
 
-    `now` is the wall clock, aware; `jitter` answers numbers from -1 to 1.
+    `mesh_config` is the ConfigMap that asks for a trust domain. `now` is the wall clock, aware; `jitter` answers
+    numbers from -1 to 1.
     """
 
-    def __init__(self, api: Api, *, namespace: str, now: Callable[[], datetime], jitter: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        *,
+        namespace: str,
+        mesh_config: ObjectRef,
+        now: Callable[[], datetime],
+        jitter: Callable[[], float],
+    ) -> None:
         self._api = api
         self._namespace = namespace
         self._now = now
@@ -67,6 +77,8 @@ class AuthoritySecret:
             name=name,
             how_to_drop=f"delete {name}",
             consequence="every injected pod has to be started again",
+            settings=f"the ConfigMap {mesh_config.name} in the namespace {mesh_config.namespace}, key mesh; the value "
+            "meshConfig.mesh of `heddle install`",
         )
 
     async def load_or_create(self, trust_domain: str) -> Authority:

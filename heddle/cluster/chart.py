@@ -11,8 +11,10 @@ from typing import Any, Final
 import yaml
 
 from heddle.cluster.chart_values import Values, merged
+from heddle.cluster.mesh_values import find_mesh_faults
 from heddle.cluster.template import render
 from heddle.cluster.template_syntax import Template, TemplateError, parse_template
+from heddle.cluster.value_checks import find_value_faults
 from heddle.cluster.value_schema import find_faults
 from sources.kubernetes.events import Json
 
@@ -32,11 +34,15 @@ class BadValues(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """`objects` in the order in which they are applied. `notes` are for people. `revision` names its Deployment."""
+    """`objects` in the order in which they are applied. `notes` are for people. `revision` names its Deployment.
+
+    `remarks`: what of the values has no effect.
+    """
 
     objects: tuple[Json, ...]
     notes: str
     revision: str
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +65,10 @@ class Chart:
         faults = tuple(find_faults(self.schema, together))
         if faults:
             raise BadValues("\n".join(faults))
+        faults, remarks = find_mesh_faults((together.get("meshConfig") or {}).get("mesh") or {})
+        faults += tuple(find_value_faults(together))
+        if faults:
+            raise BadValues("\n".join(faults))
         data = {
             "Values": together,
             "Release": {"Namespace": namespace, "Service": service, "Name": "heddle"},
@@ -77,6 +87,7 @@ class Chart:
             objects=tuple(sorted(objects, key=_place)),
             notes=render(self.templates, _NOTES, data),
             revision=render(self.templates, "heddle.name", data),
+            remarks=remarks,
         )
 
 

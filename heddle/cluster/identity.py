@@ -14,6 +14,7 @@ from heddle.cluster.pod_lookup import PodLookup
 from heddle.cluster.pod_tokens import ClusterTokens
 from heddle.cluster.root_config_maps import RootConfigMaps
 from heddle.cluster.token_review import TokenReviewer, parse_account_review, parse_review
+from model.problems import ObjectRef
 from sds.authority import Authority
 from sds.tokens import ADMIN_AUDIENCE, ADMIN_TOKENS, AUDIENCE, POD_TOKENS
 from sources.kubernetes.api import Api, Unreachable
@@ -29,7 +30,15 @@ class ClusterIdentity:
     `now` is the wall clock, aware.
     """
 
-    def __init__(self, api: Api, *, namespace: str, now: Callable[[], datetime], jitter: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        *,
+        namespace: str,
+        mesh_config: ObjectRef,
+        now: Callable[[], datetime],
+        jitter: Callable[[], float],
+    ) -> None:
         self.authority: Authority | None = None
         self._keys = IssuerKeys(api, jitter=jitter)
         pods = TokenReviewer(api, _budget(), now=now, audience=AUDIENCE, to_holder=parse_review)
@@ -37,7 +46,7 @@ class ClusterIdentity:
         accounts = TokenReviewer(api, _budget(), now=now, audience=ADMIN_AUDIENCE, to_holder=parse_account_review)
         self.admin_tokens = ClusterTokens(ADMIN_TOKENS, self._keys, accounts, now=now)
         self.pods = PodLookup(api, _budget())
-        self._secret = AuthoritySecret(api, namespace=namespace, now=now, jitter=jitter)
+        self._secret = AuthoritySecret(api, namespace=namespace, mesh_config=mesh_config, now=now, jitter=jitter)
         self.root_config_maps = RootConfigMaps(api, bundle=self._bundle, jitter=jitter)
 
     async def load(self, trust_domain: str) -> Authority:

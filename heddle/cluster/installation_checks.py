@@ -52,6 +52,9 @@ async def check_control_plane(api: ClusterApi, *, namespace: str, revision: str,
         hint = _LOGS.format(namespace=namespace, revision=revision)
         return (failed(_CONTROL_PLANE, check, "; ".join(waits), hint),)
     replicas = deployment["spec"].get("replicas", 1)
+    if replicas < 1:
+        hint = f"kubectl scale -n {namespace} deploy/{revision} --replicas=2, or heddle install --apply --wait."
+        return (failed(_CONTROL_PLANE, check, "no replica runs: it is scaled to 0", hint),)
     results = [ok(_CONTROL_PLANE, check, f"{replicas} of {replicas} replicas are ready")]
     results += await _check_secret_namespaces(api, deployment)
     running = labels_of(deployment).get("app.kubernetes.io/version", "unknown")
@@ -121,6 +124,8 @@ async def check_identity(api: ClusterApi, *, namespace: str, revision: str, now:
     known: dict[str, list[str]] = {}
     for item in await find_all(api, INSTALLED["Namespace"]):
         name = item["metadata"]["name"]
+        if item["metadata"].get("deletionTimestamp"):
+            continue
         if not asks_for_sidecars(name, labels_of(item), namespace=namespace, revision=revision):
             continue
         held = await find(api, f"/api/v1/namespaces/{name}/configmaps/{ROOT_CONFIG_MAP}")

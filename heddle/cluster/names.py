@@ -46,19 +46,23 @@ INSTALLED: Final[Mapping[str, Resource]] = {
         Resource(kind="Deployment", plural="deployments", group="apps"),
         Resource(kind="PodDisruptionBudget", plural="poddisruptionbudgets", group="policy"),
         Resource(kind="Service", plural="services"),
+        Resource(kind="ConfigMap", plural="configmaps"),
+        Resource(kind="NetworkPolicy", plural="networkpolicies", group="networking.k8s.io"),
+        # Its rights when its pods have ended: the leader gives its Lease up with them.
         Resource(kind="RoleBinding", plural="rolebindings", group=_RBAC),
         Resource(kind="Role", plural="roles", group=_RBAC),
         Resource(kind="ClusterRoleBinding", plural="clusterrolebindings", group=_RBAC),
         Resource(kind="ClusterRole", plural="clusterroles", group=_RBAC),
-        Resource(kind="ConfigMap", plural="configmaps"),
         Resource(kind="ServiceAccount", plural="serviceaccounts"),
-        Resource(kind="NetworkPolicy", plural="networkpolicies", group="networking.k8s.io"),
         Resource(kind="Secret", plural="secrets"),
         Resource(kind="Lease", plural="leases", group="coordination.k8s.io"),
         Resource(kind="Namespace", plural="namespaces"),
     )
 }
 """Kinds that the chart makes, and those that the control plane makes for itself."""
+
+RIGHTS: Final = ("RoleBinding", "Role", "ClusterRoleBinding", "ClusterRole", "ServiceAccount")
+"""Kinds by which the control plane may do what it does."""
 
 
 def revision_name(revision: str) -> str:

@@ -18,7 +18,7 @@ class ClusterReading:
 
     def __init__(self, api: Api, scope: Scope) -> None:
         self.api = api
-        self.store = Store(managed_slices=True, now=clock.now)
+        self.store = Store(managed_slices=True, now=clock.now, mesh_config=scope.mesh_config)
         self.source = KubernetesSource(api, self.store, scope, jitter=clock.jitter)
         self._begun: asyncio.Task[None] | None = None
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from heddle.cluster.apply import installed_in, installed_objects
@@ -27,6 +28,9 @@ from sources.kubernetes.resources import PODS
 
 if TYPE_CHECKING:
     from sources.kubernetes.events import Json
+
+
+_POLL_SECONDS = 0.5
 
 
 class CannotRemove(ValueError):
@@ -70,6 +74,15 @@ async def plan_removal(api: ClusterApi, *, namespace: str, revision: str, purge:
             remarks.append(f"kept: {shown(secret)}, the key of the mesh's authority (--purge deletes it)")
     remarks.append(f"kept: CustomResourceDefinitions, all that is of those kinds, and the namespace {namespace}")
     return Removal(objects=tuple(objects), remarks=tuple(remarks))
+
+
+async def wait_for_pods(api: ClusterApi, *, namespace: str, revision: str) -> None:
+    """Returns when no replica of a revision is left: until then they need their rights, to give the Lease up."""
+    pods = replace(PODS, namespace=namespace)
+    while True:
+        if not await find_all(api, pods, labels=f"{REVISION_OF}={revision}"):
+            return
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _pods_of(api: ClusterApi, revision: str) -> list[Json]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sources.kubernetes.events import Json
 
 _NO_QUERY: Final[Mapping[str, str]] = MappingProxyType({})
-_MANAGER: Final = "heddle-install"
+MANAGER: Final = "heddle-install"
 """The applier of what an installation is made of; the control plane's own writes are another's."""
 
 
@@ -101,11 +101,14 @@ async def _page(api: ClusterApi, resource: Resource, query: Mapping[str, str]) -
         raise
 
 
-async def apply(api: ClusterApi, item: Json) -> Json:
-    """Server-side apply, as the installer; what others hold of the object stays theirs. Raises as `Api.write` does."""
+async def apply(api: ClusterApi, item: Json, *, dry_run: bool = False) -> Json:
+    """Server-side apply, as the installer; what others hold of the object stays theirs. Raises as `Api.write` does.
+
+    `dry_run`: the API server says what would become of it, and keeps nothing.
+    """
     from sources.kubernetes.api import APPLY_PATCH
 
-    query = {"fieldManager": _MANAGER, "force": "true"}
+    query = {"fieldManager": MANAGER, "force": "true", **({"dryRun": "All"} if dry_run else {})}
     return await api.write("PATCH", path_of(item), item, query=query, content_type=APPLY_PATCH)
 
 

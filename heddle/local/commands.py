@@ -108,7 +108,7 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="manifests: a directory or a file")
     parser.add_argument("--detach", action="store_true", help="run in the background")
     parser.add_argument("--wait", action="store_true", help="with --detach: return when all pods are ready")
-    parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="seconds to wait at most (120)")
+    parser.add_argument("--timeout", type=_wait_seconds, default=120.0, metavar="SPAN", help="how long at most (120s)")
     parser.add_argument("--mesh", metavar="NAME", help="the mesh's name (default: that of the directory)")
     parser.add_argument(
         "--isolation",
@@ -120,6 +120,12 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
     add_sidecar_arguments(parser)
     parser.add_argument("--envoy-log-level", default="warning", metavar="LEVEL", help="of the sidecars (warning)")
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
+
+
+def _wait_seconds(text: str) -> float:
+    from heddle.spans import wait_seconds
+
+    return wait_seconds(text)
 
 
 def _span(text: str) -> timedelta:

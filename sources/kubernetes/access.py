@@ -81,8 +81,12 @@ def no_cluster(access: ClusterAccess, reason: str) -> NoCluster:
 async def _load_kubeconfig(access: ClusterAccess, configuration: LoadedConfiguration) -> None:
     named = str(access.kubeconfig) if access.kubeconfig is not None else os.environ.get("KUBECONFIG")
     files = (named or _DEFAULT).split(os.pathsep)
-    if not any(os.path.exists(os.path.expanduser(file)) for file in files if file):
+    there = [path for file in files if file and os.path.exists(path := os.path.expanduser(file))]
+    if not there:
         raise ConfigException("there is no such file")
+    for path in there:
+        if os.path.isfile(path) and not Path(path).read_bytes().strip():
+            raise ConfigException(f"{path} is empty" if len(there) > 1 else "it is empty")
     merged = KubeConfigMerger(os.pathsep.join(files)).config  # type: ignore[no-untyped-call]
     loader: Any = Loader(config_dict=merged, active_context=access.context or None)  # type: ignore[no-untyped-call]
     await loader.load_and_set(configuration)

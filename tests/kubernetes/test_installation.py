@@ -402,3 +402,46 @@ def test_what_install_prints_kubectl_applies(
     assert cluster.admin.get("deployment", "heddle", "-n", home)["spec"]["replicas"] == 4
     text = cluster.admin.get("configmap", "istio", "-n", home)["data"]["mesh"]
     assert yaml.safe_load(text) == {"accessLogFile": "/dev/stdout"}
+
+
+def test_turning_autoscaling_on_keeps_the_replicas(
+    cluster: ControlPlane, home: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def install(*assignments: str) -> str:
+        values = [part for one in assignments for part in ("--set", one)]
+        status, _, said = heddle(cluster, capsys, "install", "-n", home, "--apply", *values)
+        assert status == 0, said
+        return cluster.kubectl("get", "deploy", "heddle", "-n", home, "-o", "jsonpath={.spec.replicas}")
+
+    assert install("replicas=4") == "4"
+    assert install("autoscaling.enabled=true") == "4"
+    # As an autoscaler does.
+    cluster.kubectl("scale", "deploy", "heddle", "-n", home, "--replicas=3")
+    assert install("autoscaling.enabled=true") == "3"
+    assert install("replicas=2") == "2"
+    assert install("autoscaling.enabled=true") == "2"
+
+
+def test_what_the_api_server_refuses_is_named_before_anything_is_written(
+    cluster: ControlPlane, home: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, said = heddle(cluster, capsys, "install", "-n", home, "--apply")
+    assert status == 0, said
+    before = cluster.kubectl("get", "deploy,cm", "-n", home, "-o", "jsonpath={.items[*].metadata.resourceVersion}")
+    status, _, said = heddle(
+        cluster,
+        capsys,
+        "install",
+        "-n",
+        home,
+        "--apply",
+        "--set",
+        "podLabels.a=no label",
+        "--set",
+        "logging.verbose=true",
+    )
+    assert status == 2
+    assert f"deployment.apps/heddle -n {home} is refused by the API server" in said
+    assert (
+        cluster.kubectl("get", "deploy,cm", "-n", home, "-o", "jsonpath={.items[*].metadata.resourceVersion}") == before
+    )

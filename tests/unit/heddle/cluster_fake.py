@@ -15,7 +15,9 @@ _REVIEWS: Final = ("selfsubjectreviews", "selfsubjectaccessreviews")
 
 class FakeCluster:
     """`objects` by path. `version` is the API server's, `time` what it says it is, `denied` resources that may not be
-    written. `written` are methods and paths, in turn."""
+    written, `hidden` those that may not be read. `invalid` are names of objects that are refused, with the reason.
+    `written` are methods and paths, in turn, `tried` the paths of dry runs; `appliers` say who
+    applied what."""
 
     name = "https://fake"
 
@@ -25,7 +27,10 @@ class FakeCluster:
         self.time = time
         self.denied: set[str] = set()
         self.hidden: set[str] = set()
+        self.invalid: dict[str, str] = {}
         self.written: list[tuple[str, str]] = []
+        self.tried: list[str] = []
+        self.appliers: list[tuple[str, Json]] = []
         self._number = 0
 
     def put(self, path: str, item: Json) -> None:
@@ -64,12 +69,18 @@ class FakeCluster:
         if plural == "selfsubjectaccessreviews":
             assert body is not None
             return {"status": {"allowed": body["spec"]["resourceAttributes"]["resource"] not in self.denied}}
+        if plural in self.invalid:
+            raise Refused(Refusal(code=422, message=self.invalid[plural]))
+        if query.get("dryRun") == "All":
+            self.tried.append(path)
+            return body or {}
         self.written.append((method, path))
         if method == "DELETE":
             if self.objects.pop(path, None) is None:
                 raise Refused(Refusal(code=404))
             return {}
         assert body is not None
+        self.appliers.append((query.get("fieldManager", ""), body))
         held = self.objects.get(path)
         if held is None or _joined(held, body) != held:
             self.put(path, _joined(held or {}, body))

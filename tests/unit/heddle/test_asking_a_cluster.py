@@ -83,6 +83,8 @@ class AskedApi:
         for part, error in self.refuse.items():
             if part in path:
                 raise error
+        if "/deployments/" in path:
+            return json.dumps({"metadata": {"name": "heddle"}}).encode()
         if path == PODS:
             assert query["labelSelector"] == "app.kubernetes.io/name=heddle"
             return json.dumps({"metadata": {}, "items": self.pods}).encode()
@@ -168,7 +170,23 @@ async def test_an_older_release_has_no_reader() -> None:
     api.refuse["serviceaccounts"] = refused(404, "not found")
     (answer,) = await planes_of(api).ask("/status")
     assert isinstance(answer, Silent)
-    assert "no service account heddle-reader" in answer.trouble
+    assert answer.trouble == "there is no service account heddle-reader: its release is older"
+
+
+@pytest.mark.parametrize(
+    ("code", "trouble"),
+    [
+        (404, "it is being uninstalled: there is no Deployment heddle any more"),
+        (403, "there is no service account heddle-reader: it is being uninstalled, or its release is older"),
+    ],
+)
+async def test_an_uninstallation_under_way_is_no_older_release(code: int, trouble: str) -> None:
+    api = AskedApi(pod("a"))
+    api.refuse["serviceaccounts"] = refused(404, "not found")
+    api.refuse["/deployments/"] = refused(code, "no")
+    (answer,) = await planes_of(api).ask("/status")
+    assert isinstance(answer, Silent)
+    assert answer.trouble == trouble
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from heddle.cluster import authority_secret as module
 from heddle.cluster.authority_secret import AuthoritySecret
+from model.problems import ObjectRef
 from sds.authority import Authority, NewAuthority, create_authority
 from sds.keyfiles import KeyFileError, to_pem
 from sources.kubernetes.access import ClusterAccess
@@ -21,6 +22,7 @@ from tests.kubernetes_api.authority import authority_secret
 from tests.kubernetes_api.objects import Json
 from tests.kubernetes_api.server import FakeApiServer, Refuse, running
 
+CONFIG = ObjectRef(kind="ConfigMap", namespace="heddle-system", name="istio")
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 DOMAIN = "mesh.example"
 TIMEOUT_SECONDS = 20.0
@@ -40,7 +42,7 @@ async def server() -> AsyncIterator[FakeApiServer]:
 @asynccontextmanager
 async def replica(server: FakeApiServer, folder: Path, now: datetime = NOW) -> AsyncIterator[AuthoritySecret]:
     async with open_api(ClusterAccess(kubeconfig=server.write_kubeconfig(folder / "config"))) as api:
-        yield AuthoritySecret(api, namespace="heddle-system", now=lambda: now, jitter=lambda: 0.0)
+        yield AuthoritySecret(api, namespace="heddle-system", mesh_config=CONFIG, now=lambda: now, jitter=lambda: 0.0)
 
 
 def stored(server: FakeApiServer) -> Json | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,20 @@ from heddle.cluster.apply import NoNamespace, NotOurs, apply_definitions, apply_
 from heddle.cluster.chart import load_chart
 from heddle.cluster.check_results import Result, State, to_lines
 from heddle.cluster.cluster_checks import check_api, check_other_webhooks, check_pod_security, check_rights
-from heddle.cluster.installation_checks import check_authorities, check_control_plane, check_leader, check_roots
-from heddle.cluster.names import MUTATING
-from heddle.cluster.removal import CannotRemove, plan_removal
+from heddle.cluster.installation_checks import (
+    check_authorities,
+    check_control_plane,
+    check_identity,
+    check_leader,
+    check_roots,
+)
+from heddle.cluster.names import MUTATING, RIGHTS
+from heddle.cluster.other_revisions import find_lacks
+from heddle.cluster.removal import CannotRemove, plan_removal, wait_for_pods
 from heddle.cluster.requests import delete
 from heddle.cluster.rollout import find_waits, pod_waits, rollout_waits
 from heddle.main import main
+from heddle.spans import wait_seconds
 from tests.unit.heddle.cluster_fake import FakeCluster
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -203,6 +212,77 @@ async def test_the_lease_goes_with_the_last_revision_and_after_all_else() -> Non
         assert await delete(cluster, item)
     assert LEASE not in cluster.objects
     assert (await plan_removal(cluster, namespace=NAMESPACE, revision="heddle", purge=False)).objects == ()
+
+
+async def test_rights_go_when_the_pods_that_use_them_have_ended() -> None:
+    cluster = FakeCluster()
+    await install(cluster)
+    cluster.put(LEASE, {"spec": {"holderIdentity": "heddle-0_ab"}})
+    removal = await plan_removal(cluster, namespace=NAMESPACE, revision="heddle", purge=False)
+    kinds = [item["kind"] for item in removal.objects]
+    first = min(kinds.index(kind) for kind in RIGHTS if kind in kinds)
+    assert set(kinds[first:]) <= {*RIGHTS, "Lease"}
+    assert kinds[-1] == "Lease"
+    pod = f"/api/v1/namespaces/{NAMESPACE}/pods/heddle-0"
+    cluster.put(pod, {"metadata": {"labels": {"heddle.io/revision": "heddle"}}})
+    waiting = asyncio.create_task(wait_for_pods(cluster, namespace=NAMESPACE, revision="heddle"))
+    await asyncio.wait([waiting], timeout=0.05)
+    assert not waiting.done()
+    del cluster.objects[pod]
+    async with asyncio.timeout(5):
+        await waiting
+
+
+async def test_a_revision_that_lacks_what_another_has_is_told() -> None:
+    cluster = FakeCluster()
+    cluster.put("/api/v1/namespaces/edge", {})
+    await install(cluster, gatewaySecretNamespaces=["edge"])
+
+    async def lacks(**values: Any) -> tuple[str, ...]:
+        objects = load_chart().render({"revision": "canary", **values}, namespace=NAMESPACE).objects
+        return await find_lacks(cluster, objects, namespace=NAMESPACE, revision="heddle-canary")
+
+    (said,) = await lacks()
+    assert said.startswith("heddle may read gateways' Secrets in edge, and heddle-canary may not")
+    assert "gatewaySecretNamespaces" in said
+    assert await lacks(gatewaySecretNamespaces=["edge", "more"]) == ()
+    (said,) = await lacks(gatewaySecretNamespaces=["edge"], meshConfig={"namespace": "istio-system"})
+    assert "ConfigMap heddle-system/istio" in said
+    # An upgrade of itself decides anew.
+    objects = load_chart().render({}, namespace=NAMESPACE).objects
+    assert await find_lacks(cluster, objects, namespace=NAMESPACE, revision="heddle") == ()
+
+
+@pytest.mark.parametrize(("namespace", "made"), [("kube-system", 0), ("default", 0), ("heddle-system", 1)])
+def test_a_namespace_of_the_clusters_own_is_not_rendered(namespace: str, made: int) -> None:
+    objects = load_chart().render({"namespace": {"create": True}}, namespace=namespace).objects
+    assert sum(item["kind"] == "Namespace" for item in objects) == made
+
+
+async def test_a_namespace_that_is_being_deleted_needs_no_roots() -> None:
+    cluster = FakeCluster()
+    place = {"namespace": NAMESPACE, "revision": "heddle", "now": NOW}
+    labels = {"heddle.io/inject": "enabled"}
+    cluster.put("/api/v1/namespaces/shop", {"metadata": {"labels": labels}})
+    assert states(await check_identity(cluster, **place))["shop has the mesh's roots"] is State.FAILED
+    going = {"labels": labels, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    cluster.put("/api/v1/namespaces/shop", {"metadata": going})
+    assert "shop has the mesh's roots" not in states(await check_identity(cluster, **place))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("20s", 20), ("20", 20), ("0.5", 0.5), ("1m30s", 90), ("0", 0), ("250ms", 0.25)]
+)
+def test_a_wait_is_a_span_or_a_number_of_seconds(text: str, seconds: float) -> None:
+    assert wait_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-5s", "-1", "nan", "inf", "1e3", "20 s", "soon"])
+@pytest.mark.parametrize("command", ["install", "uninstall", "status"])
+def test_no_wait(command: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, f"--timeout={text}"])
+    assert f"{text!r} is" in capsys.readouterr().err
 
 
 async def test_a_removal_names_who_still_uses_the_revision() -> None:
@@ -427,6 +507,7 @@ def test_install_says_what_is_wrong_in_one_line(
         (b"replicas: 3\na: [1\n", ":3 is no YAML: expected ',' or ']'"),
         (b"a: \xff\n", " is no text in UTF-8"),
         (b"[1]\n", " holds no values: write a mapping"),
+        (b"replicas: 2\nimage:\n  tag: a\n  tag: b\n", ":4: the key 'tag' stands here a second time; the first is in"),
     ],
 )
 def test_install_names_the_file_that_it_cannot_use(

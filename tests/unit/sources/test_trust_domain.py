@@ -156,3 +156,13 @@ def test_without_a_control_plane_nothing_is_held() -> None:
         put(store, config(f"trustDomain: {name}"))
         assert store.mesh.settings.trust_domain == name
         assert restarts(store) == []
+
+
+def test_in_a_cluster_its_config_map_and_its_way_to_begin_anew_are_named() -> None:
+    store = Store(mesh_config=ObjectRef(kind="ConfigMap", namespace="heddle-system", name="settings"))
+    store.pin_trust_domain()
+    put(store, config("trustDomain: c.d"))
+    (problem,) = restarts(store)
+    assert str(problem.object) == "ConfigMap/heddle-system/settings"
+    assert "heddle local" not in problem.fix
+    assert "delete the Secret heddle-ca" in problem.fix

@@ -1,0 +1,136 @@
+"""What is found out about an installation before anything of it is written, and replicas that an autoscaler takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from heddle.cluster.apply import apply_objects
+from heddle.cluster.chart import BadValues, load_chart
+from heddle.cluster.check_results import State
+from heddle.cluster.installation_checks import check_control_plane
+from heddle.cluster.trial import WouldBeRefused, try_objects
+from tests.unit.heddle.cluster_fake import FakeCluster, Json
+
+NAMESPACE = "heddle-system"
+DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/heddle"
+CLASS = "/apis/scheduling.k8s.io/v1/priorityclasses/system-cluster-critical"
+MIGRATION = {"autoscaling": {"enabled": True}}
+
+
+def rendered(**values: Any) -> tuple[Json, ...]:
+    return load_chart().render({"namespace": {"create": True}, **values}, namespace=NAMESPACE).objects
+
+
+async def install(cluster: FakeCluster, **values: Any) -> None:
+    objects = rendered(**values)
+    await apply_objects(cluster, objects, namespace=NAMESPACE, revision="heddle", tell=[].append)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"autoscaling": {"enabled": True, "minReplicas": 6}}, "autoscaling.minReplicas is 6, which is more than"),
+        ({"resources": {"requests": {"cpu": "lots"}}}, "resources.requests.cpu is 'lots', which is no quantity"),
+        ({"resources": {"limits": {"memory": True}}}, "resources.limits.memory is True, which is no quantity"),
+        ({"resources": {"requests": {"memory": "2Gi"}}}, "resources.requests.memory is more than resources.limits"),
+        (
+            {"injection": {"resources": {"cpu": "3"}}},
+            "injection.resources.cpu is more than injection.resources.cpuLimit",
+        ),
+        ({"networkPolicy": {"apiServerCIDRs": ["10.0.0.0/8", "10.0.0.300/8"]}}, "networkPolicy.apiServerCIDRs[1] is"),
+        ({"networkPolicy": {"apiServerCIDRs": ["10.0.0.0/33"]}}, "networkPolicy.apiServerCIDRs[0] is '10.0.0.0/33'"),
+        ({"priorityClassName": "Very High"}, "priorityClassName is 'Very High', which is no name"),
+        ({"certificateLife": "9s"}, "certificateLife must be a span from 10s to 2160h (90 days), not 9s"),
+        ({"certificateLife": "2161h"}, "certificateLife must be a span from 10s to 2160h (90 days), not 2161h"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused_by_name(values: Json, said: str) -> None:
+    with pytest.raises(BadValues) as told:
+        rendered(**values)
+    assert str(told.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"autoscaling": {"enabled": True, "minReplicas": 5}},
+        {"resources": {"requests": {"cpu": 1, "memory": "1Gi", "ephemeral-storage": "1e9"}}},
+        {"networkPolicy": {"apiServerCIDRs": ["10.0.0.0/8", "fd00::/8"]}},
+        {"priorityClassName": ""},
+        {"certificateLife": "10s"},
+        {"certificateLife": "2160h"},
+        {"resources": None, "meshConfig": {"mesh": None}},
+    ],
+)
+def test_values_that_make_sense(values: Json) -> None:
+    assert rendered(**values)
+
+
+async def test_every_object_is_tried_before_the_first_is_written() -> None:
+    cluster = FakeCluster()
+    cluster.put(f"/api/v1/namespaces/{NAMESPACE}", {})
+    cluster.put(CLASS, {})
+    await try_objects(cluster, rendered())
+    assert DEPLOYMENT in cluster.tried
+    assert len(cluster.tried) == sum("Binding" not in item["kind"] for item in rendered())
+    cluster.invalid["heddle-injector"] = "webhooks[0].name: Invalid value"
+    with pytest.raises(WouldBeRefused) as told:
+        await try_objects(cluster, rendered())
+    said = str(told.value)
+    assert said.startswith("mutatingwebhookconfiguration.admissionregistration.k8s.io/heddle-injector is refused")
+    assert "webhooks[0].name: Invalid value" in said
+    assert cluster.written == []
+
+
+async def test_what_is_for_a_namespace_that_is_yet_to_be_made_cannot_be_tried() -> None:
+    cluster = FakeCluster()
+    cluster.put(CLASS, {})
+    await try_objects(cluster, rendered())
+    assert f"/api/v1/namespaces/{NAMESPACE}" in cluster.tried
+    assert not any(path.startswith(f"/apis/apps/v1/namespaces/{NAMESPACE}/") for path in cluster.tried)
+
+
+async def test_a_webhook_of_others_that_nothing_may_be_tried_with_stops_nothing() -> None:
+    cluster = FakeCluster()
+    cluster.put(CLASS, {})
+    cluster.invalid["heddle-injector"] = 'admission webhook "a.b" does not support dry run'
+    await try_objects(cluster, rendered())
+
+
+async def test_a_priority_class_that_is_not_there_is_named() -> None:
+    cluster = FakeCluster()
+    with pytest.raises(WouldBeRefused, match="no PriorityClass high, which is the value priorityClassName"):
+        await try_objects(cluster, rendered(priorityClassName="high"))
+    cluster.hidden.add("priorityclasses")
+    await try_objects(cluster, rendered(priorityClassName="high"))
+
+
+async def test_an_autoscaler_takes_over_the_number_that_there_is() -> None:
+    cluster = FakeCluster()
+    await install(cluster, replicas=4)
+    held = cluster.objects[DEPLOYMENT]
+    held["metadata"]["managedFields"] = [
+        {"manager": "heddle-install", "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    ]
+    del cluster.written[:], cluster.appliers[:]
+    await install(cluster, **MIGRATION)
+    applied = [(who, body["spec"].get("replicas")) for who, body in cluster.appliers if body["kind"] == "Deployment"]
+    assert applied == [("heddle-install-replicas", 4), ("heddle-install", None)]
+    # From then on it is not the installer's.
+    held["metadata"]["managedFields"][0]["manager"] = "kube-controller-manager"
+    cluster.objects[DEPLOYMENT] = held
+    del cluster.appliers[:]
+    await install(cluster, **MIGRATION)
+    assert [who for who, body in cluster.appliers if body["kind"] == "Deployment"] == ["heddle-install"]
+
+
+async def test_check_is_red_without_a_replica() -> None:
+    cluster = FakeCluster()
+    await install(cluster)
+    cluster.objects[DEPLOYMENT]["spec"]["replicas"] = 0
+    place = {"namespace": NAMESPACE, "revision": "heddle", "version": "0.1.0"}
+    (result,) = await check_control_plane(cluster, **place)
+    assert (result.state, result.detail) == (State.FAILED, "no replica runs: it is scaled to 0")
+    assert "kubectl scale -n heddle-system deploy/heddle --replicas=2" in result.hint
