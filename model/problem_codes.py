@@ -56,7 +56,10 @@ class ProblemCode(StrEnum):
     # Several objects
     UNKNOWN_HOST = ("UnknownHost", "a destination that no Service has; requests to it are answered with 503")
     UNKNOWN_SUBSET = ("UnknownSubset", "a subset that no DestinationRule for the host defines")
-    UNKNOWN_PORT = ("UnknownPort", "a port that the destination's Service does not have")
+    UNKNOWN_PORT = (
+        "UnknownPort",
+        "a port that the destination's Service does not have, named or taken from the gateway's server",
+    )
     NO_HTTP_PORT = ("NoHttpPort", "HTTP routes for a Service none of whose ports may speak HTTP")
     CONFLICTING_HOSTS = ("ConflictingHosts", "two VirtualServices route one host; the oldest is in force")
     FOREIGN_HOST = ("ForeignHost", "a VirtualService routes another namespace's host, for its own namespace only")
