@@ -22,7 +22,8 @@ OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_
 class SimulatedSidecar:
     """One connection with one stream.
 
-    `node_id` and `token` are what the server's admission wants; `route_tables` are the names a listener would lead to.
+    `node_id` and `token` are what the server's admission wants; `route_tables` are the names a listener would lead to,
+    `virtual_hosts` those that an application asks for at once (`TABLE/HOST`).
     `root` None: plaintext. `versions` holds what it has, by type and name.
     """
 
@@ -34,14 +35,16 @@ class SimulatedSidecar:
         token: str = "",
         root: bytes | None = None,
         route_tables: Sequence[str] = (),
+        virtual_hosts: Sequence[str] = (),
         server_name: str = "",
     ) -> None:
-        self._address = address
+        self.address = address
         self._node_id = node_id
         self._token = token
         self._root = root
         self._server_name = server_name
         self._route_tables = tuple(route_tables)
+        self._virtual_hosts = tuple(virtual_hosts)
         self._changed = asyncio.Condition()
         self.versions: dict[str, dict[str, str]] = {}
         self.responses = 0
@@ -57,6 +60,8 @@ class SimulatedSidecar:
             if self._route_tables:
                 await self._say(call, ROUTE, subscribe=self._route_tables)
             await self._say(call, VIRTUAL_HOST)
+            if self._virtual_hosts:
+                await self._say(call, VIRTUAL_HOST, subscribe=self._virtual_hosts)
             while (raw := await call.read()) is not grpc.aio.EOF:
                 await self._hear(call, raw)
 
@@ -78,11 +83,11 @@ class SimulatedSidecar:
 
     def _channel(self) -> grpc.aio.Channel:
         if self._root is None:
-            return grpc.aio.insecure_channel(self._address, options=OPTIONS)
+            return grpc.aio.insecure_channel(self.address, options=OPTIONS)
         options: list[tuple[str, Any]] = [*OPTIONS]
         if self._server_name:
             options.append(("grpc.ssl_target_name_override", self._server_name))
-        return grpc.aio.secure_channel(self._address, grpc.ssl_channel_credentials(self._root), options=options)
+        return grpc.aio.secure_channel(self.address, grpc.ssl_channel_credentials(self._root), options=options)
 
     async def _say(
         self, call: Any, type_url: str, *, subscribe: Sequence[str] = (), nonce: str = "", node: bool = False

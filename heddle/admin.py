@@ -1,11 +1,16 @@
-"""The admin socket of a running control plane: JSON over HTTP on a unix socket that only its user can open."""
+"""What a running control plane answers about itself: JSON over HTTP, here on a unix socket that only its user can open.
+
+`heddle.cluster.admin_server` gives the same answers in a cluster, but for the bootstrap.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,7 @@ from aiohttp import web
 from heddle.analyze import to_json
 from heddle.control_plane import ControlPlane, NoTokens, NotServing
 from heddle.delivery import describe_rejections, describe_sidecar, describe_types, is_late
+from heddle.main import VERSION
 from model.problems import Severity
 from translators.bootstrap import NODE_TYPES
 from xds.state import StreamState
@@ -22,15 +28,25 @@ _LOOK_EVERY_SECONDS = 0.01
 """An acknowledgement is no event outside its stream; looking costs microseconds a stream."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """Which control plane answers. `mesh` is its name here; `replica` (its pod) and `revision` '' outside a cluster.
+
+    `leading` answers whether it is the one that writes; None where there is nothing to lead.
+    """
+
+    mesh: str
+    replica: str = ""
+    revision: str = ""
+    leading: Callable[[], bool | None] = lambda: None
+
+
 @asynccontextmanager
-async def admin_api(plane: ControlPlane, mesh: str, socket: Path) -> AsyncIterator[None]:
+async def admin_api(plane: ControlPlane, about: About, socket: Path) -> AsyncIterator[None]:
     """Answers on `socket` as long as the block lasts."""
-    questions = _Questions(plane, mesh)
+    questions = Questions(plane, about)
     app = web.Application(middlewares=[_errors])
-    app.router.add_get("/status", questions.status)
-    app.router.add_get("/wait", questions.wait)
-    app.router.add_get("/pods", questions.pods)
-    app.router.add_get("/config/{namespace}/{pod}/{kind}", questions.config)
+    add_questions(app, questions)
     app.router.add_get("/bootstrap/{namespace}/{pod}", questions.bootstrap)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
@@ -42,6 +58,14 @@ async def admin_api(plane: ControlPlane, mesh: str, socket: Path) -> AsyncIterat
         yield
     finally:
         await runner.cleanup()
+
+
+def add_questions(app: web.Application, questions: Questions) -> None:
+    """The paths of everything that may be asked from outside too: nothing secret is in the answers."""
+    app.router.add_get("/status", questions.status)
+    app.router.add_get("/wait", questions.wait)
+    app.router.add_get("/pods", questions.pods)
+    app.router.add_get("/config/{namespace}/{pod}/{kind}", questions.config)
 
 
 @web.middleware
@@ -56,10 +80,13 @@ async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
     return answer
 
 
-class _Questions:
-    def __init__(self, plane: ControlPlane, mesh: str) -> None:
+class Questions:
+    """The handlers. `longest_wait` in seconds: whoever wants to wait for longer asks again."""
+
+    def __init__(self, plane: ControlPlane, about: About, *, longest_wait: float = math.inf) -> None:
         self._plane = plane
-        self._mesh = mesh
+        self._about = about
+        self._longest_wait = longest_wait
 
     async def status(self, request: web.Request) -> web.Response:
         return web.json_response(self._status())
@@ -67,7 +94,10 @@ class _Questions:
     async def wait(self, request: web.Request) -> web.Response:
         """Applies what is in the directory now, then waits until it is everywhere, or the time is up."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + float(request.query.get("timeout", "60"))
+        seconds = float(request.query.get("timeout", "60"))
+        if not seconds >= 0:
+            raise ValueError(f"timeout is {seconds}: a number of seconds, 0 or more")
+        deadline = loop.time() + min(seconds, self._longest_wait)
         unknown = await self._catch_up(deadline)
         while (late := [*unknown, *self._late()]) and loop.time() < deadline:
             if unknown or self._plane.source.pending:
@@ -101,8 +131,16 @@ class _Questions:
         namespace, pod, kind = (request.match_info[part] for part in ("namespace", "pod", "kind"))
         stream = self._stream_of(namespace, pod)
         secrets = self._plane.admission.describe(namespace, pod)
-        described = describe_types(stream, kind, secrets)
-        return web.json_response({**described, "rejections": describe_rejections(stream)})
+        # In a thread: that of a large mesh must not keep streams waiting.
+        described = await asyncio.to_thread(describe_types, stream, kind, secrets)
+        return web.json_response(
+            {
+                **described,
+                "rejections": describe_rejections(stream),
+                "control_plane": self._about.replica,
+                "connected": stream.opened_at.isoformat(),
+            }
+        )
 
     async def bootstrap(self, request: web.Request) -> web.Response:
         """What one workload's Envoy needs to begin: where to connect, whom to trust, a token."""
@@ -141,9 +179,19 @@ class _Questions:
         generation = plane.store.generation
         streams = plane.streams.state()
         return {
-            "mesh": self._mesh,
+            "mesh": self._about.mesh,
             "directory": plane.source.name,
             "generation": generation,
+            "control_planes": [
+                {
+                    "name": self._about.replica,
+                    "version": VERSION,
+                    "revision": self._about.revision,
+                    "generation": generation,
+                    "sidecars": len(streams),
+                    "leading": self._about.leading(),
+                }
+            ],
             "sidecars": [describe_sidecar(stream, generation) for stream in streams],
             "rejections": [rejection for stream in streams for rejection in describe_rejections(stream)],
             "pending": [*plane.source.pending, *plane.pending()],

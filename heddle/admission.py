@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from heddle.cluster.token_bucket import TokenBucket
 from model.asker import Asker, Capture
 from model.mesh import Mesh
 from model.names import IDENTITY_SECRET
@@ -20,7 +21,7 @@ from sds.gateway_secrets import describe_server_secrets, find_server_secret
 from sds.secrets import IssuedSecret, SecretDescription, WorkloadSecrets
 from sds.tokens import Caller, CannotTell, TokenKeys, TokenRefused, verify_token
 from translators.bootstrap import NODE_TYPES
-from xds.admission import PermissionDenied, Unauthenticated, Unavailable
+from xds.admission import Exhausted, PermissionDenied, Unauthenticated, Unavailable
 from xds.stream_secrets import StreamSecrets
 from xds.wire import Node
 
@@ -30,6 +31,11 @@ _HAS_IPV6 = Path("/proc/net/if_inet6").exists()
 
 ARRIVAL_SECONDS = 5.0
 """How long a stream waits for its pod, which exists, to get into the snapshot: a watch is behind by milliseconds."""
+
+ISSUES_AT_ONCE = 20
+SECONDS_PER_ISSUE = 10.0
+"""How many streams, each with a certificate of its own, a pod may open: at once, and one more every so often. A sidecar
+opens one at its start, after each restart of a control plane, and then one in half an hour."""
 
 _log = structlog.get_logger()
 
@@ -73,6 +79,7 @@ class PodAdmission:
         policy: CertificatePolicy,
         capture: Callable[[Pod], tuple[Capture, str]],
         jitter: Callable[[], float],
+        monotonic: Callable[[], float],
         exists: Callable[[Caller], Awaitable[bool]] = _nobody_else,
     ) -> None:
         """`capture` says how a pod's traffic reaches its sidecar, and where its application listens ('': there).
@@ -85,7 +92,9 @@ class PodAdmission:
         self._policy = policy
         self._capture = capture
         self._jitter = jitter
+        self._monotonic = monotonic
         self._exists = exists
+        self._issues: dict[Caller, TokenBucket] = {}
         self._secrets: dict[Caller, WorkloadSecrets] = {}
         self._published = asyncio.Event()
 
@@ -141,16 +150,22 @@ class PodAdmission:
             ipv6=capture is Capture.REDIRECT and _HAS_IPV6,
         )
 
-    def secrets_for(self, caller: Caller) -> StreamSecrets:
-        """Fresh secrets for a new stream of this pod."""
+    def secrets_for(self, caller: Caller, peer: str) -> StreamSecrets:
+        """Fresh secrets for a new stream of this pod. Raises Exhausted, before there is a key, if it opens too many."""
+        bucket = self._issues.get(caller)
+        if bucket is None:
+            bucket = TokenBucket(per_second=1 / SECONDS_PER_ISSUE, burst=ISSUES_AT_ONCE)
+            self._issues[caller] = bucket
+        if not bucket.take_now(self._monotonic()):
+            _log.warning("identity.too_many", peer=peer, **_names(caller))
+            raise Exhausted(f"too many streams of a pod: one more every {SECONDS_PER_ISSUE:g} s")
+        identity = caller.identity(self._mesh().settings.trust_domain)
         secrets = WorkloadSecrets(
-            authority=self._authority,
-            identity=caller.identity(self._mesh().settings.trust_domain),
-            policy=self._policy,
-            jitter=self._jitter,
+            authority=self._authority, identity=identity, policy=self._policy, jitter=self._jitter
         )
         self._secrets[caller] = secrets
-        return _GuardedSecrets(secrets, caller, lambda: self.asker_of(caller, _NOBODY), self._mesh)
+        issued_to = {"peer": peer, "identity": str(identity), **_names(caller)}
+        return _GuardedSecrets(secrets, issued_to, lambda: self.asker_of(caller, _NOBODY), self._mesh)
 
     def describe(self, namespace: str, pod: str) -> tuple[SecretDescription, ...]:
         """The certificates of the newest stream of a pod; empty if it never had one. Never a key."""
@@ -164,8 +179,9 @@ class PodAdmission:
         """There is another snapshot: drops the secrets of pods that are gone, lets in those that were waited for."""
         self._published.set()
         self._published = asyncio.Event()
-        for caller in [caller for caller in self._secrets if self.asker_of(caller, _NOBODY) is None]:
-            del self._secrets[caller]
+        for caller in [caller for caller in self._issues if self.asker_of(caller, _NOBODY) is None]:
+            del self._issues[caller]
+            self._secrets.pop(caller, None)
 
     async def _await(self, caller: Caller) -> None:
         """Returns once the pod is in the snapshot. Raises TokenRefused if there is none, CannotTell if nobody knows."""
@@ -197,17 +213,17 @@ class _GuardedSecrets:
     A gateway's servers' certificates are among them.
     """
 
-    __slots__ = ("_asker", "_caller", "_mesh", "_secrets")
+    __slots__ = ("_asker", "_issued_to", "_mesh", "_secrets")
 
     def __init__(
         self,
         secrets: WorkloadSecrets,
-        caller: Caller,
+        issued_to: Mapping[str, str],
         asker: Callable[[], Asker | None],
         mesh: Callable[[], Mesh],
     ) -> None:
         self._secrets = secrets
-        self._caller = caller
+        self._issued_to = issued_to
         self._asker = asker
         self._mesh = mesh
 
@@ -222,5 +238,5 @@ class _GuardedSecrets:
         if self._asker() is None:
             raise LookupError("the pod is gone: it gets no certificate any more")
         issued = self._secrets.renew(now)
-        _log.info("identity.issued", serial=issued.version, **_names(self._caller))
+        _log.info("identity.issued", serial=issued.version, **self._issued_to)
         return issued

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from heddle.analyze import read_manifests, to_json
+from heddle.cluster.requests import add_cluster_arguments
 from heddle.injection_arguments import add_injection_arguments, injection_settings
-from heddle.output import add_output_argument, complain, print_json, print_table
+from heddle.output import add_output_argument, cannot_read, complain, print_json, print_table
 from model.problems import Problem, Severity
 
 if TYPE_CHECKING:
@@ -38,8 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  heddle check-inject -f manifests/\n"
         "  heddle check-inject -f manifests/ deploy/web -n shop\n"
         "Decides as the webhook would: by the labels of the pod and of its Namespace, which must be in the files too\n"
-        "(one that is not has no labels). Exit status 1 if one of the pods gets no sidecar, or if an annotation is\n"
-        "wrong; every answer says what to change."
+        "(one that is not has no labels, unless --kubernetes, --kubeconfig or --context has it read from a cluster).\n"
+        "Exit status 1 if one of the pods gets no sidecar, or if an annotation is wrong; every answer says what to\n"
+        "change."
     )
     parser.add_argument("pod", nargs="?", metavar="NAME", help="POD, deploy/NAME, sts/NAME, ... (all there are)")
     parser.add_argument(
@@ -47,6 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-n", "--namespace", help="only there; also that of objects that do not say theirs")
     parser.add_argument("--istio-injection", action="store_true", help="Heddle takes istio-injection=enabled over")
+    parser.add_argument(
+        "--kubernetes", action="store_true", help="read the namespaces that the files lack from a cluster"
+    )
+    add_cluster_arguments(parser)
     add_injection_arguments(parser)
     add_output_argument(parser)
 
@@ -55,6 +62,9 @@ def run_command(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from injector.manifests import explain_text, namespace_labels
+    from sources.kubernetes.access import NoCluster
+    from sources.kubernetes.api import Refused, Unreachable
+    from sources.kubernetes.events import Garbled
 
     try:
         settings = injection_settings(args)
@@ -62,9 +72,15 @@ def run_command(args: argparse.Namespace) -> int:
             settings = replace(settings, take_over_istio_injection=True)
         files = read_manifests(args.filename, sys.stdin.buffer)
     except (OSError, ValueError) as error:
-        complain(str(error))
+        complain(cannot_read(error, "name a file or directory that is there with -f (and --settings)"))
         return EXIT_ERROR
     namespaces = {name: labels for text in files.values() for name, labels in namespace_labels(text).items()}
+    if args.kubernetes or args.kubeconfig is not None or args.context:
+        try:
+            namespaces = {**asyncio.run(_read_namespaces(args)), **namespaces}
+        except (NoCluster, Unreachable, Refused, Garbled) as error:
+            complain(f"the namespaces cannot be read: {error}")
+            return EXIT_ERROR
     explained: list[Explained] = []
     problems: list[Problem] = []
     for file, text in files.items():
@@ -80,9 +96,14 @@ def run_command(args: argparse.Namespace) -> int:
         return EXIT_ERROR
     problems += [problem for one in chosen for problem in one.problems]
     if args.output == "json":
-        print_json({"pods": [_entry(one) for one in chosen], "findings": [to_json(problem) for problem in problems]})
+        print_json(
+            {
+                "pods": [_entry(one, namespaces) for one in chosen],
+                "findings": [to_json(problem) for problem in problems],
+            }
+        )
     else:
-        _print(chosen, problems)
+        _print(chosen, problems, namespaces)
     wrong = any(problem.severity is not Severity.INFO for problem in problems)
     return EXIT_FINDINGS if wrong or not all(one.decision.inject for one in chosen) else EXIT_FINE
 
@@ -96,7 +117,28 @@ def _is_meant(one: Explained, wanted: str | None, namespace: str | None) -> bool
     return one.ref.name == name and (not slash or one.ref.kind.lower() == _KINDS.get(kind.lower(), kind.lower()))
 
 
-def _entry(one: Explained) -> dict[str, object]:
+async def _read_namespaces(args: argparse.Namespace) -> dict[str, dict[str, str]]:
+    """The labels of the cluster's namespaces. Raises NoCluster, Unreachable, Refused, Garbled."""
+    from heddle.cluster.names import INSTALLED, labels_of
+    from heddle.cluster.requests import find_all, open_cluster
+
+    async with open_cluster(args) as api:
+        found = await find_all(api, INSTALLED["Namespace"])
+    return {item["metadata"]["name"]: dict(labels_of(item)) for item in found}
+
+
+def _missing(one: Explained, namespaces: Collection[str]) -> str:
+    """What the answer leaves out because nobody said it, and how to say it; '' for nothing."""
+    name = one.ref.namespace
+    if name in namespaces:
+        return ""
+    return (
+        f"the Namespace {name} is not in the input, and was taken to have no labels: add it (kubectl get namespace "
+        f"{name} -o yaml), or have it read from the cluster with --kubernetes"
+    )
+
+
+def _entry(one: Explained, namespaces: Collection[str]) -> dict[str, object]:
     decision = one.decision
     return {
         "resource": str(one.ref),
@@ -105,6 +147,7 @@ def _entry(one: Explained) -> dict[str, object]:
         "message": decision.message,
         "fix": decision.fix,
         "by_hand": one.injected,
+        "missing": _missing(one, namespaces),
     }
 
 
@@ -112,7 +155,7 @@ def _refused(one: Explained) -> bool:
     return any(problem.severity is Severity.ERROR for problem in one.problems)
 
 
-def _print(chosen: Sequence[Explained], problems: Sequence[Problem]) -> None:
+def _print(chosen: Sequence[Explained], problems: Sequence[Problem], namespaces: Collection[str]) -> None:
     from heddle.analyze import to_lines
 
     rows = []
@@ -123,6 +166,8 @@ def _print(chosen: Sequence[Explained], problems: Sequence[Problem]) -> None:
     fixes = {f"{one.ref}: {one.decision.fix}" for one in chosen if one.decision.fix}
     for fix in sorted(fixes):
         print(f"to change that: {fix}")
+    for missing in sorted({_missing(one, namespaces) for one in chosen} - {""}):
+        print(f"not known: {missing}")
     if problems:
         print()
         sys.stdout.writelines(list(to_lines(problems, 1))[:-1])

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from heddle.admin_client import MeshUnreachable, Refused, ask
+from heddle.cluster_arguments import add_kubernetes_arguments, misplaced_argument
 from heddle.meshes import NoMesh, add_mesh_argument, running_mesh
 from heddle.output import add_output_argument, complain, print_json, print_table
 from heddle.pod_names import NoSuchPod, PodEntry, add_pod_arguments, choose_pod
@@ -17,39 +18,62 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "  heddle config route deploy/frontend -n shop            the routes, one line each\n"
         "  heddle config cluster frontend-7c9d-x2x4z.shop -o json the whole resources as Envoy has them\n"
+        "  heddle config route frontend-7c9d-x2x4z.shop --kubernetes   of a pod in a cluster\n"
         "exit status: 0 fine, 1 the sidecar rejected something of this kind, 2 no such pod or mesh."
     )
     parser.add_argument("kind", choices=(*KINDS, "all"), help="which resources")
     add_pod_arguments(parser)
     add_mesh_argument(parser)
+    add_kubernetes_arguments(parser, "--system-namespace")
     add_output_argument(parser)
 
 
 def run_command(args: argparse.Namespace) -> int:
+    if wrong := misplaced_argument(args):
+        complain(wrong)
+        return 2
     try:
-        home = running_mesh(args.mesh)
-        pods: dict[str, Any] = ask(home, "/pods")
-        entries = [PodEntry(**pod) for pod in pods["pods"]]
-        pod = choose_pod(args.pod, args.namespace, entries)
-        found: dict[str, Any] = ask(home, f"/config/{pod.namespace}/{pod.name}/{args.kind}")
+        found = _ask_cluster(args) if args.kubernetes else _ask_mesh(args)
     except (NoMesh, NoSuchPod, MeshUnreachable, Refused, PermissionError) as error:
         complain(str(error))
         return 2
-    rejections = found.pop("rejections")
+    rejections, plane = found.pop("rejections"), found.pop("control_plane")
+    del found["connected"]
     if args.output == "json":
         print_json(
             {
                 **{kind: [_whole(entry) for entry in entries] for kind, entries in found.items()},
                 "rejections": rejections,
+                **({"control_plane": plane} if plane else {}),
             }
         )
     else:
+        if plane:
+            print(f"from the control plane {plane}\n")
         for kind, entries in found.items():
             print_table((kind.upper(), "STATE", "VERSION", "SUMMARY"), _rows(kind, entries))
             print()
         for rejection in rejections:
             print(f"REJECTED {rejection['type']} {', '.join(rejection['resources'])}: {rejection['reason']}")
     return 1 if rejections else 0
+
+
+def _ask_mesh(args: argparse.Namespace) -> dict[str, Any]:
+    home = running_mesh(args.mesh)
+    pods: dict[str, Any] = ask(home, "/pods")
+    pod = choose_pod(args.pod, args.namespace, [PodEntry(**pod) for pod in pods["pods"]])
+    return ask(home, f"/config/{pod.namespace}/{pod.name}/{args.kind}")
+
+
+def _ask_cluster(args: argparse.Namespace) -> dict[str, Any]:
+    """Raises MeshUnreachable, NoSuchPod."""
+    from heddle.cluster.ask_replicas import CannotAsk
+    from heddle.cluster.cluster_config import ask_config
+
+    try:
+        return ask_config(args)
+    except CannotAsk as error:
+        raise MeshUnreachable(str(error)) from None
 
 
 def _whole(entry: dict[str, Any]) -> dict[str, Any]:

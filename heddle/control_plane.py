@@ -17,18 +17,21 @@ import structlog
 from heddle import clock
 from heddle.admission import KnownKeys, PodAdmission
 from heddle.cluster.identity import ClusterIdentity
+from heddle.cluster.pod_tokens import ClusterTokens
 from heddle.cluster.reading import ClusterReading
 from heddle.cluster.root_config_maps import RootConfigMaps
+from heddle.sidecar_modes import SidecarModes
 from heddle.stream_log import log_event
 from model.asker import Capture
 from model.names import CLUSTER_DOMAIN
+from model.on_demand import SidecarConfig
 from model.pods import Pod
 from sds.authority import Authority
 from sds.authority_store import load_or_create_authority
 from sds.certificate_policy import CertificatePolicy
 from sds.signing import IssuedCertificate, issue_server
 from sds.token_signer import TokenSigner, load_or_create_token_signer
-from sds.tokens import AUDIENCE, Caller
+from sds.tokens import AUDIENCE, Account, Caller
 from sources.directory import Directory
 from sources.kubernetes.api import Api
 from sources.kubernetes.object_status import ObjectStatuses
@@ -36,7 +39,9 @@ from sources.kubernetes.resources import Scope
 from sources.kubernetes.source import KubernetesSource
 from sources.source import Source
 from sources.store import Store
-from translators.resources import derive, names_in_scope
+from translators.mentions import clusters_named
+from translators.resources import answering_host, derive, names_in_scope
+from xds.demand import DemandLimits
 from xds.memo import Memo
 from xds.server import AdsServer
 
@@ -85,7 +90,8 @@ class PlaneSettings:
     are where sidecars connect (port 0: any).
     `max_age` is how long a stream lasts, so that its sidecar shows a fresh token and replicas share the load; None for
     ever. `capture` says of a pod how its traffic reaches its sidecar, and where its application listens ('' for the
-    pod's address). Raises ValueError for none or both of the sources.
+    pod's address). `sidecar_config` is how sidecars learn destinations. On demand, one that is sent ahead is taken
+    back `unused_after` that (None: never), to see whether it is asked for. Raises ValueError for none or two sources.
     """
 
     directory: Path | None = None
@@ -96,6 +102,8 @@ class PlaneSettings:
     certificates: CertificatePolicy = field(default_factory=CertificatePolicy)
     max_age: timedelta | None = None
     capture: Callable[[Pod], tuple[Capture, str]] = lambda pod: (Capture.REDIRECT, "")
+    sidecar_config: SidecarConfig = SidecarConfig.AUTO
+    unused_after: timedelta | None = DemandLimits().unused_after
 
     def __post_init__(self) -> None:
         if (self.directory is None) == (self.cluster is None):
@@ -124,6 +132,7 @@ class ControlPlane:
             policy=settings.certificates,
             capture=settings.capture,
             jitter=clock.jitter,
+            monotonic=clock.monotonic,
         )
         if settings.cluster is not None:
             cluster = settings.cluster
@@ -143,7 +152,14 @@ class ControlPlane:
             self._load_authority()
             self._signer = load_or_create_token_signer(settings.keys, issuer=f"https://{SERVER_NAME}")
             self.admission = admission(tokens=KnownKeys(self._signer.keys, now=clock.now))
-        self._memo = Memo(derive=derive, names=names_in_scope, report=log_event)
+        self._memo = Memo(
+            derive=derive,
+            names=names_in_scope,
+            report=log_event,
+            answering=answering_host,
+            mentions=clusters_named,
+        )
+        modes = SidecarModes(settings.sidecar_config, mesh=lambda: self.store.mesh, memo=self._memo)
         self.streams = AdsServer(
             memo=self._memo,
             admission=self.admission,
@@ -151,6 +167,8 @@ class ControlPlane:
             max_age=settings.max_age,
             most_of_one=STREAMS_OF_A_POD,
             jitter=clock.chance,
+            on_demand=modes.on_demand,
+            limits=DemandLimits(unused_after=settings.unused_after),
         )
         self.shed = timedelta(0)
         """Over how long the streams are ended when the plane ends."""
@@ -204,6 +222,12 @@ class ControlPlane:
         """The duty of handing out the roots in a cluster. Raises AssertionError without one."""
         assert self._identity is not None
         return self._identity.root_config_maps
+
+    @property
+    def admin_tokens(self) -> ClusterTokens[Account]:
+        """Whose tokens are good that ask a control plane in a cluster. Raises AssertionError without one."""
+        assert self._identity is not None
+        return self._identity.admin_tokens
 
     def set_pending(self, pending: Callable[[], tuple[str, ...]]) -> None:
         """`pending` names what whoever runs the pods has not got to yet."""

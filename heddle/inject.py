@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from heddle.analyze import read_manifests, to_lines
 from heddle.injection_arguments import add_injection_arguments, injection_settings
-from heddle.output import complain
+from heddle.output import cannot_read, complain
 from model.problems import Problem
 
 EXIT_FINE, EXIT_FINDINGS, EXIT_ERROR = 0, 1, 2
@@ -36,7 +36,7 @@ def run_command(args: argparse.Namespace) -> int:
         settings = injection_settings(args)
         files = read_manifests(args.filename, sys.stdin.buffer)
     except (OSError, ValueError) as error:
-        complain(str(error))
+        complain(cannot_read(error, "name a file or directory that is there with -f (and --settings)"))
         return EXIT_ERROR
     done = [inject_text(text, file=file, settings=settings, namespace=args.namespace) for file, text in files.items()]
     for one in done:

@@ -105,27 +105,27 @@ def _print(objects: Any) -> None:
 
 
 def _apply(args: argparse.Namespace, chart: Chart, rendered: Rendered) -> int:
-    from heddle.cluster.apply import NotOurs
+    from heddle.cluster.apply import NoNamespace, NotOurs
     from sources.kubernetes.access import NoCluster
     from sources.kubernetes.api import Refused, Unreachable
     from sources.kubernetes.events import Garbled
 
     try:
         return asyncio.run(_apply_all(args, chart, rendered))
-    except (NoCluster, NotOurs, Unreachable, Refused, Garbled) as error:
+    except (NoCluster, NoNamespace, NotOurs, Unreachable, Refused, Garbled) as error:
         complain(str(error))
         return EXIT_ERROR
 
 
 async def _apply_all(args: argparse.Namespace, chart: Chart, rendered: Rendered) -> int:
-    from heddle.cluster.apply import apply_definitions, apply_objects, refuse_to_take_over
+    from heddle.cluster.apply import apply_definitions, apply_objects, refuse_beforehand
     from heddle.cluster.rollout import find_waits, wait_for_rollout
 
     revision = rendered.revision
     place = {"namespace": args.namespace, "revision": revision}
     async with open_cluster(args) as api:
         if not args.crds_only:
-            await refuse_to_take_over(api, rendered.objects, **place)
+            await refuse_beforehand(api, rendered.objects, **place)
         await apply_definitions(api, chart.definitions, _tell)
         if args.crds_only:
             return EXIT_FINE

@@ -42,9 +42,10 @@ a first tour:
   heddle local exec deploy/frontend -n shop -- curl -s http://users:8080/
   heddle config route deploy/frontend   what that pod's sidecar was told about routes
   heddle status --wait                  after an edit: return once every sidecar has taken it
+  heddle status --kubernetes            the same of a cluster's control planes and their sidecars
 
 exit status: 0 fine, 1 findings, 2 could not do it.
-Commands find the running mesh by themselves; with several, name one: --mesh NAME.
+Commands find the running mesh by themselves; with several, name one: --mesh NAME; one in a cluster: --kubernetes.
 """
 
 

@@ -153,7 +153,10 @@ def running_mesh(name: str | None) -> MeshHome:
         others = ", ".join(home.name for _, home in found)
         raise NoMesh(f"no mesh named {name} runs here" + (f"; running: {others}" if others else ""))
     if not found:
-        raise NoMesh("no mesh runs here: start one with `heddle local up DIR` or `heddle serve --config DIR`")
+        raise NoMesh(
+            "no mesh runs here: start one with `heddle local up DIR` or `heddle serve --config DIR`; "
+            "of one in a cluster ask `heddle status --kubernetes` and `heddle config ... --kubernetes`"
+        )
     return max(found, key=lambda pair: pair[0])[1]
 
 

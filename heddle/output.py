@@ -30,6 +30,13 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def cannot_read(error: Exception, fix: str) -> str:
+    """What to say of a file that cannot be read: its name and why, then the fix. Other errors speak for themselves."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}; {fix}"
+    return str(error)
+
+
 def complain(text: str) -> None:
     """One line on standard error."""
     print(f"heddle: {text}", file=sys.stderr)

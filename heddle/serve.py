@@ -16,12 +16,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heddle.injection_arguments import add_settings_argument
 from heddle.log_output import configure_logging
 from heddle.meshes import MeshExists, MeshHome, MeshRecord, claim
 from heddle.output import complain
+from heddle.sidecar_arguments import add_sidecar_arguments, to_unused_after
 from heddle.spans import span
 from model.problems import ObjectRef
 from sds.certificate_policy import CertificatePolicy
@@ -33,7 +34,18 @@ if TYPE_CHECKING:
     from heddle.cluster.settings_reload import SettingsReload
     from heddle.control_plane import Cluster, ControlPlane, PlaneSettings
 
-_ON_CLUSTERS = ("kubeconfig", "context", "secrets_of", "namespace", "revision", "webhook", "health", "settings")
+_ON_CLUSTERS = (
+    "kubeconfig",
+    "context",
+    "secrets_of",
+    "namespace",
+    "revision",
+    "webhook",
+    "health",
+    "admin",
+    "admin_token",
+    "settings",
+)
 """Arguments that mean something only with --kubernetes."""
 
 _SHED = timedelta(seconds=15)
@@ -80,6 +92,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--health", type=_address, metavar="ADDR", help="where /healthz/ready and /healthz/live are answered (nowhere)"
     )
+    parser.add_argument(
+        "--admin",
+        type=_address,
+        metavar="ADDR",
+        help="where `heddle status --kubernetes` and other replicas are answered, over TLS (nowhere)",
+    )
+    parser.add_argument(
+        "--admin-token", type=Path, metavar="FILE", help="this pod's token, audience heddle-admin, to ask others (none)"
+    )
     add_settings_argument(parser)
     parser.add_argument(
         "--mesh-config",
@@ -99,6 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cert-life", type=span, default=CertificatePolicy().life, metavar="SPAN", help="life of a certificate (24h)"
     )
+    add_sidecar_arguments(parser)
     parser.add_argument("--log-json", action="store_true", help="log lines as JSON")
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
 
@@ -141,16 +163,15 @@ async def _serve(args: argparse.Namespace) -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
     try:
-        installation = _installation(args) if args.kubernetes else None
-        async with _settings(args, home, installation) as settings:
-            serving = asyncio.create_task(_serve_for_ever(args, settings, installation, home, leaving))
-            stopping = asyncio.create_task(stop.wait())
-            # In its own task, because a cluster that does not answer must not keep Ctrl-C from working.
-            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            serving.cancel()
-            with suppress(asyncio.CancelledError):
-                await serving
+        serving = asyncio.create_task(_serve_for_ever(args, home, leaving))
+        stopping = asyncio.create_task(stop.wait())
+        # In its own task, because neither a cluster nor a kubeconfig's program that does not answer must keep Ctrl-C
+        # from working.
+        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving
     finally:
         for left in home.path.iterdir():
             if left.name not in ("ca", "lock") and not left.is_dir():
@@ -159,24 +180,23 @@ async def _serve(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _serve_for_ever(
-    args: argparse.Namespace,
-    settings: PlaneSettings,
-    installation: SettingsReload | None,
-    home: MeshHome,
-    leaving: asyncio.Event,
-) -> None:
+async def _serve_for_ever(args: argparse.Namespace, home: MeshHome, leaving: asyncio.Event) -> None:
     """`leaving`: whoever cancels this means that other replicas go on."""
-    from heddle.admin import admin_api
+    from heddle.admin import About, admin_api
     from heddle.control_plane import ControlPlane
 
+    installation = _installation(args) if args.kubernetes else None
     async with AsyncExitStack() as opened:
+        settings = await opened.enter_async_context(_settings(args, home, installation))
         plane = ControlPlane(settings)
         with_cluster: AbstractAsyncContextManager[None] = nullcontext()
         if settings.cluster is not None and installation is not None:
             with_cluster = await _prepare_cluster(args, plane, settings.cluster, installation, opened)
         record = MeshRecord(name=home.name, directory=plane.source.name, started=time.time(), kind="serve")
-        async with admin_api(plane, home.name, home.admin_socket):
+        about = About(mesh=home.name)
+        if installation is not None:
+            about = About(mesh=home.name, replica=_own_pod(), revision=installation.current.injection.revision)
+        async with admin_api(plane, about, home.admin_socket):
             if settings.cluster is not None:
                 # From now on `heddle status` says what is waited for.
                 home.write_record(record)
@@ -220,9 +240,20 @@ async def _prepare_cluster(
         host, port = args.health
         await opened.enter_async_context(running_health(health, host=host, port=port))
     # A pod that starts again is another process, which must not take the Lease of the one before for its own.
-    replica = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{secrets.token_hex(4)}"
-    beside = Beside(settings=installation, webhook=args.webhook, replica=replica)
+    replica = f"{_own_pod()}_{secrets.token_hex(4)}"
+    beside = Beside(
+        settings=installation,
+        webhook=args.webhook,
+        admin=args.admin,
+        admin_token=args.admin_token,
+        pod=_own_pod(),
+        replica=replica,
+    )
     return running_beside(plane, cluster.api, beside, health)
+
+
+def _own_pod() -> str:
+    return os.environ.get("POD_NAME") or socket.gethostname()
 
 
 @asynccontextmanager
@@ -230,11 +261,18 @@ async def _settings(
     args: argparse.Namespace, home: MeshHome, installation: SettingsReload | None
 ) -> AsyncIterator[PlaneSettings]:
     host, port = args.xds
-    keys, policy = home.path / "ca", CertificatePolicy(life=args.cert_life)
+    given: dict[str, Any] = {
+        "keys": home.path / "ca",
+        "host": host,
+        "port": port,
+        "certificates": CertificatePolicy(life=args.cert_life),
+        "sidecar_config": args.sidecar_config,
+        "unused_after": to_unused_after(args.unused_after),
+    }
     if installation is None:
         from heddle.control_plane import PlaneSettings
 
-        yield PlaneSettings(directory=args.config.resolve(), keys=keys, host=host, port=port, certificates=policy)
+        yield PlaneSettings(directory=args.config.resolve(), **given)
         return
 
     from heddle.cluster.reading import reading
@@ -255,7 +293,7 @@ async def _settings(
         cluster = Cluster(
             api=api, scope=scope, reading=read, namespace=ours.system_namespace, server_name=ours.server_name
         )
-        yield PlaneSettings(cluster=cluster, keys=keys, host=host, port=port, certificates=policy, max_age=_STREAM_AGE)
+        yield PlaneSettings(cluster=cluster, max_age=_STREAM_AGE, **given)
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-n", "--namespace", default=_NAMESPACE, help=f"Heddle's own namespace ({_NAMESPACE})")
     parser.add_argument("--revision", default="", metavar="NAME", help="which version (the one without a name)")
-    parser.add_argument("--purge", action="store_true", help="also the key of the authority, its roots and the Lease")
+    parser.add_argument("--purge", action="store_true", help="also the key of the authority and its roots")
     parser.add_argument("--apply", action="store_true", help="delete instead of printing")
     add_cluster_arguments(parser)
 

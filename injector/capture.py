@@ -5,24 +5,19 @@ where it says. The meaning of every setting is Istio's (tools/istio-iptables); t
 --noflush` and `ip6tables-restore --noflush`, which apply a table as one transaction.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, Literal, assert_never
+
+from model.inbound_capture import CAPTURE, SIDECAR_PORTS, parse_ports
 
 IpVersion = Literal[4, 6]
 Network = IPv4Network | IPv6Network
 
 SIDECAR_USER: Final = 1337
 SIDECAR_MARK: Final = 0x539
-SIDECAR_PORTS: Final = (15020, 15021, 15090)
-"""The sidecar's own ports that others ask: telemetry, readiness, statistics. Never captured."""
-
-PREFIX: Final = "traffic.sidecar.istio.io/"
-"""What the names of the annotations that choose what is captured begin with."""
-
-_PORT: Final = re.compile(r"[0-9]{1,5}")
+PREFIX: Final = CAPTURE
 _LOCALHOST: Final[Mapping[IpVersion, str]] = {4: "127.0.0.1/32", 6: "::1/128"}
 _INBOUND_SOURCE: Final[Mapping[IpVersion, str]] = {4: "127.0.0.6/32", 6: "::6/128"}
 """Where the sidecar's connections to its own application come from; Istio's choice, ::6 must be put on `lo`."""
@@ -196,12 +191,12 @@ def _annotation(annotations: Mapping[str, str], name: str, default: str) -> str:
 
 def _ports(annotations: Mapping[str, str], name: str) -> tuple[int, ...]:
     text = _annotation(annotations, name, "")
-    items = [item.strip() for item in text.split(",") if item.strip()]
-    if not all(_PORT.fullmatch(item) and 1 <= int(item) <= 65535 for item in items):
+    try:
+        return parse_ports(text)
+    except ValueError as error:
         everything = ", or * for all of them" if name == "includeInboundPorts" else ""
         fix = f"Write ports from 1 to 65535, separated by commas{everything}."
-        raise BadAnnotation(PREFIX + name, f"not a list of ports: {text[:80]!r}", fix)
-    return tuple(map(int, items))
+        raise BadAnnotation(PREFIX + name, str(error), fix) from None
 
 
 def _ranges(annotations: Mapping[str, str], name: str) -> tuple[Network, ...]:

@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from injector.admission_review import BadReview, ReviewAnswer, ReviewRequest, parse_review, to_json
+from injector.connections import HANDSHAKE_SECONDS, LimitedConnections
 
 MAX_BODY: Final = 6 << 20
 """Bytes of a review: twice what an API server takes in one object, whose old version it may carry too. As Istio."""
@@ -22,8 +23,6 @@ LARGE: Final = 64 << 10
 
 MAX_CONNECTIONS: Final = 512
 _BODY_SECONDS: Final = 10.0
-_HANDSHAKE_SECONDS: Final = 5.0
-_FIRST_REQUEST_SECONDS: Final = 10.0
 _KEPT_ALIVE_SECONDS: Final = 75.0
 _log = structlog.get_logger()
 
@@ -60,9 +59,9 @@ async def running_webhook(
     )
     await runner.setup()
     assert runner.server is not None
-    limited = _Limited(runner.server, webhook)
+    limited = webhook.connections = LimitedConnections(runner.server, name="webhook", limit=MAX_CONNECTIONS)
     server = await asyncio.get_running_loop().create_server(
-        limited.connect, host, port, ssl=tls, ssl_handshake_timeout=_HANDSHAKE_SECONDS
+        limited.connect, host, port, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS
     )
     try:
         yield int(server.sockets[0].getsockname()[1])
@@ -74,12 +73,11 @@ async def running_webhook(
 class _Webhook:
     def __init__(self, reviewers: Mapping[str, Reviewer]) -> None:
         self._reviewers = reviewers
-        self.silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
-        """Connections that no request has come on, with what will end them."""
+        self.connections: LimitedConnections | None = None
 
     async def answer(self, request: web.Request) -> web.Response:
-        if (timer := self.silent.pop(request.protocol, None)) is not None:
-            timer.cancel()
+        if self.connections is not None:
+            self.connections.heard(request)
         if request.content_type != "application/json":
             return _plain(415, "the body must be application/json")
         try:
@@ -98,38 +96,6 @@ class _Webhook:
             return _plain(400, str(bad))
         answer = await self._reviewers[request.path].review(asked)
         return web.Response(body=to_json(answer), content_type="application/json")
-
-
-class _Limited:
-    """Hands connections to the HTTP server, not too many, and ends those on which no request comes.
-
-    aiohttp bounds the wait for a later request of a connection and not for the first.
-    """
-
-    def __init__(self, server: web.Server, webhook: _Webhook) -> None:
-        self._server = server
-        self._webhook = webhook
-
-    def connect(self) -> asyncio.Protocol:
-        silent = self._webhook.silent
-        # Those whose handshake is under way are only among the silent.
-        if max(len(self._server.connections), len(silent)) >= MAX_CONNECTIONS:
-            _log.warning("webhook.too_many_connections", limit=MAX_CONNECTIONS)
-            return _Refused()
-        protocol = self._server()
-        silent[protocol] = asyncio.get_running_loop().call_later(_FIRST_REQUEST_SECONDS, self._end, protocol)
-        return protocol
-
-    def _end(self, protocol: web.RequestHandler) -> None:
-        del self._webhook.silent[protocol]
-        protocol.force_close()
-
-
-class _Refused(asyncio.Protocol):
-    """A connection that is ended as soon as it is one."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
 
 
 async def _read_body(request: web.Request) -> bytes | None:

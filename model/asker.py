@@ -24,6 +24,7 @@ class Asker:
 
     `address` is the workload's own; `application_address` is where the application listens (EXPLICIT only, else '').
     `vhds`: route tables come without their virtual hosts, which are asked for by VHDS (delta streams); else joined.
+    `on_demand`: destinations are sent once the application has asked for them (docs/on-demand.md); else all in scope.
     `ipv6`: the sidecar's machine has IPv6, so that listeners can take both families.
     """
 
@@ -37,6 +38,7 @@ class Asker:
     capture: Capture = Capture.REDIRECT
     application_address: str = ""
     vhds: bool = True
+    on_demand: bool = False
     ipv6: bool = True
 
     def attribute(self, name: str) -> object:

@@ -44,6 +44,8 @@ class Mesh:
     endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
     identities: Mapping[str, frozenset[SpiffeId]] = field(default_factory=dict)
     """The identities of the meshed endpoints behind each host."""
+    uncaptured_ports: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """The ports of a host that lead past the sidecar of some endpoint; hosts without one are left out."""
     hosts_on_port: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Which services have that port (UDP ports left out), sorted."""
     pods: Mapping[tuple[str, str], Pod] = field(default_factory=dict)

@@ -121,6 +121,28 @@ def parse_virtual_host_name(text: str) -> VirtualHostName:
     return VirtualHostName(port=_port(port), host=host)
 
 
+PLACEHOLDER_HOST = "placeholder.invalid"
+"""Nobody's: `.invalid` is reserved (RFC 6761). A table learnt on demand has it from the start, so that its listener
+does not wait."""
+
+
+def parse_asked_host(text: str) -> tuple[RouteTable, str]:
+    """What a sidecar asks for that has no virtual host for a request: `PORT/HOST`, with the Host header as the request
+    has it, in lower case, perhaps with a port of its own (which a table ignores). Gives the table and the bare host.
+
+    Raises ValueError if `text` is not of the form.
+    """
+    table, slash, host = text.partition("/")
+    if not slash or not host:
+        raise ValueError(f"{text!r} asks for no host")
+    before, colon, port = host.rpartition(":")
+    if colon and port.isascii() and port.isdigit() and (":" not in before or before.endswith("]")):
+        host = before
+    if not host:
+        raise ValueError(f"{text!r} asks for no host")
+    return parse_route_table(table), host
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class GatewayHttpTable:
     """`http.PORT`: the routes of all HTTP servers that a gateway has on one of its own ports. Istio's name."""

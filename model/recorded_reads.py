@@ -86,6 +86,11 @@ class RecordedReads:
         return cast(bool, self._ask("asker", "vhds"))
 
     @property
+    def on_demand(self) -> bool:
+        """Whether the asker learns its destinations one by one, as its application asks for them."""
+        return cast(bool, self._ask("asker", "on_demand"))
+
+    @property
     def ipv6(self) -> bool:
         """Whether the asker's machine has IPv6."""
         return cast(bool, self._ask("asker", "ipv6"))

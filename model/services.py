@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -88,7 +88,8 @@ class Endpoint:
 
     `ports` maps the Service's port number to the workload's port. `identity` is None outside the mesh;
     `meshed` says that a sidecar answers there, so mutual TLS may be spoken to it. `hostname` is set for pods of a
-    headless service that have a name of their own (`web-0`), else ''.
+    headless service that have a name of their own (`web-0`), else ''. `draining`: it ends, and still serves.
+    `uncaptured` are the Service ports that lead past its sidecar, to the application itself.
     """
 
     address: str
@@ -99,3 +100,15 @@ class Endpoint:
     locality: Locality = field(default_factory=Locality)
     hostname: str = ""
     ready: bool = True
+    draining: bool = False
+    uncaptured: frozenset[int] = frozenset()
+
+
+def in_service(endpoints: Iterable[Endpoint], port: int) -> tuple[Endpoint, ...]:
+    """Those with that Service port which may be called: the ready ones; only if none is, those that are draining.
+
+    Source: what kube-proxy does for a port of a Service (KEP-1669).
+    """
+    there = tuple(endpoint for endpoint in endpoints if port in endpoint.ports)
+    ready = tuple(endpoint for endpoint in there if endpoint.ready)
+    return ready or tuple(endpoint for endpoint in there if endpoint.draining)

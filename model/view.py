@@ -118,6 +118,10 @@ class View(RecordedReads):
         """Who may answer for a service: the identities of its meshed endpoints."""
         return cast(frozenset[SpiffeId], self._ask("identities", host) or frozenset())
 
+    def uncaptured_ports(self, host: str) -> frozenset[int]:
+        """The ports of a service that lead past the sidecar of some endpoint."""
+        return cast(frozenset[int], self._ask("uncaptured_ports", host) or frozenset())
+
     @property
     def hosts(self) -> tuple[str, ...]:
         """The hosts of all services that the asker may call or be led to, sorted."""

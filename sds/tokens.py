@@ -6,10 +6,10 @@ Source: kubernetes/enhancements KEP-1205 (bound service account tokens) and RFC 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, assert_never
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from jwt.types import Options
 
 AUDIENCE = "heddle"
+"""Of the tokens of pods, with which their sidecars ask for configuration."""
+
+ADMIN_AUDIENCE = "heddle-admin"
+"""Of the tokens with which replicas and people ask a control plane about itself."""
+
+LONGEST_ADMIN_LIFE = timedelta(hours=1)
+"""Tokens that are bound to no pod are good until they end, whatever becomes of their account: so that is soon."""
+
 PublicKey: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 """P-256 or RSA. The key's type says with which algorithm it verifies; what a token says of that counts for nothing."""
 
@@ -86,6 +94,24 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The service account that a token was made for, and the pod that it is bound to, None for none.
+
+    Raises ValueError if a part is not of the form Kubernetes gives it.
+    """
+
+    namespace: str
+    name: str
+    pod: Caller | None = None
+
+    def __post_init__(self) -> None:
+        if not _LABEL.fullmatch(self.namespace):
+            raise ValueError("the namespace is no DNS label")
+        if len(self.name) > 253 or not _SUBDOMAIN.fullmatch(self.name):
+            raise ValueError("the service account has no DNS name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenKeys:
     """The public keys of one issuer, by key id."""
 
@@ -93,37 +119,51 @@ class TokenKeys:
     by_id: Mapping[str, PublicKey]
 
 
+HolderT = TypeVar("HolderT")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
+class Claimed(Generic[HolderT]):
     """What a token says whose signature was not looked at: nothing is proved by it. `ends` is aware."""
 
-    caller: Caller
+    caller: HolderT
     issuer: str
     ends: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenKind(Generic[HolderT]):
+    """Tokens for one audience. `to_holder` says of verified claims who holds the token, or raises TokenRefused."""
+
+    audience: str
+    to_holder: Callable[[Mapping[str, object]], HolderT]
+
+    def verify(self, text: str, *, keys: TokenKeys, now: datetime) -> HolderT:
+        """Who calls: the token is signed by one of `keys` and in force at `now`, which is aware.
+
+        Raises UnknownSigner if it is of another key or issuer, TokenRefused for everything else.
+        """
+        claims = _decode(text, keys, self.audience)
+        _check_times(claims, now)
+        return self.to_holder(claims)
+
+    def read(self, text: str, *, now: datetime) -> Claimed[HolderT]:
+        """What a token of an unknown key says of itself, so that nobody is asked about one that cannot be good.
+
+        Raises TokenRefused for what `verify` would refuse under any key. `now` is aware.
+        """
+        claims = _decode(text, None, self.audience)
+        _check_times(claims, now)
+        try:
+            ends = datetime.fromtimestamp(_seconds(claims, "exp"), UTC)
+        except (OverflowError, ValueError, OSError):
+            raise TokenRefused("exp is no time") from None
+        return Claimed(caller=self.to_holder(claims), issuer=str(claims["iss"]), ends=ends)
+
+
 def verify_token(text: str, *, keys: TokenKeys, now: datetime, audience: str = AUDIENCE) -> Caller:
-    """Who calls: the token is signed by one of `keys`, in force at `now`, for `audience`, bound to a pod.
-
-    Raises UnknownSigner if it is of another key or issuer, TokenRefused for everything else. `now` is aware.
-    """
-    claims = _decode(text, keys, audience)
-    _check_times(claims, now)
-    return _caller(claims)
-
-
-def read_claims(text: str, *, now: datetime, audience: str = AUDIENCE) -> Claimed:
-    """What a token of an unknown key says of itself, so that nobody is asked about one that cannot be good.
-
-    Raises TokenRefused for what `verify_token` would refuse under any key. `now` is aware.
-    """
-    claims = _decode(text, None, audience)
-    _check_times(claims, now)
-    try:
-        ends = datetime.fromtimestamp(_seconds(claims, "exp"), UTC)
-    except (OverflowError, ValueError, OSError):
-        raise TokenRefused("exp is no time") from None
-    return Claimed(caller=_caller(claims), issuer=str(claims["iss"]), ends=ends)
+    """The pod that calls, as `TokenKind.verify` has it."""
+    return TokenKind(audience=audience, to_holder=_caller).verify(text, keys=keys, now=now)
 
 
 def algorithm_of(key: PublicKey) -> str:
@@ -203,6 +243,29 @@ def _caller(claims: Mapping[str, object]) -> Caller:
         return Caller(namespace=namespace, service_account=service_account, pod_name=pod_name, pod_uid=pod_uid)
     except ValueError as error:
         raise TokenRefused(str(error)) from None
+
+
+def _account(claims: Mapping[str, object]) -> Account:
+    if _seconds(claims, "exp") - _seconds(claims, "iat") > LONGEST_ADMIN_LIFE.total_seconds():
+        raise TokenRefused("it lives for longer than an hour")
+    match claims.get("kubernetes.io"):
+        case {"namespace": str(namespace), "serviceaccount": {"name": str(name)}, **more}:
+            pass
+        case _:
+            raise TokenRefused("of no service account")
+    if claims.get("sub") != f"{_SUBJECT_PREFIX}{namespace}:{name}":
+        raise TokenRefused("the subject is not the service account")
+    try:
+        return Account(namespace=namespace, name=name, pod=_caller(claims) if "pod" in more else None)
+    except ValueError as error:
+        raise TokenRefused(str(error)) from None
+
+
+POD_TOKENS = TokenKind(audience=AUDIENCE, to_holder=_caller)
+"""What sidecars show."""
+
+ADMIN_TOKENS = TokenKind(audience=ADMIN_AUDIENCE, to_holder=_account)
+"""What replicas and people show."""
 
 
 def to_subject(caller: Caller) -> str:

@@ -107,10 +107,12 @@ def assemble(inputs: Inputs, last: Assembly) -> Assembly:
     if backings is not last.backings:
         endpoints = {host: backing.endpoints for host, backing in backings.items()}
         identities = {host: backing.identities for host, backing in backings.items()}
+        uncaptured = {host: backing.uncaptured for host, backing in backings.items() if backing.uncaptured}
         inbound = {name: entry.ports for name, entry in declared.items()}
         bound = {name: entry.targets for name, entry in declared.items() if entry.targets}
         parts["endpoints"] = keep_equal(mesh.endpoints, endpoints)
         parts["identities"] = keep_equal(mesh.identities, identities)
+        parts["uncaptured_ports"] = keep_equal(mesh.uncaptured_ports, uncaptured)
         parts["inbound_ports"] = keep_equal(mesh.inbound_ports, inbound)
         parts["gateway_ports"] = keep_equal(mesh.gateway_ports, bound)
     rules = _merge_rules(inputs, last)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from model.on_demand import SIDECAR_CONFIG, SidecarConfig, parse_sidecar_config
 from model.pods import (
     DEFAULT_SERVICE_ACCOUNT,
     FALSE,
@@ -95,6 +96,19 @@ def _check_injection(template: PodTemplate, path: str) -> Iterator[Problem]:
                 fix="Write 'true' or 'false'.",
                 field=f"{path}.{where}['{INJECT}']",
             )
+    try:
+        parse_sidecar_config(template.annotations)
+    except ValueError:
+        yield Problem(
+            severity=Severity.WARNING,
+            code=ProblemCode.INVALID_VALUE,
+            message=(
+                f"{SIDECAR_CONFIG} is {template.annotations[SIDECAR_CONFIG][:80]!r}, which says nothing about how a "
+                "sidecar learns its destinations; the mesh's setting holds"
+            ),
+            fix=f"Write {', '.join(repr(word.value) for word in SidecarConfig)}.",
+            field=f"{path}.annotations['{SIDECAR_CONFIG}']",
+        )
     for name in template.annotations:
         severity = _severity_of(name)
         if severity is not None:

@@ -48,10 +48,14 @@ class PodManifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceEndpoint:
-    """`pod` is the name of the pod in `targetRef`, '' for none; `pod_namespace` '' is the slice's own."""
+    """`pod` is the name of the pod in `targetRef`, '' for none; `pod_namespace` '' is the slice's own.
+
+    `draining`: the conditions say terminating, and still serving.
+    """
 
     addresses: tuple[str, ...]
     ready: bool = True
+    draining: bool = False
     hostname: str = ""
     pod: str = ""
     pod_namespace: str = ""

@@ -30,11 +30,13 @@ def parse_endpoint_slice(root: Fields, metadata: Metadata) -> EndpointSlice:
 def _parse_endpoint(fields: Fields) -> SliceEndpoint:
     fields.required("addresses")
     addresses = parse_addresses(fields, "addresses")
-    ready = True
+    ready, draining = True, False
     conditions = fields.child("conditions")
     if conditions is not None:
         ready = conditions.boolean("ready", True)
-        conditions.finish(ignored_fields.ENDPOINT_CONDITIONS)
+        serving, terminating = conditions.boolean("serving", True), conditions.boolean("terminating")
+        draining = serving and terminating
+        conditions.finish()
     pod = pod_namespace = ""
     target = fields.child("targetRef")
     if target is not None:
@@ -43,7 +45,12 @@ def _parse_endpoint(fields: Fields) -> SliceEndpoint:
         target.ignore("name")
         target.finish(ignored_fields.OBJECT_REFERENCE)
     endpoint = SliceEndpoint(
-        addresses=addresses, ready=ready, hostname=fields.text("hostname"), pod=pod, pod_namespace=pod_namespace
+        addresses=addresses,
+        ready=ready,
+        draining=draining,
+        hostname=fields.text("hostname"),
+        pod=pod,
+        pod_namespace=pod_namespace,
     )
     fields.finish(ignored_fields.ENDPOINT)
     return endpoint

@@ -111,5 +111,4 @@ POD_STATUS = (
 )
 POD_CONDITION = ("lastProbeTime", "lastTransitionTime", "message", "observedGeneration", "reason")
 ENDPOINT = ("deprecatedTopology", "hints", "nodeName", "zone")
-ENDPOINT_CONDITIONS = ("serving", "terminating")
 ENDPOINT_PORT = ("appProtocol",)

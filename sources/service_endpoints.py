@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from model.identity import SpiffeId
+from model.inbound_capture import inbound_capture
 from model.pods import Pod, ProxyKind
 from model.services import Endpoint, Protocol, Resolution, Service, ServicePort
 from sources.cluster_objects import EndpointSlice, SliceEndpoint
@@ -15,13 +16,17 @@ from sources.selection import PodIndex
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Backing:
-    """The endpoints of one service, with what they were derived from: `pods` and `slices` it read, in order."""
+    """The endpoints of one service, with what they were derived from: `pods` and `slices` it read, in order.
+
+    `identities` and `uncaptured` are of all endpoints together.
+    """
 
     service: Service
     slices: tuple[EndpointSlice, ...]
     pods: tuple[Pod, ...]
     endpoints: tuple[Endpoint, ...]
     identities: frozenset[SpiffeId]
+    uncaptured: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,10 +62,13 @@ def back_service(
     found = _from_slices(service, slices, around) if listed else _from_pods(service, pods, around)
     endpoints = tuple(sorted(found, key=lambda endpoint: (":" in endpoint.address, endpoint.address)))
     identities = frozenset(endpoint.identity for endpoint in endpoints if endpoint.identity is not None)
+    uncaptured = frozenset(port for endpoint in endpoints for port in endpoint.uncaptured)
     if previous is not None:
         endpoints = previous.endpoints if previous.endpoints == endpoints else endpoints
         identities = previous.identities if previous.identities == identities else identities
-    return Backing(service=service, slices=slices, pods=pods, endpoints=endpoints, identities=identities)
+    return Backing(
+        service=service, slices=slices, pods=pods, endpoints=endpoints, identities=identities, uncaptured=uncaptured
+    )
 
 
 def resolve_target(port: ServicePort, pod: Pod) -> int | None:
@@ -84,8 +92,8 @@ def _from_pods(service: Service, pods: tuple[Pod, ...], around: Surroundings) ->
                 # TCP stands before UDP of the same number, and it is what a sidecar handles.
                 ports.setdefault(port.number, number)
         if ports or not service.ports:
-            ready = pod.ready or service.publish_not_ready
-            found.append(_endpoint(service, pod.addresses[0], ports, pod, ready, "", around))
+            listed = SliceEndpoint(addresses=pod.addresses, ready=pod.ready)
+            found.append(_endpoint(service, pod.addresses[0], ports, pod, listed, around))
     return found
 
 
@@ -106,8 +114,7 @@ def _from_slices(service: Service, slices: tuple[EndpointSlice, ...], around: Su
                 if pod is None and listed.pod and around.managed_slices:
                     # The slice came before its pod: without it nobody can say who answers there, and how.
                     continue
-                ready = listed.ready or service.publish_not_ready
-                endpoint = _endpoint(service, address, ports, pod, ready, listed.hostname, around)
+                endpoint = _endpoint(service, address, ports, pod, listed, around)
                 # A pod with two families stands in two slices; one endpoint is enough, the v4 one.
                 key = address if pod is None else (pod.ref, tuple(ports))
                 other = found.get(key)
@@ -121,12 +128,12 @@ def _endpoint(
     address: str,
     ports: Mapping[int, int],
     pod: Pod | None,
-    ready: bool,
-    hostname: str,
+    listed: SliceEndpoint,
     around: Surroundings,
 ) -> Endpoint:
+    ready = listed.ready or service.publish_not_ready
     if pod is None:
-        return Endpoint(address=address, ports=ports, hostname=hostname, ready=ready)
+        return Endpoint(address=address, ports=ports, hostname=listed.hostname, ready=ready, draining=listed.draining)
     # A gateway speaks what its servers say, and never the mesh's own mutual TLS.
     meshed = pod.meshed and pod.proxy is ProxyKind.SIDECAR
     return Endpoint(
@@ -136,9 +143,20 @@ def _endpoint(
         identity=_identity(pod, around.trust_domain) if meshed else None,
         meshed=meshed,
         locality=pod.locality,
-        hostname=hostname or _hostname(service, pod, around),
+        hostname=listed.hostname or _hostname(service, pod, around),
         ready=ready,
+        draining=listed.draining,
+        uncaptured=_uncaptured(pod, ports) if meshed else frozenset(),
     )
+
+
+def _uncaptured(pod: Pod, ports: Mapping[int, int]) -> frozenset[int]:
+    try:
+        capture = inbound_capture(pod.annotations)
+    except ValueError:
+        # The injector refuses such a pod; whoever broke the annotation later changed nothing of what is captured.
+        return frozenset()
+    return frozenset(port for port, number in ports.items() if not capture.captures(number))
 
 
 def _hostname(service: Service, pod: Pod, around: Surroundings) -> str:

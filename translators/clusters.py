@@ -134,7 +134,8 @@ def _by_dns_name(name: OutboundCluster, host: str) -> ClusterLoadAssignment:
 
 def _taken_by_mesh(port: int, host: str, view: View) -> tuple[str, ...]:
     """The identities to whom mutual TLS may be spoken; empty if nobody there takes it."""
-    return mesh_names(host, view) if takes_mtls(OutboundCluster(port=port, host=host), view) else ()
+    at = OutboundCluster(port=port, host=host)
+    return mesh_names(at, view) if takes_mtls(at, view) else ()
 
 
 def _panic(policy: OutlierDetection | None) -> ClusterCommonLbConfig | None:
@@ -152,4 +153,5 @@ def _declared_tls(
         return None
     target = aliased(service, view)
     server_name = target.external_name or target.host
-    return build_client_tls(policy.tls, name, server_name, mesh_names(target.host, view), speaks)
+    names = mesh_names(OutboundCluster(port=name.port, host=target.host), view)
+    return build_client_tls(policy.tls, name, server_name, names, speaks)

@@ -37,13 +37,18 @@ def service_domains(service: Service, view: View) -> tuple[str, ...]:
 
 def is_taken(domain: str, port: int, view: View) -> bool:
     """Whether a service of the table of `port` owns `domain` for this caller."""
+    return owner_of(domain, port, view) is not None
+
+
+def owner_of(domain: str, port: int, view: View) -> Service | None:
+    """The service of the table of `port` that owns `domain` for this caller; a wildcard is a headless one's."""
     name = domain.removeprefix("*.")
     wildcard = name != domain
     for host in _hosts_meant(name, view):
         service = view.service(host)
         if service is not None and is_routed(service, port):
-            return not wildcard or service.resolution is Resolution.HEADLESS
-    return False
+            return service if not wildcard or service.resolution is Resolution.HEADLESS else None
+    return None
 
 
 def _hosts_meant(name: str, view: View) -> Iterator[str]:

@@ -14,8 +14,7 @@ from envoy_data_plane.envoy.config.endpoint.v3 import (
 from envoy_data_plane.envoy.config.endpoint.v3 import Endpoint as EndpointMessage
 
 from model.names import OutboundCluster
-from model.policies import MtlsMode
-from model.services import Endpoint, Locality, Protocol, Resolution, Service
+from model.services import Endpoint, Locality, Protocol, Resolution, Service, in_service
 from model.traffic import policy_for
 from model.view import View
 from protos.templates import new
@@ -29,7 +28,7 @@ from translators.filter_metadata import (
     TRANSPORT_SOCKET,
     build_metadata,
 )
-from translators.peer_authentication import mtls_mode
+from translators.peer_authentication import is_called_with_mtls, mtls_mode
 
 _MUTUAL_TLS = {TRANSPORT_SOCKET: {TLS_MODE: TLS_MODE_ISTIO}}
 
@@ -55,16 +54,13 @@ def build_load_assignment(name: OutboundCluster, view: View) -> ClusterLoadAssig
 def usable_endpoints(
     service: Service, port: int, view: View, labels: Mapping[str, str] | None = None
 ) -> tuple[Endpoint, ...]:
-    """The endpoints that may be called at a Service port: ready (unless the service publishes all), with that port,
-    with these labels; each address once, sorted."""
-    target = aliased(service, view)
+    """The endpoints that may be called at a Service port (`in_service`) and have these labels; each address once,
+    sorted."""
     wanted = (labels or {}).items()
     by_address = {
         endpoint.address: endpoint
-        for endpoint in view.endpoints(target.host)
-        if (endpoint.ready or target.publish_not_ready)
-        and port in endpoint.ports
-        and all(endpoint.labels.get(key) == value for key, value in wanted)
+        for endpoint in in_service(view.endpoints(aliased(service, view).host), port)
+        if all(endpoint.labels.get(key) == value for key, value in wanted)
     }
     return tuple(by_address[address] for address in sorted(by_address))
 
@@ -79,7 +75,7 @@ def _grouped(service: Service, port: int, endpoints: tuple[Endpoint, ...], view:
     for endpoint in endpoints:
         number = endpoint.ports[port]
         mode = everywhere or mtls_mode(view, namespace, endpoint.labels, number)
-        mutual = endpoint.meshed and endpoint.identity is not None and mode is not MtlsMode.DISABLE
+        mutual = is_called_with_mtls(endpoint, port, mode)
         metadata = _pod_metadata(endpoint, mutual) if headless else shared[mutual]
         groups.setdefault(endpoint.locality, []).append(_build_endpoint(endpoint.address, number, metadata))
     return [

@@ -14,6 +14,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
 from envoy_data_plane.envoy.config.listener.v3 import Filter
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from envoy_data_plane.envoy.extensions.filters.http.fault.v3 import HttpFault
+from envoy_data_plane.envoy.extensions.filters.http.on_demand.v3 import OnDemand
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
@@ -42,9 +43,18 @@ UPGRADES = ("websocket", "CONNECT")
 FAULT = http_filter("envoy.filters.http.fault", HttpFault())
 ROUTER = http_filter("envoy.filters.http.router", Router())
 
+ON_DEMAND = http_filter("envoy.filters.http.on_demand", OnDemand())
+
 OUTBOUND_HTTP_FILTERS: tuple[HttpFilter, ...] = (FAULT, ROUTER)
 """In the order of a request's way. A filter that does nothing by itself is switched on by a route."""
 
+ON_DEMAND_HTTP_FILTERS: tuple[HttpFilter, ...] = (ON_DEMAND, *OUTBOUND_HTTP_FILTERS)
+"""A request whose virtual host is not known yet waits first of all, and then begins anew: what came before would run
+twice."""
+
+ON_DEMAND_WITHIN = timedelta(seconds=15)
+"""How long a request waits for its virtual host, silent or with a body that does not come, before it is answered
+with 504 (408 if it is not complete). Every route has an idle timeout of its own, which then holds instead."""
 
 INBOUND_HTTP_FILTERS: tuple[HttpFilter, ...] = (*authorization.HTTP_FILTERS, ROUTER)
 """Who may is asked before anything else."""
@@ -63,12 +73,16 @@ EDGE_STREAM_WINDOW, EDGE_CONNECTION_WINDOW = 64 * 1024, 1024 * 1024
 """Bytes that one client can have a gateway hold: a stream's, and all of a connection's."""
 
 
-def build_outbound_http(settings: MeshSettings, routes: RouteTable | RouteConfiguration) -> Filter:
-    """Requests of the application. A `RouteTable` comes over the aggregated stream.
+def build_outbound_http(
+    settings: MeshSettings, routes: RouteTable | RouteConfiguration, *, on_demand: bool = False
+) -> Filter:
+    """Requests of the application. A `RouteTable` comes over the aggregated stream; `on_demand`: piece by piece.
 
     Paths are left as the application wrote them: what they mean is for the receiving side to decide.
     """
-    manager = _connection_manager(settings, OUTBOUND_HTTP_FILTERS)
+    manager = _connection_manager(settings, ON_DEMAND_HTTP_FILTERS if on_demand else OUTBOUND_HTTP_FILTERS)
+    if on_demand:
+        manager.stream_idle_timeout = ON_DEMAND_WITHIN
     match routes:
         case RouteTable():
             manager.stat_prefix = f"outbound_{routes}"

@@ -38,7 +38,7 @@ from translators.upstream_tls import tcp_alpn_override
 def build_outbound_chains(claims: PortClaims, view: View) -> list[FilterChain]:
     """All chains of one port."""
     port = claims.port
-    http = [build_outbound_http(view.settings, RouteTable(port=port))]
+    http = [build_outbound_http(view.settings, RouteTable(port=port), on_demand=view.on_demand)]
     chains = []
     if claims.http_anywhere:
         chains.append(_chain(f"{port}.http", port, http))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from model.policies import MtlsMode, PeerAuthentication
+from model.services import Endpoint
 from model.view import View
 
 DEFAULT_MODE = MtlsMode.PERMISSIVE
@@ -25,6 +26,17 @@ def mtls_mode(view: View, namespace: str, labels: Mapping[str, str], port: int |
             return selecting.mode
     root = view.settings.root_namespace
     return _whole(own) or (_whole(view.peer_authentications(root)) if root != namespace else None) or DEFAULT_MODE
+
+
+def is_called_with_mtls(endpoint: Endpoint, port: int, mode: MtlsMode) -> bool:
+    """Whether callers speak mutual TLS to an endpoint at a Service port, where its workload accepts `mode`.
+
+    Where the port leads past the sidecar, the application itself would get the greeting: it is called in plaintext,
+    unless the mode is STRICT, which forbids that; then it cannot be called at all.
+    """
+    if not endpoint.meshed or endpoint.identity is None or mode is MtlsMode.DISABLE:
+        return False
+    return port not in endpoint.uncaptured or mode is MtlsMode.STRICT
 
 
 def _selects(policy: PeerAuthentication, labels: Mapping[str, str]) -> bool:

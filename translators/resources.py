@@ -15,8 +15,11 @@ from model.names import (
     INBOUND_PASSTHROUGH_CLUSTER,
     OUTBOUND_LISTENER,
     PASSTHROUGH_CLUSTER,
+    PLACEHOLDER_HOST,
     InboundCluster,
     OutboundCluster,
+    VirtualHostName,
+    parse_asked_host,
     parse_cluster_name,
     parse_gateway_listener,
     parse_gateway_table,
@@ -24,11 +27,13 @@ from model.names import (
     parse_route_table,
     parse_virtual_host_name,
 )
+from model.on_demand import Wanted
 from model.pods import ProxyKind
 from model.view import View
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
 from translators import gateway_resources
 from translators.clusters import build_black_hole_cluster, build_outbound_cluster, build_passthrough_cluster
+from translators.declared_hosts import declared_hosts
 from translators.endpoints import build_load_assignment
 from translators.explicit_listeners import (
     build_explicit_inbound_listener,
@@ -42,10 +47,14 @@ from translators.gateway_virtual_hosts import build_gateway_virtual_host
 from translators.inbound_clusters import build_inbound_cluster, build_inbound_passthrough_cluster
 from translators.inbound_listener import build_inbound_listener
 from translators.inbound_routes import build_inbound_routes
+from translators.on_demand_hosts import answering, build_on_demand
 from translators.outbound_listener import build_outbound_listener
 from translators.route_tables import build_route_table
-from translators.scope import http_ports, load_assignments, outbound_clusters
+from translators.scope import connection_clusters, http_ports, load_assignments, outbound_clusters
 from translators.virtual_hosts import build_virtual_host, virtual_host_names
+
+HOSTS = "hosts"
+"""Beside the types of resources: the services in scope, of which there may be many or few."""
 
 Message: TypeAlias = betterproto2.Message
 T = TypeVar("T")
@@ -67,6 +76,16 @@ def names_in_scope(type_url: str, view: View) -> tuple[str, ...]:
     """The names of all resources of a type that exist for the asker, sorted: what a wildcard subscription means."""
     names = (_GATEWAY_NAMES if _is_gateway(view) else _NAMES).get(type_url)
     return () if names is None else tuple(sorted(names(view)))
+
+
+def answering_host(asked: str, view: View) -> Wanted | None:
+    """What is to be sent for a name that a sidecar on demand asks VHDS for; None if nothing answers for it."""
+    try:
+        table, host = parse_asked_host(asked)
+    except ValueError:
+        return None
+    found = answering(table, host, view)
+    return None if found is None else Wanted(name=str(found.name), declared=found.declared)
 
 
 class _NoSuchName(Exception):
@@ -123,14 +142,16 @@ def _route_table(name: str, view: View) -> Message | None:
 def _virtual_host(name: str, view: View) -> Message | None:
     if _is_gateway(view):
         return build_gateway_virtual_host(_parsed(parse_gateway_virtual_host, name), view)
-    return build_virtual_host(_parsed(parse_virtual_host_name, name), view)
+    parsed = _parsed(parse_virtual_host_name, name)
+    return build_on_demand(parsed, view) if view.on_demand else build_virtual_host(parsed, view)
 
 
 def _cluster_names(view: View) -> list[str]:
     always = [BLACK_HOLE_CLUSTER]
     captured = [PASSTHROUGH_CLUSTER, INBOUND_PASSTHROUGH_CLUSTER] if _redirected(view) else []
     inbound = [str(InboundCluster(port=port.number)) for port in view.inbound_ports]
-    return [*always, *captured, *inbound, *map(str, outbound_clusters(view))]
+    outbound = connection_clusters(view) if view.on_demand else outbound_clusters(view)
+    return [*always, *captured, *inbound, *map(str, outbound)]
 
 
 def _listener_names(view: View) -> list[str]:
@@ -140,6 +161,9 @@ def _listener_names(view: View) -> list[str]:
 
 
 def _virtual_host_names(view: View) -> list[str]:
+    if view.on_demand:
+        held = [str(VirtualHostName(port=port, host=PLACEHOLDER_HOST)) for port in http_ports(view)]
+        return [*held, *map(str, declared_hosts(view))]
     return [str(name) for port in http_ports(view) for name in virtual_host_names(port, view)]
 
 
@@ -160,6 +184,7 @@ _BUILDERS: Mapping[str, Callable[[str, View], Message | None]] = {
 }
 
 _NAMES: Mapping[str, Callable[[View], list[str]]] = {
+    HOSTS: lambda view: list(view.hosts),
     CLUSTER: _cluster_names,
     ENDPOINT: lambda view: [str(name) for name in load_assignments(view)],
     LISTENER: _listener_names,

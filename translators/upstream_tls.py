@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from typing import assert_never
 
@@ -24,8 +24,10 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Struct
 
+from model.identity import SpiffeId
 from model.names import IDENTITY_SECRET, TRUST_BUNDLE_SECRET, OutboundCluster, host_namespace
 from model.policies import MtlsMode
+from model.services import Endpoint
 from model.settings import MeshSettings
 from model.traffic import ClientTls, ConnectionPool, TlsMode, policy_for
 from model.view import View
@@ -33,7 +35,7 @@ from translators.alpn import MESH_HTTP1, MESH_HTTP2, MESH_TCP
 from translators.config_source import ads
 from translators.filter_metadata import TLS_MODE, TLS_MODE_ISTIO, build_struct
 from translators.filters import transport_socket
-from translators.peer_authentication import mtls_mode
+from translators.peer_authentication import is_called_with_mtls, mtls_mode
 from translators.upstream_http import UpstreamHttp, upstream_http
 
 NOBODY = "spiffe://nobody.invalid/"
@@ -91,12 +93,12 @@ def tcp_alpn_override(name: OutboundCluster, view: View) -> tuple[str, ...]:
     return MESH_TCP if ours else ()
 
 
-def mesh_names(host: str, view: View) -> tuple[str, ...]:
-    """The identities that may answer for a service, under each of the mesh's trust domains; sorted."""
+def mesh_names(name: OutboundCluster, view: View) -> tuple[str, ...]:
+    """The identities that may answer at a port of a service, under each of the mesh's trust domains; sorted."""
     settings = view.settings
     found = {
         f"spiffe://{domain}/ns/{identity.namespace}/sa/{identity.service_account}"
-        for identity in view.identities(host)
+        for identity in _identities(name, view)
         for domain in (identity.trust_domain, *_same_mesh(identity.trust_domain, settings))
     }
     return tuple(sorted(found))
@@ -108,13 +110,25 @@ def takes_mtls(name: OutboundCluster, view: View) -> bool:
     """
     namespace = host_namespace(name.host)
     policies = view.peer_authentications(namespace) + view.peer_authentications(view.settings.root_namespace)
-    if not any(MtlsMode.DISABLE in (policy.mode, *policy.port_modes.values()) for policy in policies):
+    disabled = any(MtlsMode.DISABLE in (policy.mode, *policy.port_modes.values()) for policy in policies)
+    if not disabled and name.port not in view.uncaptured_ports(name.host):
         return True
-    return any(
-        mtls_mode(view, namespace, endpoint.labels, endpoint.ports.get(name.port)) is not MtlsMode.DISABLE
-        for endpoint in view.endpoints(name.host)
-        if endpoint.meshed
-    )
+    return any(True for _ in _mutual_endpoints(name, view))
+
+
+def _identities(name: OutboundCluster, view: View) -> Iterable[SpiffeId]:
+    """All of the service's, which seldom change, unless some endpoint is not called as itself on this port."""
+    if name.port not in view.uncaptured_ports(name.host):
+        return view.identities(name.host)
+    return {endpoint.identity for endpoint in _mutual_endpoints(name, view) if endpoint.identity is not None}
+
+
+def _mutual_endpoints(name: OutboundCluster, view: View) -> Iterator[Endpoint]:
+    namespace = host_namespace(name.host)
+    for endpoint in view.endpoints(name.host):
+        mode = mtls_mode(view, namespace, endpoint.labels, endpoint.ports.get(name.port))
+        if is_called_with_mtls(endpoint, name.port, mode):
+            yield endpoint
 
 
 def build_automatic_tls(

@@ -35,7 +35,7 @@ VirtualService also names a service of that port. Istio's rule."""
 
 def virtual_host_names(port: int, view: View) -> tuple[VirtualHostName, ...]:
     """All virtual hosts of the table of `port` for this caller, sorted. `*` is always one of them."""
-    services = (host for host in view.hosts_on_port(port) if _routed_service(host, port, view) is not None)
+    services = (host for host in view.hosts_on_port(port) if routed_service(host, port, view) is not None)
     foreign = foreign_hosts(port, view)
     return tuple(VirtualHostName(port=port, host=host) for host in sorted({*services, *foreign, CATCH_ALL_HOST}))
 
@@ -45,27 +45,28 @@ def foreign_hosts(port: int, view: View) -> tuple[str, ...]:
     return tuple(
         host
         for host in view.foreign_hosts
-        if host != CATCH_ALL_HOST and _foreign_routes(VirtualHostName(port=port, host=host), view)
+        if host != CATCH_ALL_HOST and foreign_routes(VirtualHostName(port=port, host=host), view)
     )
 
 
 def build_virtual_host(name: VirtualHostName, view: View) -> VirtualHost | None:
     """The virtual host of that name, or None if the table of its port has none for this caller."""
     if name.host == CATCH_ALL_HOST:
-        return _build(name, (CATCH_ALL_HOST,), _foreign_routes(name, view) or _rest(view))
-    service = _routed_service(name.host, name.port, view)
+        return build_named(name, (CATCH_ALL_HOST,), foreign_routes(name, view) or _rest(view))
+    service = routed_service(name.host, name.port, view)
     if service is not None:
-        return _build(name, service_domains(service, view), _service_routes(service, name.port, view))
-    routes = _foreign_routes(name, view)
-    return _build(name, (name.host,), routes) if routes else None
+        return build_named(name, service_domains(service, view), service_routes(service, name.port, view))
+    routes = foreign_routes(name, view)
+    return build_named(name, (name.host,), routes) if routes else None
 
 
-def _build(name: VirtualHostName, domains: tuple[str, ...], routes: tuple[Route, ...]) -> VirtualHost:
-    """The name is the whole name of the resource: Envoy removes what VHDS takes back by that."""
+def build_named(name: VirtualHostName, domains: tuple[str, ...], routes: tuple[Route, ...]) -> VirtualHost:
+    """These routes for these domains. The name is that of the resource: Envoy removes by it what VHDS takes back."""
     return VirtualHost(name=str(name), domains=list(domains), routes=list(routes), include_request_attempt_count=True)
 
 
-def _routed_service(host: str, port: int, view: View) -> Service | None:
+def routed_service(host: str, port: int, view: View) -> Service | None:
+    """The service of that host, if it is in the table of `port`."""
     service = view.service(host)
     return service if service is not None and is_routed(service, port) else None
 
@@ -77,7 +78,7 @@ def _rest(view: View) -> tuple[Route, ...]:
     return (build_passthrough_route(),)
 
 
-def _service_routes(service: Service, port: int, view: View) -> tuple[Route, ...]:
+def service_routes(service: Service, port: int, view: View) -> tuple[Route, ...]:
     """The VirtualService's routes; or, where it has none for this caller, everything to the service."""
     declared = view.virtual_service(service.host, port)
     cluster = OutboundCluster(port=port, host=service.host)
@@ -93,7 +94,7 @@ def _declared_routes(declared: VirtualService | None, port: int, view: View) -> 
     return tuple(built for route in declared.http for built in build_routes(route, port, view))
 
 
-def _foreign_routes(name: VirtualHostName, view: View) -> tuple[Route, ...]:
+def foreign_routes(name: VirtualHostName, view: View) -> tuple[Route, ...]:
     """The routes of a VirtualService's host that is no service; empty if it has no place there."""
     declared = view.virtual_service(name.host, name.port)
     if declared is None or name.host not in declared.hosts:
@@ -110,10 +111,9 @@ def _foreign_routes(name: VirtualHostName, view: View) -> tuple[Route, ...]:
 def _has_services(host: str, port: int, view: View) -> bool:
     """Whether some service of the table of `port` is meant by a VirtualService's host."""
     if not host.startswith("*"):
-        return _routed_service(host, port, view) is not None
+        return routed_service(host, port, view) is not None
     return any(
-        other.endswith(host[1:]) and _routed_service(other, port, view) is not None
-        for other in view.hosts_on_port(port)
+        other.endswith(host[1:]) and routed_service(other, port, view) is not None for other in view.hosts_on_port(port)
     )
 
 

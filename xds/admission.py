@@ -20,6 +20,10 @@ class Unavailable(Exception):
     """Who the caller is cannot be told at present: it is to come again. The text is sent to it."""
 
 
+class Exhausted(Exception):
+    """The caller is known, and asks for too much: it is to come again later. The text is sent to it."""
+
+
 class PermissionDenied(Exception):
     """The caller is known, but may not be answered as the node it says it is. The text is sent to it."""
 
@@ -42,5 +46,5 @@ class Admission(Protocol[C]):
     def asker_of(self, caller: C, node: Node) -> Asker | None:
         """Whom it is answered as in the snapshot about to be published; None leaves it as it is."""
 
-    def secrets_for(self, caller: C) -> StreamSecrets:
-        """The secrets of a new stream of this caller."""
+    def secrets_for(self, caller: C, peer: str) -> StreamSecrets:
+        """The secrets of a new stream of this caller, from that address. Raises Exhausted if it opened too many."""

@@ -51,9 +51,13 @@ class Channel:
     a refused response, sent apart to find the culprit. `doomed`: to be removed once nothing names it any more.
     `owed`: the client waits for an answer even if that is empty. `claimed`: the version of everything the client
     says to hold, in its first request (state of the world).
+
+    `on_demand`: a name in a request is a question. What answers for it comes into the scope. Under the name itself
+    there is an answer too, always: the resource if it is in scope, else that there is none of that name.
     """
 
     kind: Kind
+    on_demand: bool = False
     subscription: Subscription = field(default_factory=Subscription)
     scope: Scope = field(default_factory=Scope)
     held: dict[str, Resource] = field(default_factory=dict)
@@ -97,8 +101,13 @@ class Channel:
 
     def subscribe(self, change: Change, scope: Callable[[], Scope]) -> None:
         """Takes over a changed subscription. `scope` gives all that is in scope, where that matters."""
-        self.subscription = change.after
-        if change.opened and self.kind.scoped:
+        opened = change.opened
+        self.subscription, before = change.after, self.subscription
+        if self.on_demand:
+            # What is asked for comes into the scope, which only an open wildcard has.
+            self.subscription = Subscription(wildcard=True, named=True)
+            opened = opened or not before.wildcard
+        if opened and self.kind.scoped:
             self.scope = scope()
             self.marked |= self.scope.members
             self.owed = not self.scope.failed  # an empty answer would take everything away
@@ -148,6 +157,8 @@ class Channel:
         """
         self.unproven = False
         for resource in push.changed:
+            if self.on_demand and resource.missing:
+                continue
             self.refused.pop(resource.name, None)
             if self._holds_all or self.wants(resource.name):
                 self.held[resource.name] = resource
@@ -167,6 +178,8 @@ class Channel:
             return False
         for resource in push.changed:
             self.refused[resource.name] = Refusal(version=resource.version, message=message)
+            if self.on_demand and resource.name not in self.held:
+                self.forced.add(resource.name)  # whoever waits for it hears that there is none
         return True
 
     def give_up_waiting(self) -> None:
@@ -176,6 +189,9 @@ class Channel:
         """
         if self.flight is not None:
             for resource in self.flight.push.changed:
+                if self.on_demand and resource.missing:
+                    self.forced.add(resource.name)
+                    continue
                 self.marked.add(resource.name)
                 if self._holds_all and not self.wants(resource.name):
                     self.held.setdefault(resource.name, build_foreign(resource.name, ""))
@@ -185,6 +201,9 @@ class Channel:
     def _current(self, group: tuple[Resource, ...], find: Callable[[str], Found]) -> tuple[Resource, ...]:
         kept: list[Resource] = []
         for resource in group:
+            if self.on_demand and resource.missing:
+                kept.append(resource)
+                continue
             now = find(resource.name).resource if self.wants(resource.name) else None
             if now is not None and now.version == resource.version:
                 kept.append(resource)
@@ -207,6 +226,7 @@ class Channel:
     def _gather(self, find: Callable[[str], Found]) -> Push:
         changed: list[Resource] = []
         removed: list[str] = []
+        asked = self.forced if self.on_demand else frozenset()
         names = sorted(self.marked | self.forced)
         for name in names:
             found = find(name) if self.wants(name) else Found(resource=None)
@@ -214,10 +234,14 @@ class Channel:
                 self.doomed.discard(name)
                 if (resource := self._due(name, found.resource)) is not None:
                     changed.append(resource)
+                    continue
             elif not found.failed:
                 self._miss(name, changed, removed)
+                continue
+            if name in asked:
+                changed.append(build_missing(name))
         self.marked.clear()
-        self.forced.clear()
+        self.forced = {name for name in asked if name in self.held} & set(removed)
         return Push(changed=tuple(changed), removed=tuple(removed))
 
     def _due(self, name: str, resource: Resource) -> Resource | None:
@@ -237,7 +261,12 @@ class Channel:
         held = self.held.get(name)
         self.refused.pop(name, None)
         asked = name in self.forced
-        if asked and self.kind.absence is Absence.ALIAS and name in self.subscription.names:
+        if self.on_demand:
+            if held is not None:
+                removed.append(name)  # what was asked is answered next
+            elif asked:
+                changed.append(build_missing(name))
+        elif asked and self.kind.absence is Absence.ALIAS and name in self.subscription.names:
             changed.append(build_missing(name))
         elif (asked or (held is not None and held.foreign)) and self.kind.removal is not Removal.LAST:
             if self.kind.absence is not Absence.SILENT:

@@ -16,7 +16,8 @@ class StreamOpened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamClosed:
-    """`reason`: `client`, `age`, `gone` (its pod is), `shutdown`, `slow`, or the text of the refusal.
+    """`reason`: `client`, `age`, `gone` (its pod is), `mode` (it is to learn on demand now, or no
+    longer), `shutdown`, `slow`, or the text of the refusal.
 
     `node` is '' before it was known.
     """

@@ -9,8 +9,10 @@ from typing import TypeAlias
 import betterproto2
 
 from model.mesh import EMPTY, Mesh
+from model.on_demand import Wanted
 from model.view import View
 from protos.encoder import encode
+from protos.type_urls import VIRTUAL_HOST
 from xds.events import DerivationFailed
 from xds.read_memo import KnownAsker, ReadMemo
 from xds.resource import Resource, build_resource
@@ -20,16 +22,27 @@ Derive: TypeAlias = Callable[[str, str, View], betterproto2.Message | None]
 Names: TypeAlias = Callable[[str, View], tuple[str, ...]]
 """(type URL, view) to the names in scope, sorted."""
 
+Answering: TypeAlias = Callable[[str, View], Wanted | None]
+"""(a name that VHDS was asked for, view) to what answers for it; None: nothing."""
+Mentions: TypeAlias = Callable[[betterproto2.Message], frozenset[str]]
+"""A message to the clusters it names."""
+
 DEFAULT_LIMIT = 500_000
 """Some hundred times a mesh of 1,000 services; only clients that invent names come near it."""
+ASKED_LIMIT = 50_000
+"""Names that clients ask for and hosts that they invent, 2 KB each. Alike clients share theirs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a name leads to. `failed`: it could not be derived; `resource` is then the last good one, if any."""
+    """What a name leads to. `failed`: it could not be derived; `resource` is then the last good one, if any.
+
+    `clusters`: those that a virtual host sends requests to.
+    """
 
     resource: Resource | None
     failed: bool = False
+    clusters: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,10 +56,13 @@ class Scope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:
-    """What may differ in a new snapshot: names by type, and the types whose scope may."""
+    """What may differ in a new snapshot: names by type, and the types whose scope may, and for which `asked` names
+    others may answer. `everything`: that is not all, for more was forgotten than can be named."""
 
     names: Mapping[str, frozenset[str]] = field(default_factory=dict)
     scopes: frozenset[str] = frozenset()
+    asked: frozenset[str] = frozenset()
+    everything: bool = False
 
 
 ABSENT = Found(resource=None)
@@ -56,7 +72,17 @@ _EMPTY_SCOPE = Scope()
 class Memo:
     """The present snapshot and everything that was derived from it. A failure is reported once for its cause."""
 
-    __slots__ = ("_derive", "_names", "_report", "_resources", "_scopes")
+    __slots__ = (
+        "_answering",
+        "_answers",
+        "_derive",
+        "_invented",
+        "_mentions",
+        "_names",
+        "_report",
+        "_resources",
+        "_scopes",
+    )
 
     def __init__(
         self,
@@ -64,27 +90,42 @@ class Memo:
         derive: Derive,
         names: Names,
         report: Callable[[DerivationFailed], None],
+        answering: Answering = lambda name, view: None,
+        mentions: Mentions = lambda message: frozenset(),
         mesh: Mesh = EMPTY,
         limit: int = DEFAULT_LIMIT,
+        asked_limit: int = ASKED_LIMIT,
     ) -> None:
+        """`answering` and `mentions` are what streams on demand need beside what is sent."""
+        self._answering = answering
+        self._mentions = mentions
         self._derive = derive
         self._names = names
         self._report = report
         self._resources: ReadMemo[Found] = ReadMemo(mesh=mesh, limit=limit)
+        self._invented: ReadMemo[Found] = ReadMemo(mesh=mesh, limit=asked_limit)
+        self._answers: ReadMemo[Wanted | None] = ReadMemo(mesh=mesh, limit=asked_limit)
         self._scopes: ReadMemo[Scope] = ReadMemo(mesh=mesh, limit=limit)
 
     def advance(self, mesh: Mesh) -> Marks:
         """Makes `mesh` the present snapshot. Nothing is derived before it is asked for."""
         by_type: dict[str, set[str]] = {}
-        for type_url, name in self._resources.advance(mesh):
+        known, invented = self._resources.advance(mesh), self._invented.advance(mesh)
+        answers, scopes = self._answers.advance(mesh), self._scopes.advance(mesh)
+        for type_url, name in (*(known or ()), *(invented or ())):
             by_type.setdefault(type_url, set()).add(name)
         return Marks(
             names={type_url: frozenset(names) for type_url, names in by_type.items()},
-            scopes=frozenset(type_url for type_url, _ in self._scopes.advance(mesh)),
+            scopes=frozenset(type_url for type_url, _ in scopes or ()),
+            asked=frozenset(name for _, name in answers or ()),
+            everything=None in (known, invented, answers, scopes),
         )
 
-    def find(self, type_url: str, name: str, asker: KnownAsker) -> Found:
-        """The resource of that name for this asker; the same object as before if its bytes are the same."""
+    def find(self, type_url: str, name: str, asker: KnownAsker, *, invented: bool = False) -> Found:
+        """The resource of that name for this asker; the same object as before if its bytes are the same.
+
+        `invented`: the name is a client's own, so that what is found is kept apart and pushes out nothing else.
+        """
 
         def build(view: View, before: Found | None) -> Found:
             last = before.resource if before else None
@@ -93,14 +134,27 @@ class Memo:
                 body = None if message is None else encode(message)
             except Exception as error:  # the other resources are served all the same; the report is the outcry
                 self._report(DerivationFailed(type_url=type_url, name=name, error=error))
-                return Found(resource=last, failed=True)
-            if body is None:
+                return Found(resource=last, failed=True, clusters=before.clusters if before else frozenset())
+            if message is None or body is None:
                 return ABSENT
-            if last is not None and last.body == body:
-                return Found(resource=last)
-            return Found(resource=build_resource(type_url, name, body))
+            if last is None or last.body != body:
+                last = build_resource(type_url, name, body)
+            return Found(resource=last, clusters=self._mentions(message))
 
-        return self._resources.get((type_url, name), asker, build)
+        memo = self._invented if invented else self._resources
+        return memo.get((type_url, name), asker, build)
+
+    def answering(self, name: str, asker: KnownAsker) -> Wanted | None:
+        """What answers for a name that this asker asks VHDS for. If it cannot be told, as before, or nothing."""
+
+        def build(view: View, before: Wanted | None) -> Wanted | None:
+            try:
+                return self._answering(name, view)
+            except Exception as error:  # as above
+                self._report(DerivationFailed(type_url=VIRTUAL_HOST, name=name, error=error))
+                return before
+
+        return self._answers.get((VIRTUAL_HOST, name), asker, build)
 
     def scope(self, type_url: str, asker: KnownAsker) -> Scope:
         """The names this asker gets unasked; the same object as before if they are the same."""

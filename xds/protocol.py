@@ -8,49 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from enum import Enum
 
 from model.asker import Asker
 from xds import delta, sotw
 from xds.channel import Channel, Flight, Push
+from xds.channel_state import rejected_by, type_state
+from xds.demand import DEFAULT_LIMITS, Demand, DemandLimits
 from xds.events import Rejected, SecretFailed
 from xds.gates import Gates
+from xds.history import History
 from xds.kinds import CLUSTER, ENDPOINT, KINDS, PUSH_ORDER, REMOVAL_ORDER, ROUTE, SECRET, VIRTUAL_HOST, Kind
 from xds.memo import ABSENT, Found, Marks, Memo, Scope
 from xds.read_memo import KnownAsker
-from xds.state import RejectedResource, StreamProgress, StreamState, TypeState
+from xds.state import StreamProgress, StreamState
 from xds.stream_secrets import SecretShelf, StreamSecrets
+from xds.violation import Fault, Violation, check_count
 from xds.wire import DeltaRequest, Node, SotwRequest
 
-MAX_NAMES = 100_000
-"""Names one type of a stream may be subscribed to, or claim to hold."""
-MAX_SECRETS = 5_000
-"""A gateway has one for each certificate of its servers."""
 ANSWER_WITHIN = timedelta(seconds=30)
 """After this long without an answer a response counts as lost. Envoy holds answers while clusters warm, 15 s."""
 _UNKNOWN_SCHEMES = ("xdstp://", "col/")
-
-
-class Fault(Enum):
-    """Why a stream is ended by its client's fault, in gRPC's words."""
-
-    INVALID_ARGUMENT = "invalid argument"
-    RESOURCE_EXHAUSTED = "resource exhausted"
-
-
-class Violation(Exception):
-    """The client broke the protocol; its stream has to end."""
-
-    def __init__(self, fault: Fault, message: str) -> None:
-        super().__init__(message)
-        self.fault = fault
-
-
-def first_node(request: DeltaRequest | SotwRequest) -> Node:
-    """The node of a stream's first request. Raises Violation if there is none, or it has no id."""
-    if request.node is None or not request.node.id:
-        raise Violation(Fault.INVALID_ARGUMENT, "the first request of a stream has no node id")
-    return request.node
 
 
 class Stream:
@@ -61,6 +38,7 @@ class Stream:
         "_asker",
         "_channels",
         "_delta",
+        "_demand",
         "_gates",
         "_generation",
         "_id",
@@ -84,7 +62,10 @@ class Stream:
         report: Callable[[Rejected | SecretFailed], None],
         generation: int,
         now: datetime,
+        limits: DemandLimits = DEFAULT_LIMITS,
+        history: History | None = None,
     ) -> None:
+        """`limits` and `history` are for an asker on demand."""
         self._id = stream_id
         self._delta = delta
         self._node = node
@@ -98,11 +79,24 @@ class Stream:
         self._channels: dict[str, Channel] = {}
         self._gates = Gates(self._channels)
         self._shelf = SecretShelf(secrets)
+        self._demand: Demand | None = None
+        if asker.on_demand and delta:
+            self._demand = Demand(memo=memo, asker=self._asker, limits=limits, history=history or History(), now=now)
 
     @property
     def asker(self) -> Asker:
         """Whom the stream is answered as."""
         return self._asker.asker
+
+    @property
+    def excessive(self) -> bool:
+        """Whether the client asks for more hosts that are none of the mesh's than a stream on demand serves."""
+        return self._demand is not None and self._demand.excessive
+
+    def close(self, now: datetime) -> None:
+        """The stream has ended."""
+        if self._demand is not None:
+            self._demand.close(now)
 
     # What happens
 
@@ -118,35 +112,48 @@ class Stream:
         channel = self._channels.get(kind.type_url)
         first = channel is None
         if channel is None:
-            channel = self._channels[kind.type_url] = Channel(kind=kind)
+            asked_for = self._demand is not None and kind == VIRTUAL_HOST
+            channel = self._channels[kind.type_url] = Channel(kind=kind, on_demand=asked_for)
         else:
             self._answered(channel, request)
         match request:
             case DeltaRequest():
-                _check_count(kind, len(request.initial))
-                delta.subscribe(
-                    channel, request, first=first, scope=lambda: self._memo.scope(kind.type_url, self._asker)
-                )
+                check_count(kind, len(request.initial))
+                if self._demand is not None:
+                    self._demand.hear(request, first=first, now=now)
+                delta.subscribe(channel, request, first=first, scope=lambda: self._scope(kind))
+                self._follow_demand()
             case SotwRequest():
-                sotw.subscribe(
-                    channel, request, first=first, scope=lambda: self._memo.scope(kind.type_url, self._asker)
-                )
-        _check_count(kind, len(channel.subscription.names))
+                sotw.subscribe(channel, request, first=first, scope=lambda: self._scope(kind))
+        check_count(kind, len(channel.subscription.names))
 
     def snapshot(self, marks: Marks, generation: int) -> bool:
         """A new snapshot, already the memo's present one. False if it leaves this stream nothing to do."""
         self._generation = generation
+        if marks.everything:
+            self._look_again()
+            return True
         for type_url in marks.scopes:
             if channel := self._channels.get(type_url):
                 channel.rescope(self._scope(channel.kind))
         for type_url, names in marks.names.items():
             if channel := self._channels.get(type_url):
                 channel.marked.update(name for name in names if channel.wants(name) or name in channel.held)
-        return not self._settle()
+        if self._demand is not None:
+            self._demand.renew(marks.names.get(VIRTUAL_HOST.type_url, frozenset()), marks.asked)
+            self._follow_demand()
+        return not self._settle() or (self._demand is not None and self._demand.restless)
 
     def reassign(self, asker: Asker) -> None:
         """The workload is another now: its pod was relabelled, say. Everything is looked up again."""
         self._asker = KnownAsker(asker)
+        if self._demand is not None:
+            self._demand.reassign(self._asker)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        if self._demand is not None:
+            self._demand.renew_all()
         for channel in self._channels.values():
             channel.rescope(self._scope(channel.kind))
             channel.marked |= channel.held.keys() | channel.subscription.names
@@ -171,6 +178,9 @@ class Stream:
                 self._report(SecretFailed(stream=self._id, node=self._node.id, name=name, error=error))
             else:
                 secrets.marked.add(name)
+        if self._demand is not None:
+            self._demand.tick(now)
+            self._follow_demand()
         for channel in self._channels.values():
             if channel.flight and channel.unsent and now - channel.flight.sent_at >= ANSWER_WITHIN:
                 channel.give_up_waiting()
@@ -205,6 +215,8 @@ class Stream:
         times = list(self._shelf.due.values())
         if (opens := self._gates.opens_at()) is not None:
             times.append(opens)
+        if self._demand is not None and (due := self._demand.due()) is not None:
+            times.append(due)
         times += [
             channel.flight.sent_at + ANSWER_WITHIN
             for channel in self._channels.values()
@@ -222,7 +234,7 @@ class Stream:
             opened_at=self._opened_at,
             generation=self._generation,
             acknowledged_generation=self._acknowledged,
-            types=tuple(_type_state(self._channels[url]) for url in KINDS if url in self._channels),
+            types=tuple(type_state(self._channels[url]) for url in KINDS if url in self._channels),
         )
 
     def progress(self) -> StreamProgress:
@@ -231,7 +243,10 @@ class Stream:
             asker=self.asker,
             acknowledged_generation=self._acknowledged,
             rejected=tuple(
-                (url, resource) for url in KINDS if url in self._channels for resource in _rejected(self._channels[url])
+                (url, resource)
+                for url in KINDS
+                if url in self._channels
+                for resource in rejected_by(self._channels[url])
             ),
         )
 
@@ -274,7 +289,15 @@ class Stream:
             )
         )
 
+    def _follow_demand(self) -> None:
+        """What was asked for, or is no longer, changes what the client is to hold."""
+        for kind in (CLUSTER, VIRTUAL_HOST) if self._demand is not None else ():
+            if channel := self._channels.get(kind.type_url):
+                channel.rescope(self._scope(kind))
+
     def _scope(self, kind: Kind) -> Scope:
+        if self._demand is not None and kind in (CLUSTER, VIRTUAL_HOST):
+            return self._demand.scope(kind.type_url)
         return self._memo.scope(kind.type_url, self._asker) if kind.scoped else Scope()
 
     def _finder(self, kind: Kind, now: datetime) -> Callable[[str], Found]:
@@ -282,7 +305,8 @@ class Stream:
             if name.startswith(_UNKNOWN_SCHEMES):
                 return ABSENT
             if kind != SECRET:
-                return self._memo.find(kind.type_url, name, self._asker)
+                invented = self._demand is not None and self._demand.is_invented(name)
+                return self._memo.find(kind.type_url, name, self._asker, invented=invented)
             try:
                 return self._shelf.find(name, now)
             except Exception as error:  # as in tick
@@ -336,32 +360,3 @@ class Stream:
         if settled and self._channels:
             self._acknowledged = self._generation
         return settled
-
-
-def _check_count(kind: Kind, count: int) -> None:
-    if count > (MAX_SECRETS if kind == SECRET else MAX_NAMES):
-        raise Violation(Fault.RESOURCE_EXHAUSTED, f"too many names of {kind.type_url}")
-
-
-def _type_state(channel: Channel) -> TypeState:
-    held = channel.held.values()
-    flight = channel.flight
-    pending = () if flight is None else [(one.name, one.version) for one in flight.push.changed]
-    gone = () if flight is None else [(name, "") for name in flight.push.removed]
-    return TypeState(
-        type_url=channel.kind.type_url,
-        wildcard=channel.subscription.wildcard and channel.kind.scoped,
-        names=tuple(sorted(channel.subscription.names)),
-        acknowledged=tuple(one.without_body() if channel.kind == SECRET else one for one in held),
-        pending=(*pending, *gone),
-        pending_nonce="" if flight is None else flight.nonce,
-        rejected=_rejected(channel),
-        rejection=channel.words,
-    )
-
-
-def _rejected(channel: Channel) -> tuple[RejectedResource, ...]:
-    return tuple(
-        RejectedResource(name=name, version=refusal.version, message=refusal.message)
-        for name, refusal in sorted(channel.refused.items())
-    )

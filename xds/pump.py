@@ -7,7 +7,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from xds.protocol import Fault, Stream, Violation
+from xds.protocol import Stream
+from xds.violation import Fault, Violation
 from xds.wire import DeltaRequest, SotwRequest
 
 SEND_WITHIN = timedelta(seconds=10)
@@ -89,6 +90,8 @@ class Pump:
         while not self._reason:
             self._wake.clear()
             self.stream.tick(self._now())
+            if self.stream.excessive:
+                self.end("mode")
             while not self._reason and (response := self.stream.next(self._now())) is not None:
                 try:
                     async with asyncio.timeout(SEND_WITHIN.total_seconds()):

@@ -54,7 +54,7 @@ class _Entry(Generic[T]):
 class ReadMemo(Generic[T]):
     """At most `limit` results; the subjects that are older go first, and count as changed at the next `advance`."""
 
-    __slots__ = ("_entries", "_evicted", "_limit", "_mesh", "_readers", "_size")
+    __slots__ = ("_entries", "_evicted", "_limit", "_mesh", "_overflowed", "_readers", "_size")
 
     def __init__(self, *, mesh: Mesh, limit: int) -> None:
         self._mesh = mesh
@@ -63,12 +63,16 @@ class ReadMemo(Generic[T]):
         self._entries: dict[Subject, _Entry[T]] = {}
         self._readers: dict[Slot, set[_Variant[T]]] = {}
         self._evicted: set[Subject] = set()
+        self._overflowed = False
 
     def __len__(self) -> int:
         return self._size
 
-    def advance(self, mesh: Mesh) -> frozenset[Subject]:
-        """Makes `mesh` the present snapshot; the subjects whose results may differ in it, for some asker."""
+    def advance(self, mesh: Mesh) -> frozenset[Subject] | None:
+        """Makes `mesh` the present snapshot; the subjects whose results may differ in it, for some asker.
+
+        None: any may, for more have gone since the last snapshot than are kept.
+        """
         stale, self._evicted = self._evicted, set()
         for slot in changed_slots(self._mesh, mesh):
             for variant in self._readers.get(slot, ()):
@@ -76,7 +80,8 @@ class ReadMemo(Generic[T]):
                     variant.fresh = False
                     stale.add(variant.subject)
         self._mesh = mesh
-        return frozenset(stale)
+        overflowed, self._overflowed = self._overflowed, False
+        return None if overflowed else frozenset(stale)
 
     def get(self, subject: Subject, asker: KnownAsker, build: Callable[[View, T | None], T]) -> T:
         """The result for this asker. `build` gets the result that was good before, to fall back on, or None."""
@@ -120,6 +125,9 @@ class ReadMemo(Generic[T]):
         for variant in tuple(self._entries[subject].variants.values()):
             self._forget(variant)
         self._evicted.add(subject)
+        if len(self._evicted) > self._limit:
+            self._evicted.clear()
+            self._overflowed = True
 
     def _forget(self, variant: _Variant[T]) -> None:
         entry = self._entries[variant.subject]

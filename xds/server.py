@@ -17,15 +17,18 @@ from typing import Any, Generic, NoReturn
 
 import grpc
 
-from model.asker import Asker
+from model.asker import Asker, Capture
 from model.mesh import Mesh
 from model.pods import ProxyKind
-from xds.admission import Admission, C, PermissionDenied, Unauthenticated, Unavailable
+from xds.admission import Admission, C, Exhausted, PermissionDenied, Unauthenticated, Unavailable
+from xds.demand import DEFAULT_LIMITS, DemandLimits
 from xds.events import Event, StreamClosed, StreamFailed, StreamOpened
+from xds.history import History
 from xds.memo import Memo
-from xds.protocol import Fault, Stream, Violation, first_node
+from xds.protocol import Stream
 from xds.pump import Pump
 from xds.state import StreamProgress, StreamState
+from xds.violation import Fault, Violation, first_node
 from xds.wire import DeltaRequest, Node, SotwRequest, parse_delta_request, parse_sotw_request
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -61,6 +64,8 @@ class AdsServer(Generic[C]):
     Nobody is let in before the first `publish`. `max_age` ends streams at that age, so that a client shows a fresh
     credential and replicas share the load; `jitter` gives a number from 0 to 1, which makes it up to a tenth shorter.
     `most_of_one`: how many streams a caller may have at a time, so that none of them shuts the others out.
+    `on_demand` says of an incremental stream whether its client learns on demand, within `limits`; it is told what the
+    stream does already (None: it is new). A stream for which that changes ends, and its client comes again.
     """
 
     def __init__(
@@ -72,6 +77,8 @@ class AdsServer(Generic[C]):
         max_age: timedelta | None = None,
         most_of_one: int | None = None,
         jitter: Callable[[], float] = lambda: 0.0,
+        on_demand: Callable[[Asker, bool | None], bool] = lambda asker, before: asker.on_demand,
+        limits: DemandLimits = DEFAULT_LIMITS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._memo = memo
@@ -82,6 +89,11 @@ class AdsServer(Generic[C]):
         self._present: Counter[C] = Counter()
         """How many streams of each caller are let in, or are about to be."""
         self._jitter = jitter
+        self._on_demand = on_demand
+        self._limits = limits
+        self._history = History()
+        self._excessive: dict[C, None] = {}
+        """Who asked for too much to be served on demand, the longest ago first."""
         self._now = now
         self._generation: int | None = None
         self._numbers = itertools.count(1)
@@ -158,7 +170,9 @@ class AdsServer(Generic[C]):
             if asker is None:
                 pump.end("gone")
                 continue
-            self._reassign(pump.stream, asker)
+            if not self._reassign(pump.stream, asker, caller):
+                pump.end("mode")
+                continue
             if certificates_changed and pump.stream.asker.kind is ProxyKind.GATEWAY:
                 pump.stream.secrets_changed()
             if pump.stream.snapshot(marks, generation):
@@ -187,10 +201,20 @@ class AdsServer(Generic[C]):
         """Whether streams are let in."""
         return self._generation is not None and not self._stopping
 
-    def _reassign(self, stream: Stream, asker: Asker) -> None:
-        asker = replace(asker, vhds=stream.asker.vhds)
+    def _reassign(self, stream: Stream, asker: Asker, caller: C) -> bool:
+        """False if the stream cannot be that asker's: its mode is another."""
+        asker = self._with_mode(asker, caller, vhds=stream.asker.vhds, before=stream.asker.on_demand)
+        if asker.on_demand is not stream.asker.on_demand:
+            return False
         if asker != stream.asker:
             stream.reassign(asker)
+        return True
+
+    def _with_mode(self, asker: Asker, caller: C, *, vhds: bool, before: bool | None) -> Asker:
+        able = vhds and asker.kind is ProxyKind.SIDECAR and asker.capture is Capture.REDIRECT
+        able = able and caller not in self._excessive
+        asker = replace(asker, vhds=vhds)
+        return replace(asker, on_demand=able and self._on_demand(asker, before))
 
     async def _sotw(self, _requests: object, context: Any) -> None:
         with self._handled():
@@ -236,12 +260,14 @@ class AdsServer(Generic[C]):
                     stream_id=name,
                     delta=delta,
                     node=declared,
-                    asker=replace(asker, vhds=asker.vhds and delta),
+                    asker=self._with_mode(asker, caller, vhds=asker.vhds and delta, before=None),
                     memo=self._memo,
-                    secrets=self._admission.secrets_for(caller),
+                    secrets=self._admission.secrets_for(caller, context.peer()),
                     report=self._report,
                     generation=self._generation,
                     now=self._now(),
+                    limits=self._limits,
+                    history=self._history,
                 )
                 stream.receive(request, self._now())
                 pump = Pump(wire=wire, stream=stream, parse=parse, now=self._now)
@@ -250,6 +276,8 @@ class AdsServer(Generic[C]):
             await self._refuse(context, name, node, grpc.StatusCode.UNAUTHENTICATED, str(error))
         except Unavailable as error:
             await self._refuse(context, name, node, grpc.StatusCode.UNAVAILABLE, str(error))
+        except Exhausted as error:
+            await self._refuse(context, name, node, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         except PermissionDenied as error:
             await self._refuse(context, name, node, grpc.StatusCode.PERMISSION_DENIED, str(error))
         except Violation as error:
@@ -288,6 +316,11 @@ class AdsServer(Generic[C]):
             return await pump.run()
         finally:
             del self._open[state.id]
+            pump.stream.close(self._now())
+            if pump.stream.excessive:
+                self._excessive[caller] = None
+                if len(self._excessive) > MAX_STREAMS:
+                    del self._excessive[next(iter(self._excessive))]
             if retirement is not None:
                 retirement.cancel()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heddle.cluster.chart import MANAGER
 from heddle.cluster.names import (
+    GATEWAY_SECRETS,
     HEDDLE,
     INSTALLED,
     MANAGED_BY,
@@ -30,6 +31,10 @@ class NotOurs(ValueError):
     """Something in the cluster has the name of a part of ours and is another's. Nothing was written."""
 
 
+class NoNamespace(ValueError):
+    """A part of the installation is for a namespace that does not exist. Nothing was written."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
     item: Json
@@ -39,8 +44,8 @@ class _Step:
 async def apply_objects(api: ClusterApi, objects: Sequence[Json], *, namespace: str, revision: str, tell: Tell) -> None:
     """Everything of a revision, in order, and removes what an earlier version of it had more.
 
-    A Namespace that somebody else made is left as it is. Raises NotOurs before anything is written, and what
-    `ClusterApi` raises.
+    A Namespace that somebody else made is left as it is. Raises NotOurs and NoNamespace before anything is written,
+    and what `ClusterApi` raises.
     """
     steps = await _planned(api, objects, namespace=namespace, revision=revision)
     for step in steps:
@@ -54,13 +59,13 @@ async def apply_objects(api: ClusterApi, objects: Sequence[Json], *, namespace: 
             tell(f"{shown(item)} deleted: the installation has it no longer")
 
 
-async def refuse_to_take_over(api: ClusterApi, objects: Sequence[Json], *, namespace: str, revision: str) -> None:
-    """What `apply_objects` would refuse, before anything else is written. Raises NotOurs."""
+async def refuse_beforehand(api: ClusterApi, objects: Sequence[Json], *, namespace: str, revision: str) -> None:
+    """What `apply_objects` would refuse, before anything else is written. Raises NotOurs, NoNamespace."""
     await _planned(api, objects, namespace=namespace, revision=revision)
 
 
 async def _planned(api: ClusterApi, objects: Sequence[Json], *, namespace: str, revision: str) -> list[_Step]:
-    """Raises NotOurs."""
+    """Raises NotOurs, NoNamespace."""
     for place, found in (await installed_revisions(api)).items():
         if place == namespace:
             continue
@@ -75,6 +80,7 @@ async def _planned(api: ClusterApi, objects: Sequence[Json], *, namespace: str, 
         )
     steps = [_Step(item=item, held=await find(api, path_of(item))) for item in objects]
     _refuse_others(steps)
+    await _refuse_missing_namespaces(api, objects, namespace)
     return steps
 
 
@@ -113,6 +119,32 @@ async def installed_objects(api: ClusterApi, revision: str) -> list[Json]:
         if resource.kind not in ("Namespace", "Secret", "Lease"):
             found += await find_all(api, resource, labels=labels)
     return found
+
+
+async def missing_namespaces(api: ClusterApi, names: Iterable[str]) -> list[str]:
+    """Those that do not exist, sorted."""
+    namespaces = INSTALLED["Namespace"].path("v1")
+    return [name for name in sorted(set(names)) if await find(api, f"{namespaces}/{name}", metadata_only=True) is None]
+
+
+async def _refuse_missing_namespaces(api: ClusterApi, objects: Sequence[Json], namespace: str) -> None:
+    made = {item["metadata"]["name"] for item in objects if item["kind"] == "Namespace"}
+    wanted: dict[str, str] = {}
+    for item in objects:
+        name = item["metadata"].get("namespace", "")
+        if name and name not in made:
+            value = "gatewaySecretNamespaces" if item["metadata"]["name"].endswith(GATEWAY_SECRETS) else ""
+            wanted[name] = wanted.get(name) or value
+    for name in await missing_namespaces(api, wanted):
+        if name == namespace:
+            said, otherwise = "is to be Heddle's own", "set namespace.create: true"
+        else:
+            value = wanted[name] or "meshConfig.namespace"
+            said, otherwise = f"is named by the value {value}", "take it out of the values"
+        raise NoNamespace(
+            f"the namespace {name}, which {said}, does not exist: kubectl create namespace {name}, or {otherwise}; "
+            "nothing was changed"
+        )
 
 
 def _refuse_others(steps: Sequence[_Step]) -> None:

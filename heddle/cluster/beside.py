@@ -1,4 +1,4 @@
-"""What runs beside a control plane on a cluster: the webhooks, the health endpoint, and the duties.
+"""What runs beside a control plane on a cluster: the webhooks, what answers questions, and the duties.
 
 `running_beside` is entered once the control plane serves sidecars; `Health` is there before, so that a kubelet can ask.
 """
@@ -9,13 +9,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
 from heddle import clock
+from heddle.admin import About, Questions
+from heddle.cluster.admin_accounts import AdminAccounts
+from heddle.cluster.admin_protocol import LONGEST_WAIT_SECONDS
+from heddle.cluster.admin_server import running_admin
 from heddle.cluster.duties import Duty, run_duties
 from heddle.cluster.health import Health
 from heddle.cluster.leadership import Leadership
+from heddle.cluster.peers import Peers
+from heddle.cluster.replica_progress import ReplicaProgress, to_progress
 from heddle.cluster.settings_reload import SettingsReload
 from heddle.cluster.status_writer import StatusWriter
 from heddle.cluster.webhook_bundle import BundleKeeper, webhook_configurations
@@ -35,11 +42,16 @@ _log = structlog.get_logger()
 class Beside:
     """What is to run.
 
-    `webhook` is where the webhooks listen, None for nowhere. `replica` names this process among all.
+    `webhook` is where the webhooks listen, `admin` where questions are answered, None for nowhere. `pod` is the name of
+    this process's own, and `replica` names the process among all that there ever are. `admin_token` is the file with
+    which it asks other replicas.
     """
 
     settings: SettingsReload
     webhook: tuple[str, int] | None = None
+    admin: tuple[str, int] | None = None
+    admin_token: Path | None = None
+    pod: str
     replica: str
 
 
@@ -49,10 +61,16 @@ async def running_beside(plane: ControlPlane, api: Api, beside: Beside, health: 
 
     What a duty raises comes in an ExceptionGroup.
     """
-    duties: list[Duty] = [beside.settings, _leadership(plane, api, beside)]
+    leadership = _leadership(plane, api, beside)
+    duties: list[Duty] = [beside.settings, leadership]
     async with AsyncExitStack() as opened:
-        if beside.webhook is not None:
-            duties += await _open_webhook(plane, api, beside, beside.webhook, opened)
+        if beside.webhook is not None or beside.admin is not None:
+            certificate = _certificate(plane, beside)
+            duties.append(certificate)
+            if beside.webhook is not None:
+                duties.append(await _open_webhook(plane, api, beside, beside.webhook, certificate, opened))
+            if beside.admin is not None:
+                await _open_admin(plane, beside, beside.admin, certificate, leadership, opened)
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(run_duties(duties))
             health.serving = True
@@ -65,6 +83,18 @@ async def running_beside(plane: ControlPlane, api: Api, beside: Beside, health: 
 
 def _leadership(plane: ControlPlane, api: Api, beside: Beside) -> Leadership:
     """What one replica alone writes: the roots for every namespace, and the objects' status."""
+    namespace = beside.settings.current.injection.system_namespace
+    peers = Peers(
+        mesh=lambda: plane.store.mesh,
+        namespace=namespace,
+        own_pod=beside.pod,
+        token=beside.admin_token,
+        roots=lambda: plane.trust_bundle,
+        # Every revision's certificate has this name too.
+        server_name=webhook_names(namespace, REVISION)[0],
+        objects=lambda: len(plane.statuses),
+        jitter=clock.jitter,
+    )
     writer = StatusWriter(
         api=api,
         store=plane.store,
@@ -72,10 +102,11 @@ def _leadership(plane: ControlPlane, api: Api, beside: Beside) -> Leadership:
         progress=plane.streams.progress,
         now=clock.now,
         jitter=clock.jitter,
+        peers=peers,
     )
     return Leadership(
         api=api,
-        namespace=beside.settings.current.injection.system_namespace,
+        namespace=namespace,
         identity=beside.replica,
         duties=(plane.root_config_maps, writer),
         now=clock.now,
@@ -83,17 +114,64 @@ def _leadership(plane: ControlPlane, api: Api, beside: Beside) -> Leadership:
     )
 
 
-async def _open_webhook(
-    plane: ControlPlane, api: Api, beside: Beside, address: tuple[str, int], opened: AsyncExitStack
-) -> tuple[Duty, ...]:
-    settings, (host, port) = beside.settings, address
-    injection = settings.current.injection
-    certificate = WebhookCertificate(
+def _certificate(plane: ControlPlane, beside: Beside) -> WebhookCertificate:
+    """Of both servers here; of several addresses it has the first's, since in a cluster they are the same."""
+    injection = beside.settings.current.injection
+    host, _ = beside.webhook or beside.admin or ("", 0)
+    return WebhookCertificate(
         lambda: plane.authority,
         dns_names=webhook_names(injection.system_namespace, injection.revision),
         host=host,
         now=clock.now,
     )
+
+
+async def _open_admin(
+    plane: ControlPlane,
+    beside: Beside,
+    address: tuple[str, int],
+    certificate: WebhookCertificate,
+    leadership: Leadership,
+    opened: AsyncExitStack,
+) -> None:
+    host, port = address
+    injection = beside.settings.current.injection
+    about = About(
+        mesh=injection.revision,
+        replica=beside.pod,
+        revision=injection.revision,
+        leading=lambda: leadership.leading,
+    )
+    accounts = AdminAccounts(
+        plane.admin_tokens,
+        lambda: plane.store.mesh,
+        namespace=injection.system_namespace,
+        revision=injection.revision,
+    )
+
+    def progress(known_process: str, known_change: int) -> ReplicaProgress:
+        streams = plane.streams.progress()
+        return to_progress(
+            beside.replica, streams, plane.statuses, known_process=known_process, known_change=known_change
+        )
+
+    questions = Questions(plane, about, longest_wait=LONGEST_WAIT_SECONDS)
+    bound = await opened.enter_async_context(
+        running_admin(questions, progress, accounts, tls=certificate.tls, host=host, port=port)
+    )
+    _log.info("admin.serving", address=f"{host}:{bound}")
+
+
+async def _open_webhook(
+    plane: ControlPlane,
+    api: Api,
+    beside: Beside,
+    address: tuple[str, int],
+    certificate: WebhookCertificate,
+    opened: AsyncExitStack,
+) -> Duty:
+    settings, (host, port) = beside.settings, address
+    injection = settings.current.injection
     await asyncio.to_thread(warm_up, injection)
     namespaces = ClusterNamespaces(plane.store, api, monotonic=clock.monotonic)
     reviewers: dict[str, Reviewer] = {
@@ -102,11 +180,10 @@ async def _open_webhook(
     }
     bound = await opened.enter_async_context(running_webhook(reviewers, tls=certificate.tls, host=host, port=port))
     _log.info("webhook.serving", address=f"{host}:{bound}", revision=injection.revision)
-    keeper = BundleKeeper(
+    return BundleKeeper(
         api,
         webhook_configurations(injection.revision, REVISION),
         lambda: plane.trust_bundle,
         jitter=clock.jitter,
         monotonic=clock.monotonic,
     )
-    return certificate, keeper

@@ -13,8 +13,9 @@ from heddle.cluster.issuer_keys import IssuerKeys
 from heddle.cluster.pod_lookup import PodLookup
 from heddle.cluster.pod_tokens import ClusterTokens
 from heddle.cluster.root_config_maps import RootConfigMaps
-from heddle.cluster.token_review import TokenReviewer
+from heddle.cluster.token_review import TokenReviewer, parse_account_review, parse_review
 from sds.authority import Authority
+from sds.tokens import ADMIN_AUDIENCE, ADMIN_TOKENS, AUDIENCE, POD_TOKENS
 from sources.kubernetes.api import Api, Unreachable
 
 REVIEWS_PER_SECOND = 50
@@ -23,13 +24,18 @@ _RETRY_SECONDS = 1.0
 
 
 class ClusterIdentity:
-    """`tokens` and `pods` are for the admission; `authority` None until `load`. `now` is the wall clock, aware."""
+    """`tokens` and `pods` are for the admission, `admin_tokens` for questions; `authority` None until `load`.
+
+    `now` is the wall clock, aware.
+    """
 
     def __init__(self, api: Api, *, namespace: str, now: Callable[[], datetime], jitter: Callable[[], float]) -> None:
         self.authority: Authority | None = None
         self._keys = IssuerKeys(api, jitter=jitter)
-        reviewer = TokenReviewer(api, _budget(), now=now)
-        self.tokens = ClusterTokens(self._keys, reviewer, now=now)
+        pods = TokenReviewer(api, _budget(), now=now, audience=AUDIENCE, to_holder=parse_review)
+        self.tokens = ClusterTokens(POD_TOKENS, self._keys, pods, now=now)
+        accounts = TokenReviewer(api, _budget(), now=now, audience=ADMIN_AUDIENCE, to_holder=parse_account_review)
+        self.admin_tokens = ClusterTokens(ADMIN_TOKENS, self._keys, accounts, now=now)
         self.pods = PodLookup(api, _budget())
         self._secret = AuthoritySecret(api, namespace=namespace, now=now, jitter=jitter)
         self.root_config_maps = RootConfigMaps(api, bundle=self._bundle, jitter=jitter)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
 
-from heddle.cluster.apply import installed_revisions
+from heddle.cluster.apply import installed_revisions, missing_namespaces
 from heddle.cluster.check_results import Result, failed, ok, warning
 from heddle.cluster.cluster_checks import asks_for_sidecars
 from heddle.cluster.names import (
@@ -52,6 +53,7 @@ async def check_control_plane(api: ClusterApi, *, namespace: str, revision: str,
         return (failed(_CONTROL_PLANE, check, "; ".join(waits), hint),)
     replicas = deployment["spec"].get("replicas", 1)
     results = [ok(_CONTROL_PLANE, check, f"{replicas} of {replicas} replicas are ready")]
+    results += await _check_secret_namespaces(api, deployment)
     running = labels_of(deployment).get("app.kubernetes.io/version", "unknown")
     check = "it is the version of this command"
     if running == version:
@@ -63,6 +65,23 @@ async def check_control_plane(api: ClusterApi, *, namespace: str, revision: str,
         hint = "With one, new pods cannot start while it is moved: replicas: 2."
         results.append(warning(_CONTROL_PLANE, "there is more than one", "one replica", hint))
     return results
+
+
+async def _check_secret_namespaces(api: ClusterApi, deployment: Json) -> Sequence[Result]:
+    """Whether the namespaces are there in which the control plane is to look for gateways' Secrets."""
+    arguments: list[str] = deployment["spec"]["template"]["spec"]["containers"][0].get("args") or []
+    named = [value for option, value in pairwise(arguments) if option == "--secrets-of"]
+    if not named:
+        return ()
+    check = "the namespaces of gateways' Secrets exist"
+    missing = await missing_namespaces(api, named)
+    if not missing:
+        return (ok(_CONTROL_PLANE, check, ", ".join(named)),)
+    hint = (
+        f"kubectl create namespace {missing[0]} and install again (the Role in it went with it), or take it out of the "
+        "value gatewaySecretNamespaces."
+    )
+    return (failed(_CONTROL_PLANE, check, f"there is no {', '.join(missing)}", hint),)
 
 
 async def check_webhooks(api: ClusterApi, *, namespace: str, revision: str, now: datetime) -> Sequence[Result]:

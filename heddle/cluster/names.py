@@ -15,6 +15,8 @@ AUTHORITY_SECRET: Final = "heddle-ca"
 LEADER_LEASE: Final = "heddle-leader"
 ROOT_CONFIG_MAP: Final = "heddle-root"
 ROOT_KEY: Final = "root.pem"
+GATEWAY_SECRETS: Final = "-gateway-secrets"
+"""How the name of a Role ends that lets Heddle read the Secrets of a namespace."""
 
 PART_OF: Final = "app.kubernetes.io/part-of"
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"

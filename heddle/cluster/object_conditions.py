@@ -20,6 +20,7 @@ PROGRAMMED = "Programmed"
 """True once every sidecar that was connected had acknowledged the object's present generation."""
 
 MAX_MESSAGE = 1024
+_MOST_NAMED = 3
 _CONFLICTS = (
     ProblemCode.CONFLICTING_HOSTS,
     ProblemCode.CONFLICTING_POLICIES,
@@ -48,20 +49,36 @@ _NOT_WHOLLY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """A sidecar's NACK of something that was made of the object; `words` are Envoy's."""
+    """A sidecar's NACK of something that was made of the object; `words` are Envoy's.
+
+    `replica` is the control plane that the sidecar is connected to, '' where there is only one.
+    """
 
     sidecar: str
+    replica: str = ""
     resource: str
     words: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """How far the object's present generation is: `acknowledged` of all `sidecars` that are connected."""
+    """How far the object's present generation is: `acknowledged` of all `sidecars` that are connected.
+
+    Those of the control planes in `unasked`, by name, are not known; those in `behind` have not read this generation
+    yet. There are `replicas` in all.
+    """
 
     sidecars: int
     acknowledged: int
     rejections: tuple[Rejection, ...] = ()
+    replicas: int = 1
+    unasked: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether nothing is missing, as far as is known."""
+        return self.acknowledged == self.sidecars and not self.behind
 
 
 def build_conditions(
@@ -110,23 +127,42 @@ def _programmed(observed: ObservedStatus, errors: Sequence[Problem], delivery: D
     if any(problem.code in _NOT_WHOLLY for problem in errors):
         message = "The object, or the part that the condition Accepted names, is not in force."
         return Condition(type=PROGRAMMED, status="False", reason="NotAccepted", message=message)
+    more = _tell_replicas(delivery)
     if delivery.rejections:
         first = delivery.rejections[0]
         sidecars = len({each.sidecar for each in delivery.rejections})
-        message = f"{sidecars} of {delivery.sidecars} sidecars rejected it: {first.sidecar}: {first.resource}: "
+        at = f" (at {first.replica})" if first.replica else ""
+        counted = f"{sidecars} of {delivery.sidecars} sidecars rejected it{more}: {first.sidecar}{at}: "
         return Condition(
-            type=PROGRAMMED, status="False", reason="Rejected", message=f"{message}{first.words}"[:MAX_MESSAGE]
+            type=PROGRAMMED,
+            status="False",
+            reason="Rejected",
+            message=f"{counted}{first.resource}: {first.words}"[:MAX_MESSAGE],
         )
-    if delivery.sidecars and delivery.acknowledged == delivery.sidecars:
+    if delivery.sidecars and delivery.everywhere and not delivery.unasked:
         message = f"All {delivery.sidecars} connected sidecars have acknowledged it."
         return Condition(type=PROGRAMMED, status="True", reason="Acknowledged", message=message)
     if before is not None and before.status == "True" and before.observed_generation == observed.generation:
         # A sidecar that connects later has not acknowledged anything yet; that is no step back.
         return before
+    message = f"{delivery.acknowledged} of {delivery.sidecars} connected sidecars have acknowledged it"
     if not delivery.sidecars:
-        return Condition(type=PROGRAMMED, status="Unknown", reason="NoSidecars", message="No sidecar is connected.")
-    message = f"{delivery.acknowledged} of {delivery.sidecars} connected sidecars have acknowledged it."
-    return Condition(type=PROGRAMMED, status="False", reason="Pending", message=message)
+        message = "No sidecar is connected"
+    if not delivery.everywhere:
+        status, reason = "False", "Pending"
+    else:
+        status, reason = "Unknown", "ReplicasNotAsked" if delivery.unasked else "NoSidecars"
+    return Condition(type=PROGRAMMED, status=status, reason=reason, message=f"{message}{more}."[:MAX_MESSAGE])
+
+
+def _tell_replicas(delivery: Delivery) -> str:
+    """Why the number of sidecars is not the whole truth."""
+    said = ""
+    for names, what in ((delivery.unasked, "could not be asked"), (delivery.behind, "have not read it yet")):
+        if names:
+            named = ", ".join((*names[:_MOST_NAMED], *(("...",) if len(names) > _MOST_NAMED else ())))
+            said += f"; {len(names)} of {delivery.replicas} control planes {what} ({named})"
+    return said
 
 
 def _tell(problems: Sequence[Problem]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,8 @@ async def plan_removal(api: ClusterApi, *, namespace: str, revision: str, purge:
             raise CannotRemove(f"--purge would take the authority from {', '.join(others)}, which is installed too")
         objects += await _own_objects(api, namespace)
     else:
+        if objects and not others:
+            objects += await _lease(api, namespace)
         secret = _object("v1", "Secret", namespace, AUTHORITY_SECRET)
         if await find(api, path_of(secret), metadata_only=True) is not None:
             remarks.append(f"kept: {shown(secret)}, the key of the mesh's authority (--purge deletes it)")
@@ -104,14 +107,23 @@ async def _other_revisions(api: ClusterApi, revision: str) -> list[str]:
 
 async def _own_objects(api: ClusterApi, namespace: str) -> list[Json]:
     """What the control plane made for itself."""
-    own = [
-        _object("v1", "Secret", namespace, AUTHORITY_SECRET),
-        _object("coordination.k8s.io/v1", "Lease", namespace, LEADER_LEASE),
-    ]
-    found = [item for item in own if await find(api, path_of(item), metadata_only=True) is not None]
+    secret = _object("v1", "Secret", namespace, AUTHORITY_SECRET)
+    found = await _existing(api, [secret]) + await _lease(api, namespace)
     namespaces = await find_all(api, INSTALLED["Namespace"])
     roots = [_object("v1", "ConfigMap", one["metadata"]["name"], ROOT_CONFIG_MAP) for one in namespaces]
-    return found + [item for item in roots if await find(api, path_of(item), metadata_only=True) is not None]
+    return found + await _existing(api, roots)
+
+
+async def _lease(api: ClusterApi, namespace: str) -> list[Json]:
+    """The leader's, which would go on naming it: its pods may not write it any more once their Role is gone.
+
+    Last of all, when nobody is left who may make another.
+    """
+    return await _existing(api, [_object("coordination.k8s.io/v1", "Lease", namespace, LEADER_LEASE)])
+
+
+async def _existing(api: ClusterApi, items: Iterable[Json]) -> list[Json]:
+    return [item for item in items if await find(api, path_of(item), metadata_only=True) is not None]
 
 
 def _object(version: str, kind: str, namespace: str, name: str) -> Json:

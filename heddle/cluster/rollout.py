@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from heddle.cluster.names import MUTATING, REVISION_OF, VALIDATING, injector_name, validator_name
+from heddle.cluster.names import LEADER_LEASE, MUTATING, REVISION_OF, VALIDATING, injector_name, validator_name
 from heddle.cluster.requests import ClusterApi, find, find_all
 from sources.kubernetes.resources import Resource
 
@@ -17,7 +17,8 @@ _POLL_SECONDS = 1.0
 
 
 async def wait_for_rollout(api: ClusterApi, *, namespace: str, revision: str, tell: Callable[[str], None]) -> None:
-    """Returns when every replica is of the newest version and ready, and the API server trusts the webhooks.
+    """Returns when every replica is of the newest version and ready, one of them leads, and the API server trusts the
+    webhooks.
 
     Tells each thing that it waits for, once. Never gives up by itself.
     """
@@ -43,7 +44,7 @@ async def find_waits(api: ClusterApi, *, namespace: str, revision: str) -> tuple
         pods = Resource(kind="Pod", plural="pods", namespace=namespace)
         waits += pod_waits(await find_all(api, pods, labels=f"{REVISION_OF}={revision}"))
         return waits
-    missing = []
+    missing = await _leader_waits(api, namespace)
     for resource, name in ((MUTATING, injector_name(revision)), (VALIDATING, validator_name(revision))):
         found = await find(api, f"{resource.path('v1')}/{name}")
         for webhook in (found or {}).get("webhooks") or ():
@@ -51,6 +52,20 @@ async def find_waits(api: ClusterApi, *, namespace: str, revision: str) -> tuple
                 missing.append(f"waiting for the control plane to fill in the caBundle of {name}")
                 break
     return tuple(missing)
+
+
+async def _leader_waits(api: ClusterApi, namespace: str) -> list[str]:
+    """Whether a pod that is there holds the Lease: one that was killed, or uninstalled, holds it until it runs out."""
+    lease = await find(api, f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEADER_LEASE}")
+    holder = str((((lease or {}).get("spec") or {}).get("holderIdentity")) or "")
+    if not holder:
+        return [f"waiting for a replica to take the Lease {LEADER_LEASE}"]
+    pods = Resource(kind="Pod", plural="pods", namespace=namespace)
+    # A replica names itself after its pod, and adds what differs each time it starts.
+    pod = await find(api, f"{pods.path('v1')}/{holder.rpartition('_')[0] or holder}")
+    if pod is None or pod["metadata"].get("deletionTimestamp"):
+        return [f"waiting for the Lease {LEADER_LEASE} of {holder}, which is gone, to run out"]
+    return []
 
 
 def rollout_waits(deployment: Json) -> tuple[str, ...]:

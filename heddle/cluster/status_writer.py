@@ -8,7 +8,6 @@ Nothing is written that is there already, whoever wrote it. Rights: patch on `vi
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,10 +16,10 @@ from typing import NamedTuple
 
 import structlog
 
-from heddle.cluster.concerns import concerns
-from heddle.cluster.object_conditions import Delivery, Rejection, build_conditions, is_same, is_settled
+from heddle.cluster.all_sidecars import AllSidecars
+from heddle.cluster.object_conditions import Delivery, build_conditions, is_same, is_settled
+from heddle.cluster.peers import Others, Peers
 from heddle.cluster.token_bucket import TokenBucket
-from heddle.reasons import concise
 from model.problems import ObjectRef, Problem
 from sources.kubernetes.api import APPLY_PATCH, Api, Refused, Unreachable
 from sources.kubernetes.events import Garbled, Json
@@ -60,7 +59,7 @@ class StatusWriter:
     """At most `per_second` writes a second (after `burst` at once), those first that have waited longest.
 
     It looks every `look_seconds` for what differs; what changes in between is written once. `progress` says how far
-    every sidecar of this replica is: those of others are not known here.
+    every sidecar of this replica is, `peers` those of the others (None: there are none).
     """
 
     def __init__(
@@ -72,6 +71,7 @@ class StatusWriter:
         progress: Callable[[], Sequence[StreamProgress]],
         now: Callable[[], datetime],
         jitter: Callable[[], float],
+        peers: Peers | None = None,
         per_second: float = 20.0,
         burst: float = 40.0,
         look_seconds: float = 1.0,
@@ -82,6 +82,7 @@ class StatusWriter:
         self._progress = progress
         self._now = now
         self._jitter = jitter
+        self._peers = peers
         self._rate = (per_second, burst)
         self._look_seconds = look_seconds
         self._looked_at: tuple[object, ...] | None = None
@@ -97,13 +98,20 @@ class StatusWriter:
         self._looked_at = None
         self._considered.clear()
         self._pending.clear()
+        if self._peers is not None:
+            self._peers.forget()
         async with asyncio.TaskGroup() as tasks:
+            if self._peers is not None:
+                tasks.create_task(self._peers.run())
             tasks.create_task(self._look_for_ever())
             tasks.create_task(self._write_for_ever())
 
     # What to write
 
     async def _look_for_ever(self) -> None:
+        if self._peers is not None:
+            # Of sidecars that are not known yet nothing is to be said.
+            await self._peers.asked()
         while True:
             await self._look()
             if self._pending:
@@ -113,7 +121,10 @@ class StatusWriter:
     async def _look(self) -> None:
         """Works out what every object should say, unless nothing that it depends on differs from the last time."""
         problems, progress = await self._problems(), tuple(self._progress())
-        looked_at = (problems, self._statuses.revision, progress)
+        own, told, others = "", 0, Others()
+        if self._peers is not None:
+            own, told, others = self._peers.own_pod, self._peers.revision, self._peers.others()
+        looked_at = (problems, self._statuses.revision, progress, told, others.unasked, len(others.states))
         if looked_at == self._looked_at:
             return
         self._looked_at = looked_at
@@ -121,14 +132,17 @@ class StatusWriter:
         for problem in problems:
             if problem.object is not None:
                 of_each[problem.object].append(problem)
-        sidecars = _Sidecars(progress)
+        sidecars = AllSidecars(own, progress, others)
+        root = self._store.mesh.settings.root_namespace
         observed = tuple(self._statuses)
         for number, each in enumerate(observed):
             if number % 20 == 19:
                 # Sidecars that wait for their configuration come first.
                 await asyncio.sleep(0)
             if self._statuses.get(each.ref) is each:
-                delivery = sidecars.delivery(self._statuses.in_force_since(each.ref), self._rejections(each, sidecars))
+                found = self._store.objects.get(each.ref)
+                value = found.value if found is not None else None
+                delivery = sidecars.delivery(each, self._statuses.in_force_since(each.ref), value, root)
                 self._consider(_Inputs(each, tuple(of_each.get(each.ref, ())), delivery))
         gone = {each.ref for each in observed}
         for held in (self._pending, self._written, self._considered):
@@ -163,22 +177,6 @@ class StatusWriter:
         last = self._written.get(observed.ref)
         written = last is not None and is_same(last.wanted, wanted) and _is_known(observed, last)
         return written or is_settled(observed, wanted)
-
-    def _rejections(self, observed: ObservedStatus, sidecars: _Sidecars) -> tuple[Rejection, ...]:
-        found = self._store.objects.get(observed.ref)
-        if found is None or not sidecars.rejected:
-            return ()
-        root = self._store.mesh.settings.root_namespace
-        return tuple(
-            Rejection(
-                sidecar=f"{each.asker.namespace}/{each.asker.pod}",
-                resource=rejected.name,
-                words=concise(rejected.message),
-            )
-            for each in sidecars.rejected
-            for type_url, rejected in each.rejected
-            if concerns(found.value, each.asker, type_url, rejected.name, root)
-        )
 
     # Writing
 
@@ -237,20 +235,6 @@ class StatusWriter:
         wait: float = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** min(self._failures, 16))
         self._failures += 1
         return max(retry_after, wait * (1 + self._jitter() / 5))
-
-
-class _Sidecars:
-    """All that are connected. `rejected`: those that refuse something."""
-
-    def __init__(self, progress: Sequence[StreamProgress]) -> None:
-        self._generations = sorted(each.acknowledged_generation for each in progress)
-        self.rejected = tuple(each for each in progress if each.rejected)
-
-    def delivery(self, generation: int, rejections: tuple[Rejection, ...]) -> Delivery:
-        """How many have acknowledged this generation of the store, or a later one."""
-        count = len(self._generations)
-        late = bisect_left(self._generations, generation)
-        return Delivery(sidecars=count, acknowledged=count - late, rejections=rejections)
 
 
 def _is_known(observed: ObservedStatus, last: _Written) -> bool:

@@ -204,6 +204,10 @@ def _equal(one: Value, *others: Value) -> bool:
     return one in others
 
 
+def _fail(text: str) -> Value:
+    raise ValueError(text)
+
+
 def _print_formatted(format_text: str, *values: Value) -> str:
     if format_text.count("%") != len(values) or format_text.count("%s") != len(values):
         raise ValueError("only %s, and one value for each")
@@ -214,8 +218,10 @@ _FUNCTIONS: Final[Mapping[str, Callable[..., Value]]] = {
     "default": lambda fallback, value: fallback if is_empty(value) else value,
     "empty": is_empty,
     "eq": _equal,
+    "fail": _fail,
     "gt": lambda one, other: int(one) > int(other),
     "hasPrefix": lambda prefix, text: text.startswith(prefix),
+    "hasSuffix": lambda suffix, text: text.endswith(suffix),
     "int": int,
     "ne": lambda one, other: not _equal(one, other),
     "nindent": lambda count, text: "\n" + _indented(count, text),

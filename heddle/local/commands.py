@@ -11,6 +11,7 @@ from typing import Any
 from heddle.meshes import add_mesh_argument
 from heddle.output import add_output_argument
 from heddle.pod_names import add_pod_arguments
+from heddle.sidecar_arguments import add_sidecar_arguments
 
 TEACHING = """\
   heddle local up examples/shop              run it here, in the foreground; Ctrl-C ends it
@@ -116,6 +117,7 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
         help="root: network namespaces; user: the same inside a user namespace; loopback: none (default: the best)",
     )
     parser.add_argument("--cert-life", type=_span, metavar="SPAN", help="life of a workload's certificate (24h)")
+    add_sidecar_arguments(parser)
     parser.add_argument("--envoy-log-level", default="warning", metavar="LEVEL", help="of the sidecars (warning)")
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
 

@@ -9,7 +9,7 @@ from heddle.local.names import Address, NamedService, NameTable, build_name_tabl
 from heddle.local.service_proxy import Endpoint, ServicePort
 from model.mesh import Mesh
 from model.names import CLUSTER_DOMAIN
-from model.services import Protocol, Resolution, Service
+from model.services import Protocol, Resolution, Service, in_service
 
 
 def to_name_table(mesh: Mesh) -> NameTable:
@@ -18,19 +18,17 @@ def to_name_table(mesh: Mesh) -> NameTable:
 
 
 def to_service_ports(mesh: Mesh) -> tuple[ServicePort, ...]:
-    """Every port of every address of a Service, with the ready endpoints of the address's IP version behind it."""
+    """Every port of every address of a Service, with the endpoints of its IP version that are in service."""
     found = []
     for host, service in mesh.services.items():
-        endpoints = [
-            (ip_address(endpoint.address), endpoint) for endpoint in mesh.endpoints.get(host, ()) if endpoint.ready
-        ]
+        endpoints = [(ip_address(endpoint.address).version, endpoint) for endpoint in mesh.endpoints.get(host, ())]
         for text in service.addresses:
             address = ip_address(text)
+            alike = [endpoint for version, endpoint in endpoints if version == address.version]
             for port in service.ports:
                 behind = tuple(
-                    Endpoint(address=own, port=endpoint.ports[port.number])
-                    for own, endpoint in endpoints
-                    if own.version == address.version and port.number in endpoint.ports
+                    Endpoint(address=ip_address(endpoint.address), port=endpoint.ports[port.number])
+                    for endpoint in in_service(alike, port.number)
                 )
                 udp = port.protocol is Protocol.UDP
                 found.append(

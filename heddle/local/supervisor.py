@@ -21,7 +21,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
-from heddle.admin import admin_api
+from heddle.admin import About, admin_api
 from heddle.control_plane import ControlPlane, PlaneSettings
 from heddle.local import namespaces
 from heddle.local.addresses import AddressUnavailable
@@ -42,6 +42,7 @@ from heddle.log_output import configure_logging
 from heddle.meshes import MeshHome, MeshRecord, home_of
 from heddle.output import complain
 from model.asker import Capture
+from model.on_demand import SidecarConfig
 from model.pods import Pod
 from sds.certificate_policy import CertificatePolicy
 from sds.keyfiles import KeyFileError
@@ -80,7 +81,7 @@ async def supervise(options: SupervisorOptions, home: MeshHome) -> int:
             return KEYS_REFUSED
         runtime = _runtime(options, home, ground, plane)
         plane.set_pending(runtime.pending)
-        async with plane.running(), admin_api(plane, home.name, home.admin_socket):
+        async with plane.running(), admin_api(plane, About(mesh=home.name), home.admin_socket):
             starting = MeshState(isolation=ground.isolation, process=ground.process, settled=False)
             write_state(home, encode_state(starting))
             home.write_record(
@@ -109,6 +110,8 @@ def _control_plane(options: SupervisorOptions, home: MeshHome, ground: _Ground) 
             port=ground.xds_port,
             certificates=CertificatePolicy(life=life) if life else CertificatePolicy(),
             capture=ground.capture,
+            sidecar_config=SidecarConfig(options.sidecar_config),
+            unused_after=timedelta(seconds=options.unused_seconds) or None,
         )
     )
 

@@ -23,6 +23,7 @@ from heddle.local.progress import Progress
 from heddle.local.supervisor_options import KEYS_REFUSED, SupervisorOptions
 from heddle.meshes import MeshExists, MeshHome, all_homes, claim
 from heddle.output import complain
+from heddle.sidecar_arguments import to_unused_after
 
 ISOLATIONS: Final = {
     "auto": None,
@@ -43,6 +44,7 @@ def start_mesh(args: argparse.Namespace) -> int:
         complain(f"{args.directory} does not exist: name a directory (or a file) of manifests")
         return 2
     try:
+        unused_after = to_unused_after(args.unused_after)
         found = probe(ISOLATIONS[args.isolation])
         home, lock = claim(args.mesh or _default_name(directory))
     except (IsolationRefused, MeshExists, ValueError, OSError) as error:
@@ -52,6 +54,8 @@ def start_mesh(args: argparse.Namespace) -> int:
         mesh=home.name,
         directory=str(directory),
         certificate_seconds=args.cert_life.total_seconds() if args.cert_life else 0.0,
+        sidecar_config=args.sidecar_config.value,
+        unused_seconds=unused_after.total_seconds() if unused_after else 0.0,
         envoy_log_level=args.envoy_log_level,
         verbose=args.verbose,
     )

@@ -11,14 +11,18 @@ from urllib.parse import urlsplit
 
 import yaml
 from kubernetes.aio.client import Configuration
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.aio.config import ConfigException, load_incluster_config
 from kubernetes.aio.config.incluster_config import (
     SERVICE_CERT_FILENAME,
     SERVICE_HOST_ENV_NAME,
     SERVICE_TOKEN_FILENAME,
 )
+from kubernetes.aio.config.kube_config import KubeConfigMerger
 
+from sources.kubernetes.credential_program import Loader
 from sources.kubernetes.proxy import proxy_for
+
+_DEFAULT = "~/.kube/config"
 
 LoadedConfiguration: TypeAlias = Any
 """A `kubernetes.aio.client.Configuration`, which has no types."""
@@ -69,23 +73,19 @@ async def load_configuration(access: ClusterAccess) -> LoadedConfiguration:
 
 def no_cluster(access: ClusterAccess, reason: str) -> NoCluster:
     """What to say when there is no way to the cluster."""
-    where = access.kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    where = access.kubeconfig or os.environ.get("KUBECONFIG") or _DEFAULT
     fix = "name a kubeconfig with --kubeconfig, and one of its contexts with --context"
     return NoCluster(f"{where} leads to no cluster: {reason}; {fix}")
 
 
 async def _load_kubeconfig(access: ClusterAccess, configuration: LoadedConfiguration) -> None:
     named = str(access.kubeconfig) if access.kubeconfig is not None else os.environ.get("KUBECONFIG")
-    loader: Any = await load_kube_config(  # type: ignore[no-untyped-call]
-        config_file=named or None,
-        context=access.context or None,
-        client_configuration=configuration,
-        persist_config=False,
-    )
-    # The client logs that a program failed, and goes on as nobody, to whom servers say 403 for ever.
-    user = loader._user
-    if user and "exec" in user and not (configuration.api_key or configuration.cert_file):
-        raise ConfigException(f"the program {user['exec']['command']} gave no credentials")
+    files = (named or _DEFAULT).split(os.pathsep)
+    if not any(os.path.exists(os.path.expanduser(file)) for file in files if file):
+        raise ConfigException("there is no such file")
+    merged = KubeConfigMerger(os.pathsep.join(files)).config  # type: ignore[no-untyped-call]
+    loader: Any = Loader(config_dict=merged, active_context=access.context or None)  # type: ignore[no-untyped-call]
+    await loader.load_and_set(configuration)
 
 
 def _check_addresses(configuration: LoadedConfiguration) -> None:

@@ -72,9 +72,16 @@ class Api:
         self._failure = ""
         self.name: str = client.configuration.host
 
-    async def get(self, path: str, query: Mapping[str, str], accept: str = FULL) -> bytes:
+    async def get(
+        self,
+        path: str,
+        query: Mapping[str, str],
+        accept: str = FULL,
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> bytes:
         """The whole answer. Raises Unreachable, Refused."""
-        async with self._answer("GET", path, query, {"Accept": accept}, _ANSWERED) as answer:
+        async with self._answer("GET", path, query, {"Accept": accept, **headers}, _ANSWERED) as answer:
             return await _read(answer)
 
     async def write(

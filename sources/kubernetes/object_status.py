@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
 from model.problems import ObjectRef
 from sources.kubernetes.events import Json
@@ -23,6 +24,20 @@ class Condition:
     message: str = ""
     observed_generation: int | None = None
     since: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InForce:
+    """Since when a generation of an object is in the store: `since` is the store's generation, or a later one.
+
+    `change` grows with every object that is new or of another generation, and is no other object's.
+    """
+
+    ref: ObjectRef
+    uid: str
+    generation: int
+    since: int
+    change: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +65,8 @@ class ObjectStatuses:
 
     def __init__(self) -> None:
         self.revision = 0
-        self._held: dict[ObjectRef, tuple[ObservedStatus, int]] = {}
+        self._held: dict[ObjectRef, tuple[ObservedStatus, InForce]] = {}
+        """In the order of `InForce.change`."""
 
     def __iter__(self) -> Iterator[ObservedStatus]:
         return (observed for observed, _ in self._held.values())
@@ -64,21 +80,36 @@ class ObjectStatuses:
 
     def in_force_since(self, ref: ObjectRef) -> int:
         """The store's generation in which the object's present generation was applied, or a later one."""
-        return self._held[ref][1]
+        return self._held[ref][1].since
+
+    def changed_after(self, change: int, limit: int) -> tuple[InForce, ...]:
+        """The `limit` objects at most that changed first after `change` (0: from the beginning), in that order."""
+        newer = takewhile(lambda each: each.change > change, (each for _, each in reversed(self._held.values())))
+        return tuple(reversed(tuple(newer)))[:limit]
 
     def update(self, changes: Mapping[ObjectRef, ObservedStatus | None], store_generation: int) -> None:
         """These objects are so now (None: gone), and the store has them since `store_generation` at the latest."""
         for ref, observed in changes.items():
-            if observed is None:
-                self.revision += self._held.pop(ref, None) is not None
-                continue
-            before, since = self._held.get(ref, (None, store_generation))
+            before, held = self._held.get(ref, (None, None))
             if before == observed:
                 continue
-            if before is None or (before.uid, before.generation) != (observed.uid, observed.generation):
-                since = store_generation
-            self._held[ref] = observed, since
             self.revision += 1
+            if observed is None:
+                del self._held[ref]
+            elif held is not None and (held.uid, held.generation) == (observed.uid, observed.generation):
+                self._held[ref] = observed, held
+            else:
+                self._held.pop(ref, None)
+                self._held[ref] = (
+                    observed,
+                    InForce(
+                        ref=ref,
+                        uid=observed.uid,
+                        generation=observed.generation,
+                        since=store_generation,
+                        change=self.revision,
+                    ),
+                )
 
 
 def to_observed_status(resource: Resource, item: Json) -> ObservedStatus:

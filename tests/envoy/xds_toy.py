@@ -24,12 +24,16 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager i
 
 from model.asker import Asker
 from model.mesh import Mesh
-from model.names import parse_cluster_name, parse_virtual_host_name
+from model.names import PLACEHOLDER_HOST, parse_asked_host, parse_cluster_name, parse_virtual_host_name
+from model.on_demand import Wanted
 from model.problems import ObjectRef
 from model.services import Endpoint, Protocol, Service, ServicePort
 from model.view import View
 from protos import type_urls
 from protos.encoder import to_any
+from translators.http_connection import ON_DEMAND
+from translators.mentions import clusters_named
+from xds.demand import DEFAULT_LIMITS, DemandLimits
 from xds.events import Event
 from xds.memo import Memo
 from xds.server import AdsServer
@@ -39,6 +43,9 @@ from xds.wire import Node
 LOOPBACK = "127.0.0.1"
 BAD_ROUTE = "its virtual host has no domains, which Envoy refuses"
 BAD_CLUSTER = "its cluster has no time to connect, which Envoy refuses"
+TO = "to:"
+"""Begins the answer of a service whose `/up` leads to another service's endpoints, the host after it."""
+TOY_BOUND_SECONDS = 5
 ASKER = Asker(namespace="toy", pod="toy-0", service_account="toy")
 ADS = core.ConfigSource(ads=core.AggregatedConfigSource(), resource_api_version=core.ApiVersion.V3)
 
@@ -71,7 +78,19 @@ def toy_mesh(*services: Service, upstreams: Mapping[str, int] | None = None) -> 
     )
 
 
+def toy_answering(asked: str, view: View) -> Wanted | None:
+    """A service is asked for by its host or its bare name."""
+    table, host = parse_asked_host(asked)
+    for found in view.hosts_on_port(table.port):
+        if host in (found, found.partition(".")[0]):
+            return Wanted(name=f"{table}/{found}:{table}", declared=True)
+    return None
+
+
 def toy_names(type_url: str, view: View) -> tuple[str, ...]:
+    if view.on_demand and type_url in (type_urls.CLUSTER, type_urls.VIRTUAL_HOST):
+        hosts = tuple(f"{port}/{PLACEHOLDER_HOST}:{port}" for port in view.ports)
+        return hosts if type_url == type_urls.VIRTUAL_HOST else ()
     match type_url:
         case type_urls.CLUSTER:
             return tuple(f"outbound|{port}||{host}" for port in view.ports for host in view.hosts_on_port(port))
@@ -141,6 +160,9 @@ def _listener(port: int, view: View) -> betterproto2.Message | None:
         rds=hcm.Rds(config_source=ADS, route_config_name=str(port)),
         http_filters=[hcm.HttpFilter(name="envoy.filters.http.router", typed_config=to_any(Router()))],
     )
+    if view.on_demand:
+        manager.http_filters.insert(0, ON_DEMAND)
+        manager.stream_idle_timeout = timedelta(seconds=TOY_BOUND_SECONDS)
     return listener.Listener(
         name=f"http-{port}",
         address=core.Address(socket_address=core.SocketAddress(address=LOOPBACK, port_value=port)),
@@ -155,7 +177,12 @@ def _listener(port: int, view: View) -> betterproto2.Message | None:
 
 
 def _virtual_host(name: str, view: View) -> route.VirtualHost | None:
-    parsed = parse_virtual_host_name(name)
+    try:
+        parsed = parse_virtual_host_name(name)
+    except ValueError:  # what was asked for on demand is asked for again on a stream that is not
+        return None
+    if parsed.host == PLACEHOLDER_HOST:
+        return route.VirtualHost(name=name, domains=[PLACEHOLDER_HOST])
     service = view.service(parsed.host)
     if service is None or service.port(parsed.port) is None:
         return None
@@ -168,8 +195,10 @@ def _virtual_host(name: str, view: View) -> route.VirtualHost | None:
             status=200, body=core.DataSource(inline_string=service.external_name)
         ),
     )
+    there = service.external_name.removeprefix(TO) if service.external_name.startswith(TO) else parsed.host
     up = route.Route(
-        match=route.RouteMatch(prefix="/up"), route=route.RouteAction(cluster=f"outbound|{parsed.port}||{parsed.host}")
+        match=route.RouteMatch(prefix="/up"),
+        route=route.RouteAction(cluster=f"outbound|{parsed.port}||{there}", idle_timeout=timedelta(0)),
     )
     return route.VirtualHost(name=name, domains=domains, routes=[up, answer])
 
@@ -190,17 +219,34 @@ class Anyone:
     def asker_of(self, caller: str, node: Node) -> Asker | None:
         return self.asker
 
-    def secrets_for(self, caller: str) -> StreamSecrets:
+    def secrets_for(self, caller: str, peer: str) -> StreamSecrets:
         return self.secrets
 
 
 @asynccontextmanager
 async def toy_server(
-    events: list[Event], *, port: int = 0, admission: Anyone | None = None
+    events: list[Event],
+    *,
+    port: int = 0,
+    admission: Anyone | None = None,
+    on_demand: bool = False,
+    limits: DemandLimits = DEFAULT_LIMITS,
 ) -> AsyncIterator[ToyServer]:
     """A server on loopback, without any snapshot yet."""
-    memo = Memo(derive=toy_derive, names=toy_names, report=events.append)
-    server = AdsServer(memo=memo, admission=admission or Anyone(), report=events.append)
+    memo = Memo(
+        derive=toy_derive,
+        names=toy_names,
+        report=events.append,
+        answering=toy_answering,
+        mentions=clusters_named,
+    )
+    server = AdsServer(
+        memo=memo,
+        admission=admission or Anyone(),
+        report=events.append,
+        on_demand=lambda asker, before: on_demand,
+        limits=limits,
+    )
     bound = server.listen(f"{LOOPBACK}:{port}", None)
     await server.start()
     try:

@@ -116,7 +116,8 @@ def asker_of(ask: Mapping[str, object], mesh: Mesh) -> Asker:
         address=pod.addresses[0] if pod else "10.9.9.9",
         capture=Capture(ask.get("capture", "redirect")),
         application_address="127.0.0.1",
-        vhds=bool(ask.get("vhds", False)),
+        vhds=bool(ask.get("vhds", ask.get("on_demand", False))),
+        on_demand=bool(ask.get("on_demand", False)),
     )
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from heddle.cluster.chart import CHART, BadValues, load_chart
 from heddle.cluster.chart_values import parse_assignments
+from heddle.cluster.template_syntax import TemplateError
 from tests.cluster.client import CommandFailed
 from tests.cluster.control_plane import ControlPlane
 
@@ -38,6 +39,8 @@ NONSENSE = (
     ("injection.failurePolicy=Retry", "failurePolicy"),
     ("revision=Canary!", "revision"),
     ("certificateLife=forever", "certificateLife"),
+    ("sidecarConfig.mode=lazy", "mode"),
+    ("sidecarConfig.unusedAfter=never", "unusedAfter"),
     ("gatewaySecretNamespaces=edge", "gatewaySecretNamespaces"),
     ("gatewaySecretNamespaces={edge,edge}", "gatewaySecretNamespaces"),
     ("networkPolicy.apiServerPorts={}", "apiServerPorts"),
@@ -87,6 +90,13 @@ def test_what_helm_refuses_is_refused_and_named(cluster: ControlPlane, assignmen
         cluster.helm("template", "heddle", str(CHART), "-n", "mesh", *KUBE, "--set", assignments)
     with pytest.raises(BadValues, match=named):
         load_chart().render(parse_assignments(assignments, {}), namespace="mesh")
+
+
+def test_a_revision_named_as_an_account_of_readers_is_refused_by_both(cluster: ControlPlane) -> None:
+    with pytest.raises(CommandFailed, match="ends in reader"):
+        cluster.helm("template", "heddle", str(CHART), "-n", "mesh", *KUBE, "--set", "revision=reader")
+    with pytest.raises(TemplateError, match="ends in reader"):
+        load_chart().render({"revision": "reader"}, namespace="mesh")
 
 
 def test_helm_finds_nothing_to_say(cluster: ControlPlane) -> None:

@@ -294,6 +294,27 @@ def test_annotations_exclude_ports(mesh: InstalledMesh, namespace: str, outsider
     assert "x-request-id" not in direct.json["headers"]
 
 
+def test_a_port_past_the_sidecar_is_called_in_plaintext(mesh: InstalledMesh, namespace: str) -> None:
+    """By callers with a sidecar too, also where another pod of the same Service has the port captured."""
+    excluded = 'traffic.sidecar.istio.io/excludeInboundPorts: "8080"'
+    mesh.cluster.apply(manifests.server("web", version="v2", annotations=excluded), namespace)
+    mesh.cluster.rolled_out(namespace, "deployment/web-v2")
+    mesh.cluster.apply(manifests.service("web") + manifests.client("client"), namespace)
+    mesh.cluster.ready(namespace, "client")
+    alone = eventually(lambda: mesh.call(namespace, "client", "http://web/"), lambda call: call.status == 200)
+    assert (alone.json["version"], alone.caller) == ("v2", "")
+    mesh.cluster.apply(manifests.server("web"), namespace)
+    mesh.cluster.rolled_out(namespace, "deployment/web-v1")
+
+    def callers() -> dict[str, str]:
+        calls = [mesh.call(namespace, "client", "http://web/") for _ in range(12)]
+        assert {call.status for call in calls} == {200}
+        return {call.json["version"]: call.caller for call in calls}
+
+    both = {"v1": f"spiffe://cluster.local/ns/{namespace}/sa/client", "v2": ""}
+    eventually(callers, lambda found: found == both)
+
+
 def test_both_families_are_captured(mesh: InstalledMesh, namespace: str, outsider: tuple[str, str]) -> None:
     both = manifests.service("web", more="ipFamilyPolicy: RequireDualStack")
     mesh.cluster.apply(both, namespace)

@@ -243,6 +243,8 @@ MAY_NOT = (
     "list mutatingwebhookconfigurations.admissionregistration.k8s.io",
     "patch customresourcedefinitions.apiextensions.k8s.io",
     "create serviceaccounts --subresource=token -n shop",
+    "create serviceaccounts --subresource=token -n {home}",
+    "get pods --subresource=proxy -n {home}",
     "update leases.coordination.k8s.io/another -n {home}",
     "escalate clusterroles.rbac.authorization.k8s.io",
     "impersonate users",
@@ -343,17 +345,35 @@ def test_install_takes_nothing_from_others(
     assert cluster.admin.get("deployment", "heddle", "-n", home)["metadata"]["labels"]["heddle.io/revision"] == "heddle"
 
 
+def test_a_value_that_names_no_namespace_changes_nothing(
+    cluster: ControlPlane, home: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = ("-n", home, "--apply", "--set", "gatewaySecretNamespaces={nowhere}")
+    status, printed, said = heddle(cluster, capsys, "install", *values)
+    assert (status, printed) == (2, ""), printed
+    assert "nowhere, which is named by the value gatewaySecretNamespaces, does not exist" in said
+    assert cluster.admin.try_kubectl("get", "namespace", home).returncode != 0
+
+
 def test_uninstall_prints_then_deletes_then_purges(
     cluster: ControlPlane, home: str, namespace: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     heddle(cluster, capsys, "install", "-n", home, "--apply")
     make_authority(cluster, home)
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "heddle-leader", "namespace": home},
+        "spec": {"holderIdentity": "heddle-0_ab", "leaseDurationSeconds": 3600},
+    }
+    cluster.admin.apply(json.dumps(lease))
     cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=VIRTUAL_SERVICE)
     status, printed, said = heddle(cluster, capsys, "uninstall", "-n", home)
     assert status == 0
     named = [(item["kind"], item["metadata"]["name"]) for item in yaml.safe_load_all(printed)]
     assert named[0] == ("MutatingWebhookConfiguration", "heddle-injector")
     assert ("Deployment", "heddle") in named
+    assert named[-1] == ("Lease", "heddle-leader")
     assert not {"Secret", "Namespace", "CustomResourceDefinition", "VirtualService"} & {kind for kind, _ in named}
     assert cluster.admin.get("deployment", "heddle", "-n", home)
     # What is printed is what kubectl takes.
@@ -363,6 +383,7 @@ def test_uninstall_prints_then_deletes_then_purges(
     assert len(printed.splitlines()) == len(named)
     assert heddle(cluster, capsys, "uninstall", "-n", home)[0] == 1
     assert cluster.admin.get("secret", "heddle-ca", "-n", home)["data"]
+    assert cluster.admin.try_kubectl("get", "lease", "heddle-leader", "-n", home).returncode != 0
     assert cluster.admin.get("virtualservice", "users", "-n", namespace)
     status, _, _ = heddle(cluster, capsys, "uninstall", "-n", home, "--purge", "--apply")
     assert status == 0

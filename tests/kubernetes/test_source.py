@@ -101,6 +101,20 @@ async def test_endpoints_are_what_the_controllers_made(cluster: ControlPlane, na
         await found.until(lambda: found.endpoints == ())
 
 
+async def test_the_last_pod_is_draining_while_it_ends_and_serves(cluster: ControlPlane, namespace: str) -> None:
+    async with followed(cluster, namespace) as found:
+        await found.apply(WORKLOAD)
+        await found.kubectl("patch", "pod", "web-1", "--subresource=status", "--type=merge", "-p", STATUS)
+        await found.until(lambda: found.endpoints and found.endpoints[0].ready)
+        # No kubelet: the pod stays as it is, with its time of deletion set, as one with a long grace.
+        await found.kubectl("delete", "pod", "web-1", "--wait=false")
+        await found.until(lambda: [(each.ready, each.draining) for each in found.endpoints] == [(False, True)])
+        unready = STATUS.replace('"True"', '"False"')
+        await found.kubectl("patch", "pod", "web-1", "--subresource=status", "--type=merge", "-p", unready)
+        await found.until(lambda: [(each.ready, each.draining) for each in found.endpoints] == [(False, False)])
+        await found.kubectl("delete", "pod", "web-1", "--force", "--grace-period=0")
+
+
 async def test_kinds_come_and_go(cluster: ControlPlane, namespace: str) -> None:
     async with followed(cluster, namespace) as found:
         for timeout in ("1s", "2s"):

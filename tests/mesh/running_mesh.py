@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from model.on_demand import SidecarConfig
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 MANIFESTS = Path(__file__).parent / "manifests"
 HEDDLE = (sys.executable, "-m", "heddle.main")
@@ -21,6 +23,11 @@ class RunningMesh:
     def __init__(self, name: str, directory: Path) -> None:
         self.name = name
         self.directory = directory
+
+    @property
+    def on_demand(self) -> bool:
+        """Whether its sidecars were started to learn on demand."""
+        return SidecarConfig.ON_DEMAND.value in self.name
 
     def heddle(
         self, *arguments: str, stdin: str | None = None, timeout: float = 90

@@ -7,9 +7,11 @@ import uuid
 
 import pytest
 
+from tests.mesh.conftest import BOTH
 from tests.mesh.running_mesh import MANIFESTS, RunningMesh
 
 pytestmark = [pytest.mark.envoy, pytest.mark.network, pytest.mark.slow]
+MODES = BOTH
 
 ECHO = "http://echo/"
 

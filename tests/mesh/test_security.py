@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.mesh.conftest import BOTH
 from tests.mesh.running_mesh import RunningMesh
 
 pytestmark = [pytest.mark.envoy, pytest.mark.network, pytest.mark.slow]
+MODES = BOTH
 
 
 def peer_authentication(mode: str, ports: str = "", selector: str = "{matchLabels: {app: echo}}") -> str:

@@ -135,8 +135,11 @@ class Talk:
     failures: list[DerivationFailed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.memo = Memo(derive=derive, names=names_in_scope, report=self.failures.append, mesh=to_mesh(self.world))
+        self.memo = self.new_memo()
         self.reconnect()
+
+    def new_memo(self) -> Memo:
+        return Memo(derive=derive, names=names_in_scope, report=self.failures.append, mesh=to_mesh(self.world))
 
     def reconnect(self) -> None:
         self.stream = Stream(

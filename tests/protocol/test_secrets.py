@@ -8,7 +8,7 @@ import pytest
 
 from tests.protocol.conversation import BEGINNING, CDS, SDS, Talk, version_of
 from xds.events import SecretFailed
-from xds.protocol import MAX_SECRETS, Violation
+from xds.violation import MAX_SECRETS, Violation
 
 both = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
 

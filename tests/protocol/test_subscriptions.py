@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.protocol.conversation import CDS, EDS, LDS, RDS, SDS, VHDS, Talk, version_of
-from xds.protocol import MAX_NAMES, Fault, Violation, first_node
+from xds.violation import MAX_NAMES, Fault, Violation, first_node
 from xds.wire import DeltaRequest, Node, SotwRequest
 
 CLUSTERS = {CDS: {"a": "1", "b": "1"}}

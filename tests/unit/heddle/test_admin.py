@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from heddle.admin import admin_api
+from heddle.admin import About, admin_api
 from heddle.control_plane import ControlPlane, PlaneSettings
 
 
@@ -45,7 +45,7 @@ async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
     socket = tmp_path / "socket"
     async with (
         plane.running(),
-        admin_api(plane, "test", socket),
+        admin_api(plane, About(mesh="test"), socket),
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=str(socket))) as session,
     ):
         yield Mesh(session, plane, manifests)

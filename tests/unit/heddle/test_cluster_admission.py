@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 from cryptography import x509
+from structlog.testing import capture_logs
 
 from heddle import admission, clock
 from heddle.control_plane import ControlPlane
@@ -19,12 +21,14 @@ from tests.kubernetes_api import objects
 from tests.kubernetes_api.issuer import FakeIssuer, accepted, new_rsa_key
 from tests.kubernetes_api.server import FakeApiServer, running
 from tests.kubernetes_api.stream import METHODS, Outcome, node_id, plane_of, try_credential, try_stream
+from xds.admission import Exhausted
 
 OK = grpc.StatusCode.OK
 UNAUTHENTICATED = Outcome(code=grpc.StatusCode.UNAUTHENTICATED, text="the token was not accepted")
 UNAVAILABLE = Outcome(code=grpc.StatusCode.UNAVAILABLE, text="the token cannot be checked at present")
 ISSUER = FakeIssuer(new_rsa_key())
 TIMEOUT_SECONDS = 20.0
+PEER = "ipv4:10.0.0.1:4711"
 both = pytest.mark.parametrize("method", METHODS, ids=["delta", "sotw"])
 
 
@@ -120,7 +124,7 @@ async def test_a_pod_that_the_watch_does_not_show_is_told_to_come_again(
 
 
 async def test_a_pod_that_ends_gets_no_certificate_any_more(server: FakeApiServer, plane: ControlPlane) -> None:
-    secrets = plane.admission.secrets_for(caller())
+    secrets = plane.admission.secrets_for(caller(), PEER)
     first = secrets.secret(IDENTITY_SECRET, clock.now())
     going = objects.pod("web-1", "10.0.0.1")
     going["metadata"]["deletionTimestamp"] = "2027-01-01T00:00:00Z"
@@ -137,7 +141,68 @@ async def test_a_pod_that_ends_gets_no_certificate_any_more(server: FakeApiServe
     with pytest.raises(LookupError, match="gone"):
         secrets.secret(IDENTITY_SECRET, after_its_end)
     with pytest.raises(LookupError, match="gone"):
-        plane.admission.secrets_for(caller()).secret(IDENTITY_SECRET, clock.now())
+        plane.admission.secrets_for(caller(), PEER).secret(IDENTITY_SECRET, clock.now())
+
+
+@both
+async def test_a_pod_that_opens_streams_in_a_loop_is_sent_away(
+    server: FakeApiServer, plane: ControlPlane, method: str
+) -> None:
+    found = [await stream(plane, token(), method=method) for _ in range(admission.ISSUES_AT_ONCE + 1)]
+    assert {each.code for each in found[:-1]} == {OK}
+    assert found[-1].code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "every 10 s" in found[-1].text
+    server.put(objects.pod("web-2", "10.0.0.2"))
+    await plane.source.catch_up()
+    assert (await stream(plane, token("web-2"), pod="web-2", method=method)).code is OK
+
+
+async def test_certificates_of_a_pod_are_made_at_a_rate_and_of_others_beside_it(
+    server: FakeApiServer, plane: ControlPlane
+) -> None:
+    for number in range(1000):
+        server.put(objects.pod(f"many-{number}", f"10.1.{number // 250}.{number % 250 + 1}"))
+    await plane.source.catch_up()
+    at = [0.0]
+    plane.admission._monotonic = lambda: at[0]  # type: ignore[method-assign]  # the clock, as an argument would be
+    for number in range(1000):
+        plane.admission.secrets_for(caller(f"many-{number}"), PEER)
+
+    def opened(count: int) -> int:
+        good = 0
+        for _ in range(count):
+            with contextlib.suppress(Exhausted):
+                plane.admission.secrets_for(caller(), PEER)
+                good += 1
+        return good
+
+    assert opened(30) == 20
+    at[0] += 9.9
+    assert opened(30) == 0
+    at[0] += 20.2
+    assert opened(30) == 3
+    # One whose pod went is forgotten, and there is nothing to be had for it.
+    server.delete(objects.pod("web-1", ""))
+    await plane.source.catch_up()
+    assert caller() not in plane.admission._issues
+    assert len(plane.admission._issues) == 1000
+
+
+async def test_the_log_says_who_got_a_certificate_and_from_where(server: FakeApiServer, plane: ControlPlane) -> None:
+    with capture_logs() as lines:
+        issued = plane.admission.secrets_for(caller(), PEER).secret(IDENTITY_SECRET, clock.now())
+    assert issued is not None
+    (line,) = (line for line in lines if line["event"] == "identity.issued")
+    assert line == {
+        "event": "identity.issued",
+        "log_level": "info",
+        "serial": issued.version,
+        "peer": PEER,
+        "identity": "spiffe://cluster.local/ns/shop/sa/web",
+        "namespace": "shop",
+        "pod": "web-1",
+        "uid": "uid-web-1",
+    }
 
 
 async def test_the_server_s_certificate_names_the_service_and_no_wildcard(

@@ -12,11 +12,14 @@ import yaml
 
 from heddle.cluster.chart import CHART, BadValues, load_chart
 from heddle.cluster.names import HEDDLE, INSTALLED, PART_OF, REVISION_OF, injector_name, labels_of, revision_name
+from heddle.cluster.replicas import PORT, PORT_NAME, reader_of
 from heddle.cluster.requests import path_of
+from heddle.cluster.template_syntax import TemplateError
 from heddle.main import VERSION
 from injector.decide import decide
 from injector.settings import InjectionSettings
 from model.problems import ObjectRef
+from sds.tokens import ADMIN_AUDIENCE, LONGEST_ADMIN_LIFE
 from sources.kubernetes.resources import Scope, resources_in
 
 Json = dict[str, Any]
@@ -152,6 +155,41 @@ def test_a_revision_names_everything(chart: Any, revision: str) -> None:
         assert path_of(item).startswith(("/api/", "/apis/"))
     default = [hook["name"] for hook in found["MutatingWebhookConfiguration", f"/{injector_name(name)}"]["webhooks"]]
     assert ("namespace.injector.heddle.io" in default) == (name == "heddle")
+
+
+def test_people_ask_by_an_account_without_any_right(chart: Any) -> None:
+    found = objects(chart, gatewaySecretNamespaces=["edge"])
+    reader = found["ServiceAccount", f"{NAMESPACE}/{reader_of(HEDDLE)}"]
+    assert reader["automountServiceAccountToken"] is False
+    bound = {subject["name"] for item in found.values() for subject in item.get("subjects", ())}
+    assert bound == {HEDDLE}
+    spec = found["Deployment", f"{NAMESPACE}/heddle"]["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert {port["containerPort"] for port in container["ports"] if port["name"] == PORT_NAME} == {PORT}
+    args = container["args"]
+    assert args[args.index("--admin") + 1] == f"0.0.0.0:{PORT}"
+    (source,) = next(one for one in spec["volumes"] if one["name"] == "admin-token")["projected"]["sources"]
+    assert source["serviceAccountToken"]["audience"] == ADMIN_AUDIENCE
+    assert source["serviceAccountToken"]["expirationSeconds"] <= LONGEST_ADMIN_LIFE.total_seconds()
+    (mount,) = (one["mountPath"] for one in container["volumeMounts"] if one["name"] == "admin-token")
+    assert args[args.index("--admin-token") + 1] == f"{mount}/{source['serviceAccountToken']['path']}"
+
+
+@pytest.mark.parametrize("revision", ["reader", "heddle-reader", "canary-reader"])
+def test_no_control_plane_runs_by_an_account_of_readers(chart: Any, revision: str) -> None:
+    with pytest.raises(TemplateError, match="ends in reader"):
+        objects(chart, revision=revision)
+    objects(chart, revision="readers")
+
+
+def test_who_asks_replicas_is_limited_to_them_and_to_api_servers(chart: Any) -> None:
+    found = objects(chart, networkPolicy={"apiServerCIDRs": ["10.0.0.0/28"]})
+    policy = found["NetworkPolicy", f"{NAMESPACE}/heddle"]["spec"]
+    (rule,) = (one for one in policy["ingress"] if PORT in {port["port"] for port in one["ports"]})
+    replicas = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "heddle"}}}
+    assert rule["from"] == [replicas, {"ipBlock": {"cidr": "10.0.0.0/28"}}]
+    (rule,) = (one for one in policy["egress"] if PORT in {port["port"] for port in one["ports"]})
+    assert rule["to"] == [replicas]
 
 
 def test_two_revisions_share_no_object(chart: Any) -> None:

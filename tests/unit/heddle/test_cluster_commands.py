@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from heddle.check import check_all
-from heddle.cluster.apply import NotOurs, apply_definitions, apply_objects
+from heddle.cluster.apply import NoNamespace, NotOurs, apply_definitions, apply_objects
 from heddle.cluster.chart import load_chart
 from heddle.cluster.check_results import Result, State, to_lines
 from heddle.cluster.cluster_checks import check_api, check_other_webhooks, check_pod_security, check_rights
-from heddle.cluster.installation_checks import check_authorities, check_leader, check_roots
+from heddle.cluster.installation_checks import check_authorities, check_control_plane, check_leader, check_roots
 from heddle.cluster.names import MUTATING
 from heddle.cluster.removal import CannotRemove, plan_removal
+from heddle.cluster.requests import delete
 from heddle.cluster.rollout import find_waits, pod_waits, rollout_waits
 from heddle.main import main
 from tests.unit.heddle.cluster_fake import FakeCluster
@@ -23,6 +24,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NAMESPACE = "heddle-system"
 HOOK = f"{MUTATING.path('v1')}/heddle-injector"
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/heddle"
+LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/heddle-leader"
 DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/virtualservices.networking.istio.io"
 
 
@@ -99,6 +101,53 @@ async def test_a_revision_in_another_namespace_would_be_another_mesh_and_is_refu
     assert states(await check_authorities(cluster)) == {"all revisions share one authority": State.FAILED}
 
 
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"gatewaySecretNamespaces": ["edge", "shop"]}, "edge, which is named by the value gatewaySecretNamespaces"),
+        (
+            {"meshConfig": {"namespace": "istio-system"}},
+            "istio-system, which is named by the value meshConfig.namespace",
+        ),
+    ],
+)
+async def test_a_namespace_that_is_missing_is_told_before_anything_is_written(values: dict[str, Any], why: str) -> None:
+    cluster = FakeCluster()
+    cluster.put("/api/v1/namespaces/shop", {})
+    with pytest.raises(NoNamespace, match=why) as told:
+        await install(cluster, **values)
+    assert "kubectl create namespace" in str(told.value)
+    assert cluster.written == []
+    for name in ("edge", "istio-system"):
+        cluster.put(f"/api/v1/namespaces/{name}", {})
+    await install(cluster, **values)
+
+
+async def test_its_own_namespace_is_not_made_unless_asked() -> None:
+    rendered = load_chart().render({}, namespace=NAMESPACE)
+    place: dict[str, Any] = {"namespace": NAMESPACE, "revision": "heddle", "tell": [].append}
+    cluster = FakeCluster()
+    with pytest.raises(NoNamespace, match="heddle-system, which is to be Heddle's own"):
+        await apply_objects(cluster, rendered.objects, **place)
+    assert cluster.written == []
+    cluster.put(f"/api/v1/namespaces/{NAMESPACE}", {})
+    await apply_objects(cluster, rendered.objects, **place)
+
+
+async def test_a_namespace_of_secrets_that_has_gone_is_found() -> None:
+    cluster = FakeCluster()
+    cluster.put("/api/v1/namespaces/edge", {})
+    await install(cluster, gatewaySecretNamespaces=["edge"])
+    cluster.objects[DEPLOYMENT]["status"] = {"updatedReplicas": 2, "replicas": 2, "availableReplicas": 2}
+    place = {"namespace": NAMESPACE, "revision": "heddle", "version": "0.1.0"}
+    check = "the namespaces of gateways' Secrets exist"
+    assert states(await check_control_plane(cluster, **place))[check] is State.OK
+    del cluster.objects["/api/v1/namespaces/edge"]
+    (result,) = (result for result in await check_control_plane(cluster, **place) if result.check == check)
+    assert (result.state, result.detail) == (State.FAILED, "there is no edge")
+    assert "gatewaySecretNamespaces" in result.hint
+
+
 async def test_a_namespace_that_was_there_is_left_as_it_is() -> None:
     cluster = FakeCluster()
     cluster.put(f"/api/v1/namespaces/{NAMESPACE}", {"metadata": {"labels": {"team": "mesh"}}})
@@ -135,6 +184,24 @@ async def test_what_is_removed_and_what_is_kept() -> None:
     removal = await plan_removal(cluster, namespace=NAMESPACE, revision="heddle", purge=True)
     assert "Secret" in [item["kind"] for item in removal.objects]
     assert "Namespace" not in [item["kind"] for item in removal.objects]
+
+
+async def test_the_lease_goes_with_the_last_revision_and_after_all_else() -> None:
+    cluster = FakeCluster()
+    await install(cluster)
+    await install(cluster, revision="canary")
+    cluster.put(LEASE, {"spec": {"holderIdentity": "heddle-0_ab"}})
+    first = await plan_removal(cluster, namespace=NAMESPACE, revision="heddle", purge=False)
+    # The other revision may lead, and its leader would lose its Lease.
+    assert "Lease" not in [item["kind"] for item in first.objects]
+    for item in first.objects:
+        assert await delete(cluster, item)
+    last = await plan_removal(cluster, namespace=NAMESPACE, revision="heddle-canary", purge=False)
+    assert last.objects[-1]["kind"] == "Lease"
+    for item in last.objects:
+        assert await delete(cluster, item)
+    assert LEASE not in cluster.objects
+    assert (await plan_removal(cluster, namespace=NAMESPACE, revision="heddle", purge=False)).objects == ()
 
 
 async def test_a_removal_names_who_still_uses_the_revision() -> None:
@@ -299,6 +366,8 @@ async def test_an_installation_waits_for_its_ca_bundles() -> None:
     assert "0 of 2" in (await find_waits(cluster, namespace=NAMESPACE, revision="heddle"))[0]
     ready = {"updatedReplicas": 2, "replicas": 2, "availableReplicas": 2}
     cluster.objects[DEPLOYMENT]["status"] = ready
+    cluster.put(LEASE, {"spec": {"holderIdentity": "heddle-0_ab"}})
+    cluster.put(f"/api/v1/namespaces/{NAMESPACE}/pods/heddle-0", {})
     waits = await find_waits(cluster, namespace=NAMESPACE, revision="heddle")
     assert waits == tuple(
         f"waiting for the control plane to fill in the caBundle of heddle-{name}" for name in ("injector", "validator")
@@ -307,6 +376,17 @@ async def test_an_installation_waits_for_its_ca_bundles() -> None:
         for hook in item.get("webhooks") or ():
             hook["clientConfig"]["caBundle"] = "eA=="
     assert await find_waits(cluster, namespace=NAMESPACE, revision="heddle") == ()
+    # Whoever leads must be there now.
+    pod = f"/api/v1/namespaces/{NAMESPACE}/pods/heddle-0"
+    gone = "waiting for the Lease heddle-leader of heddle-0_ab, which is gone, to run out"
+    cluster.put(pod, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    assert await find_waits(cluster, namespace=NAMESPACE, revision="heddle") == (gone,)
+    del cluster.objects[pod]
+    assert await find_waits(cluster, namespace=NAMESPACE, revision="heddle") == (gone,)
+    for nobody in ({"spec": {"holderIdentity": ""}}, {"spec": {}}, {}):
+        cluster.put(LEASE, nobody)
+        waits = await find_waits(cluster, namespace=NAMESPACE, revision="heddle")
+        assert waits == ("waiting for a replica to take the Lease heddle-leader",)
 
 
 def test_lines_are_in_sections_with_hints_under_what_is_not_green() -> None:

@@ -44,6 +44,7 @@ def rendered(text: str) -> str:
         ('{{ define "x" }}<{{ .a }}>{{ end }}{{ include "x" .labels }}', "<1>"),
         ("{{ empty .none }}{{ toString .n }}", "true2"),
         ('{{ hasPrefix "w" .name }}', "true"),
+        ('{{ hasSuffix "w" .name }}', "false"),
         ("{{ sha256sum .name }}", "4b5e57f6eb2f42b9039b3d1e13929295f231749c510cbe341cd68036d9af97e2"),
     ],
 )

@@ -16,9 +16,9 @@ from heddle.cluster.budget import Budget, Spent
 from heddle.cluster.issuer_keys import KEYS_PATH, METADATA_PATH, IssuerKeys
 from heddle.cluster.pod_lookup import PodLookup
 from heddle.cluster.pod_tokens import ClusterTokens
-from heddle.cluster.token_review import TokenReviewer, parse_review
+from heddle.cluster.token_review import TokenReviewer, parse_account_review, parse_review
 from sds.keyfiles import new_key
-from sds.tokens import Caller, CannotTell, TokenRefused
+from sds.tokens import ADMIN_AUDIENCE, ADMIN_TOKENS, AUDIENCE, POD_TOKENS, Account, Caller, CannotTell, TokenRefused
 from sources.kubernetes.access import ClusterAccess
 from sources.kubernetes.api import Api, open_api
 from tests.kubernetes_api import objects
@@ -35,11 +35,12 @@ class Trial:
 
     def __init__(self, server: FakeApiServer, api: Api) -> None:
         self.server = server
+        self.server_api = api
         self.moment = NOW
         self.keys = IssuerKeys(api, jitter=lambda: 0.0)
         self.budget = Budget(per_second=3, at_once=2, seconds=lambda: self.moment.timestamp())
-        reviewer = TokenReviewer(api, self.budget, now=lambda: self.moment)
-        self.tokens = ClusterTokens(self.keys, reviewer, now=lambda: self.moment)
+        reviewer = TokenReviewer(api, self.budget, now=lambda: self.moment, audience=AUDIENCE, to_holder=parse_review)
+        self.tokens = ClusterTokens(POD_TOKENS, self.keys, reviewer, now=lambda: self.moment)
 
     def read(self, path: str) -> int:
         return self.server.requests.count(path)
@@ -274,3 +275,60 @@ async def test_a_pod_that_has_ended_is_gone(tmp_path: Path) -> None:
         async with open_api(ClusterAccess(kubeconfig=server.write_kubeconfig(tmp_path / "config"))) as api:
             lookup = PodLookup(api, Budget(per_second=9, at_once=9, seconds=lambda: 0.0))
             assert not await lookup.exists(CALLER)
+
+
+ADMIN = {"aud": ["heddle-admin"]}
+READER = Account(namespace="heddle-system", name="heddle-reader")
+UNBOUND = {
+    "kubernetes.io": {"namespace": "heddle-system", "serviceaccount": {"name": "heddle-reader", "uid": "u"}},
+    "sub": "system:serviceaccount:heddle-system:heddle-reader",
+}
+
+
+def account_tokens(found: Trial) -> ClusterTokens[Account]:
+    reviewer = TokenReviewer(
+        found.server_api,
+        found.budget,
+        now=lambda: found.moment,
+        audience=ADMIN_AUDIENCE,
+        to_holder=parse_account_review,
+    )
+    return ClusterTokens(ADMIN_TOKENS, found.keys, reviewer, now=lambda: found.moment)
+
+
+async def test_a_token_for_questions_may_be_bound_to_no_pod(tmp_path: Path) -> None:
+    async with trial(tmp_path) as found:
+        tokens = account_tokens(found)
+        assert await tokens.verify(OLD.mint(CALLER, NOW, **ADMIN, **UNBOUND)) == READER
+        bound = Account(namespace="shop", name="web", pod=CALLER)
+        assert await tokens.verify(OLD.mint(CALLER, NOW, **ADMIN)) == bound
+        hour = int(NOW.timestamp()) + 3600
+        for claims, reason in (
+            ({}, "InvalidAudience"),
+            ({**ADMIN, "exp": hour + 1}, "longer than an hour"),
+            ({**ADMIN, **UNBOUND, "sub": "system:serviceaccount:heddle-system:other"}, "the subject"),
+            ({**ADMIN, "kubernetes.io": {"namespace": "shop"}}, "of no service account"),
+            ({**ADMIN, "kubernetes.io": {**UNBOUND["kubernetes.io"], "pod": {}}, "sub": UNBOUND["sub"]}, "to a pod"),
+        ):
+            with pytest.raises(TokenRefused) as refused:
+                await tokens.verify(OLD.mint(CALLER, NOW, **claims))
+            assert reason in refused.value.reason
+        with pytest.raises(TokenRefused, match="not accepted"):
+            await found.tokens.verify(OLD.mint(CALLER, NOW, **ADMIN))
+
+
+async def test_a_token_for_questions_is_reviewed_where_its_key_is_unknown(tmp_path: Path) -> None:
+    async with trial(tmp_path) as found:
+        tokens = account_tokens(found)
+        status = accepted(CALLER)
+        status["audiences"] = ["heddle-admin"]
+        status["user"]["username"] = "system:serviceaccount:heddle-system:heddle-reader"
+        del status["user"]["extra"]
+        found.server.review = lambda _: status
+        token = OTHER.mint(CALLER, NOW, **ADMIN, **UNBOUND)
+        assert await tokens.verify(token) == READER
+        assert found.server.reviewed == [{"token": token, "audiences": ["heddle-admin"]}]
+        status["user"]["username"] = "system:serviceaccount:heddle-system:another"
+        with pytest.raises(TokenRefused) as refused:
+            await tokens.verify(OTHER.mint(CALLER, NOW, jti="2", **ADMIN, **UNBOUND))
+        assert "another's" in refused.value.reason

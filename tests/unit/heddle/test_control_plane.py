@@ -35,7 +35,7 @@ def start(directory: Path) -> ControlPlane:
 
 def new_identity(plane: ControlPlane) -> str:
     """The identity that a stream gets which opens now."""
-    plane.admission.secrets_for(CALLER).secret(IDENTITY_SECRET, clock.now())
+    plane.admission.secrets_for(CALLER, "ipv4:10.0.0.1:9").secret(IDENTITY_SECRET, clock.now())
     found = plane.admission.describe(CALLER.namespace, CALLER.pod_name)
     return next(secret.spiffe_id for secret in found if secret.name == IDENTITY_SECRET)
 

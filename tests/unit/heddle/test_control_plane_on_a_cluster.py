@@ -16,18 +16,20 @@ import aiohttp
 import pytest
 
 from heddle import clock
-from heddle.admin import admin_api
+from heddle.admin import About, admin_api
+from heddle.cluster.reading import reading
 from heddle.control_plane import Cluster, ControlPlane, NotServing, PlaneSettings
 from heddle.main import main
 from sds.authority import create_authority
 from sds.keyfiles import KeyFileError
 from sources.kubernetes.access import ClusterAccess
 from sources.kubernetes.api import open_api
+from sources.kubernetes.resources import Scope
 from tests.kubernetes_api import objects
 from tests.kubernetes_api.authority import authority_secret
 from tests.kubernetes_api.server import FakeApiServer, Refuse, running
 
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ async def test_nothing_is_served_before_all_was_read(server: FakeApiServer, tmp_
     socket = tmp_path / "admin.sock"
     async with (
         control_plane(server, tmp_path) as plane,
-        admin_api(plane, "m", socket),
+        admin_api(plane, About(mesh="m"), socket),
         asyncio.timeout(TIMEOUT_SECONDS),
         asyncio.TaskGroup() as tasks,
     ):
@@ -94,9 +96,33 @@ async def test_nothing_is_served_before_all_was_read(server: FakeApiServer, tmp_
         end.set()
 
 
+async def test_what_was_begun_to_be_read_is_served(server: FakeApiServer, tmp_path: Path) -> None:
+    access = ClusterAccess(kubeconfig=server.write_kubeconfig(tmp_path / "config"))
+    async with open_api(access) as api, reading(api, Scope()) as begun, asyncio.timeout(TIMEOUT_SECONDS):
+        await begun.source.synced()
+        cluster = Cluster(api=api, reading=begun)
+        plane = ControlPlane(PlaneSettings(cluster=cluster, keys=tmp_path / "keys", host="127.0.0.1"))
+        async with plane.running():
+            assert plane.store is begun.store
+            assert len(plane.store.mesh.services) == 1
+            server.put(objects.service("db"))
+            await plane.source.catch_up()
+            assert len(plane.store.mesh.services) == 2
+
+
+async def test_reading_ends_with_its_block(server: FakeApiServer, tmp_path: Path) -> None:
+    access = ClusterAccess(kubeconfig=server.write_kubeconfig(tmp_path / "config"))
+    async with open_api(access) as api, asyncio.timeout(TIMEOUT_SECONDS):
+        async with reading(api, Scope()) as begun:
+            await begun.source.synced()
+        server.put(objects.service("db"))
+        await asyncio.sleep(0.1)
+        assert len(begun.store.mesh.services) == 1
+
+
 async def test_waiting_says_that_the_api_server_is_away(server: FakeApiServer, tmp_path: Path) -> None:
     socket = tmp_path / "admin.sock"
-    async with control_plane(server, tmp_path) as plane, admin_api(plane, "m", socket), plane.running():
+    async with control_plane(server, tmp_path) as plane, admin_api(plane, About(mesh="m"), socket), plane.running():
         await server.stop()
         _, waited = await ask(socket, "/wait?timeout=0.3")
         assert waited["outcome"] == "late"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from heddle.main import main
+from tests.kubernetes_api.server import FakeApiServer, running
 
 WEB = """\
 apiVersion: v1
@@ -116,3 +118,48 @@ def test_wrong_settings_are_told_with_their_line(file: Path, capsys: pytest.Capt
     said = capsys.readouterr().err
     assert f"{settings}:2: injection.proxyimage" in said
     assert "Did you mean proxyImage?" in said
+
+
+POD = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: web-1, namespace: shop, annotations: {heddle.io/injected: '{"revision":"heddle"}'}}
+spec: {containers: [{name: app}]}
+"""
+
+
+@pytest.mark.parametrize("command", ["inject", "check-inject"])
+def test_a_file_that_is_not_there_is_named_with_a_fix(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "-f", "/nonexist"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("heddle: /nonexist: no such file or directory; name a file")
+    assert "Errno" not in said
+
+
+def test_check_inject_says_that_a_namespace_is_missing(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(POD)
+    assert main(["check-inject", "-f", str(file)]) == 1
+    printed = capsys.readouterr().out
+    assert "not known: the Namespace shop is not in the input" in printed
+    assert "--kubernetes" in printed
+    assert main(["check-inject", "-f", str(file), "-o", "json"]) == 1
+    assert "Namespace shop" in json.loads(capsys.readouterr().out)["pods"][0]["missing"]
+    file.write_text(WEB)
+    main(["check-inject", "-f", str(file)])
+    assert "not known" not in capsys.readouterr().out
+
+
+async def test_check_inject_reads_the_namespace_from_a_cluster(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(POD)
+    async with running(FakeApiServer()) as server:
+        labels = {"heddle.io/inject": "enabled"}
+        server.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": labels}})
+        arguments = ["check-inject", "-f", str(file), "--kubeconfig", str(server.write_kubeconfig(tmp_path / "config"))]
+        assert await asyncio.to_thread(main, arguments) == 0
+        printed = capsys.readouterr().out
+        assert "NamespaceEnabled" in printed
+        assert "not known" not in printed
+    assert await asyncio.to_thread(main, arguments) == 2
+    assert "the namespaces cannot be read" in capsys.readouterr().err

@@ -128,3 +128,13 @@ def test_names_and_rules_lead_to_ready_pods_only() -> None:
     assert table.aliases == {"out.shop.svc.cluster.local": "example.com"}
     (port,) = to_service_ports(mesh)
     assert (port.port, port.protocol, port.endpoints) == (80, "tcp", (Backend(address=ready, port=8080),))
+
+
+def test_a_service_without_a_ready_pod_leads_to_those_that_still_serve() -> None:
+    web = _service("web", Resolution.CLUSTER_IP, ("10.1.128.1",))
+    endpoints = (
+        Endpoint(address="10.1.1.1", ports={80: 8080}, ready=False, draining=True),
+        Endpoint(address="10.1.1.2", ports={80: 8080}, ready=False),
+    )
+    (port,) = to_service_ports(Mesh(services={web.host: web}, endpoints={web.host: endpoints}))
+    assert port.endpoints == (Backend(address=ip_address("10.1.1.1"), port=8080),)

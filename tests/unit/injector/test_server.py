@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from injector import server
+from injector import connections, server
 from injector.reviewers import InjectionReviewer
 from injector.server import MAX_BODY, running_webhook, tls_context
 from injector.settings import InjectionSettings
@@ -149,7 +149,7 @@ HEAD = f"POST /inject HTTP/1.1\r\nHost: {NAME}\r\nContent-Type: application/json
 
 @pytest.mark.parametrize("sent", ["", HEAD, HEAD + "\r\n{"])
 async def test_who_does_not_go_on_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: str) -> None:
-    monkeypatch.setattr(server, "_FIRST_REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "_FIRST_REQUEST_SECONDS", 0.2)
     monkeypatch.setattr(server, "_BODY_SECONDS", 0.2)
     async with webhook(tmp_path) as running:
         reader, writer = await connect(running)
@@ -162,7 +162,7 @@ async def test_who_does_not_go_on_is_not_waited_for(tmp_path: Path, monkeypatch:
 
 
 async def test_who_asked_once_may_ask_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_FIRST_REQUEST_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "_FIRST_REQUEST_SECONDS", 0.1)
     async with webhook(tmp_path) as running:
         body = review(pod())
         reader, writer = await connect(running)
@@ -186,6 +186,24 @@ async def test_there_are_not_more_connections_than_it_can_bear(tmp_path: Path, m
             assert await is_ended_at_once(running)
         for _, writer in opened:
             writer.close()
+
+
+async def test_connections_that_closed_before_their_first_request_no_longer_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    async with webhook(tmp_path) as running:
+        async with asyncio.timeout(5):
+            for _ in range(6):
+                _, writer = await connect(running)
+                writer.close()
+                await writer.wait_closed()
+            while True:
+                try:
+                    assert (await running.post(review(pod())))[0] == 200
+                    break
+                except aiohttp.ClientConnectionError:
+                    await asyncio.sleep(0.01)  # The other end hears of it a moment later.
 
 
 async def test_a_renewed_certificate_is_used_by_the_next_connection(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from sds.key_set import MAX_BYTES, NoKeySet, parse_issuer, parse_key_set
 from sds.keyfiles import new_key
-from sds.tokens import Caller, TokenKeys, TokenRefused, UnknownSigner, read_claims, verify_token
+from sds.tokens import POD_TOKENS, Caller, TokenKeys, TokenRefused, UnknownSigner, verify_token
 from tests.kubernetes_api.issuer import ISSUER, FakeIssuer, jwk, key_id, new_rsa_key
 
 RSA, EC = new_rsa_key(), new_key()
@@ -76,7 +76,7 @@ def test_what_is_no_key_set(document: bytes) -> None:
 
 def test_claims_that_no_key_would_help_are_refused_unasked(now: datetime) -> None:
     issuer = FakeIssuer(RSA)
-    claimed = read_claims(issuer.mint(CALLER, now), now=now)
+    claimed = POD_TOKENS.read(issuer.mint(CALLER, now), now=now)
     assert (claimed.caller, claimed.issuer) == (CALLER, ISSUER)
     for token in (
         issuer.mint(CALLER, now, aud=["other"]),
@@ -86,4 +86,4 @@ def test_claims_that_no_key_would_help_are_refused_unasked(now: datetime) -> Non
         "garbage",
     ):
         with pytest.raises(TokenRefused):
-            read_claims(token, now=now)
+            POD_TOKENS.read(token, now=now)

@@ -84,6 +84,33 @@ def test_unready_pods_can_be_published() -> None:
     assert [endpoint.ready for endpoint in mesh(text, pod("a", ready=False)).endpoints[HOST]] == [True]
 
 
+@pytest.mark.parametrize(
+    ("annotations", "ports"),
+    [
+        ({}, set()),
+        ({"excludeInboundPorts": "9090"}, {81}),
+        ({"includeInboundPorts": "8080, 9999"}, {81, 82}),
+        ({"includeInboundPorts": ""}, {80, 81, 82}),
+        ({"includeInboundPorts": "*", "excludeInboundPorts": "8080"}, {80}),
+        ({"excludeInboundPorts": "many"}, set()),
+    ],
+)
+def test_service_ports_that_lead_past_a_sidecar(annotations: dict[str, str], ports: set[int]) -> None:
+    text = service(
+        "selector: {app: web}, ports: [{name: a, port: 80, targetPort: 8080}, {name: b, port: 81, targetPort: 9090},"
+        " {name: c, port: 82, targetPort: 7070}]"
+    )
+    of_it = {f"traffic.sidecar.istio.io/{name}": value for name, value in annotations.items()}
+    found = mesh(text, pod("a", annotations=of_it), pod("b", "10.0.0.2", annotations=of_it, meshed=False))
+    assert [set(endpoint.uncaptured) for endpoint in found.endpoints[HOST]] == [ports, set()]
+    assert found.uncaptured_ports == ({HOST: ports} if ports else {})
+
+
+def test_the_sidecars_own_ports_are_never_captured() -> None:
+    found = mesh(service("selector: {app: web}, ports: [{port: 15090}]"), pod("a"))
+    assert found.uncaptured_ports == {HOST: {15090}}
+
+
 STATEFUL = """---
 apiVersion: apps/v1
 kind: StatefulSet
@@ -138,6 +165,24 @@ def test_endpoint_slices_come_before_the_selector() -> None:
         Endpoint(address="10.0.0.1", ports={80: 8080}, labels={"app": "web"}, identity=IDENTITY, meshed=True),
         Endpoint(address="10.9.0.9", ports={80: 8080}),
     )
+
+
+@pytest.mark.parametrize(
+    ("conditions", "ready", "draining"),
+    [
+        ("ready: false, serving: true, terminating: true", False, True),
+        ("ready: false, terminating: true", False, True),
+        ("ready: false, serving: false, terminating: true", False, False),
+        ("ready: false, serving: true", False, False),
+        ("ready: true, serving: true, terminating: false", True, False),
+    ],
+)
+def test_an_endpoint_that_ends_and_still_serves_is_draining(conditions: str, ready: bool, draining: bool) -> None:
+    found = mesh(
+        service("ports: [{name: http, port: 80}]")
+        + SLICE % ("a", "IPv4", f"{{addresses: [10.0.0.1], conditions: {{{conditions}}}}}"),
+    )
+    assert [(each.ready, each.draining) for each in found.endpoints[HOST]] == [(ready, draining)]
 
 
 def test_a_slices_pod_is_found_by_its_address_and_later_too() -> None:

@@ -25,7 +25,6 @@ def service(
     resolution: Resolution = Resolution.CLUSTER_IP,
     addresses: tuple[str, ...] = (),
     external_name: str = "",
-    publish_not_ready: bool = False,
 ) -> Service:
     """A service whose workloads listen on 1000 above each of its ports."""
     return Service(
@@ -33,7 +32,6 @@ def service(
         resolution=resolution,
         addresses=addresses,
         external_name=external_name,
-        publish_not_ready=publish_not_ready,
         ports=tuple(ServicePort(number=number, protocol=protocol, target=number + 1000) for number, protocol in ports),
     )
 
@@ -121,6 +119,11 @@ def mesh(
             host: frozenset(each.identity for each in found if each.identity is not None)
             for host, found in known.items()
         },
+        uncaptured_ports={
+            host: ports
+            for host, found in known.items()
+            if (ports := frozenset[int]().union(*(e.uncaptured for e in found)))
+        },
         hosts_on_port={port: tuple(on_port[port]) for port in sorted(on_port)},
         virtual_services=dict(sorted(by_route_host.items())),
         destination_rules={each.host: (each,) for each in rules},
@@ -128,7 +131,16 @@ def mesh(
     )
 
 
-def seen_from(snapshot: Mesh, namespace: str = "shop", *, vhds: bool = False, **labels: str) -> View:
+def seen_from(
+    snapshot: Mesh, namespace: str = "shop", *, vhds: bool = False, on_demand: bool = False, **labels: str
+) -> View:
     """The mesh as a pod of that namespace, with those labels, sees it."""
-    asker = Asker(namespace=namespace, pod="caller", service_account="caller", labels=labels, vhds=vhds)
+    asker = Asker(
+        namespace=namespace,
+        pod="caller",
+        service_account="caller",
+        labels=labels,
+        vhds=vhds or on_demand,
+        on_demand=on_demand,
+    )
     return view_of(snapshot, asker)

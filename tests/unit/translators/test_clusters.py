@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOpti
 
 from model.mesh import Mesh
 from model.names import OutboundCluster
-from model.services import Protocol, Resolution
+from model.policies import MtlsMode, PeerAuthentication
+from model.problems import ObjectRef
+from model.services import Endpoint, Protocol, Resolution
 from model.settings import MeshSettings
 from model.traffic import (
     ClientTls,
@@ -247,6 +250,24 @@ def test_nobody_in_the_mesh_answers_so_nobody_is_trusted() -> None:
     explicit = built(shop(policy=TrafficPolicy(tls=ClientTls(mode=TlsMode.ISTIO_MUTUAL)), meshed=False))
     assert [match.name for match in automatic.transport_socket_matches] == ["tlsMode-disabled"]
     assert sans(explicit) == [NOBODY]
+
+
+def test_who_is_called_past_the_sidecar_is_not_trusted_on_that_port() -> None:
+    own = endpoint("10.0.0.1", 80, 90)
+    past = replace(endpoint("10.0.0.2", 80, 90, account="past"), uncaptured=frozenset({80}))
+
+    def snapshot(*endpoints: Endpoint, mode: MtlsMode = MtlsMode.PERMISSIVE) -> Mesh:
+        users = service("users", (80, Protocol.HTTP), (90, Protocol.HTTP))
+        peer = PeerAuthentication(ref=ObjectRef(kind="PeerAuthentication", namespace="shop", name="p"), mode=mode)
+        return mesh([users], endpoints={USERS: endpoints}, peers=[peer])
+
+    other = OutboundCluster(port=90, host=USERS)
+    own_name, past_name = (f"spiffe://cluster.local/ns/shop/sa/{account}" for account in ("users", "past"))
+    assert sans(built(snapshot(own, past))) == [own_name]
+    assert sans(built(snapshot(own, past), other)) == [past_name, own_name]
+    assert [match.name for match in built(snapshot(past)).transport_socket_matches] == ["tlsMode-disabled"]
+    # STRICT forbids plaintext: nothing is sent in the clear because of an annotation.
+    assert sans(built(snapshot(past, mode=MtlsMode.STRICT))) == [past_name]
 
 
 def test_automatic_mutual_tls_can_be_switched_off_for_the_mesh_or_a_host() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, LbEndpoint
 
 from model.mesh import Mesh
@@ -17,8 +20,8 @@ NAME = OutboundCluster(port=80, host=USERS)
 V1 = OutboundCluster(port=80, subset="v1", host=USERS)
 
 
-def shop(*endpoints: Endpoint, resolution: Resolution = Resolution.CLUSTER_IP, everyone: bool = False) -> Mesh:
-    users = service("users", (80, Protocol.HTTP), (90, Protocol.TCP), resolution=resolution, publish_not_ready=everyone)
+def shop(*endpoints: Endpoint, resolution: Resolution = Resolution.CLUSTER_IP) -> Mesh:
+    users = service("users", (80, Protocol.HTTP), (90, Protocol.TCP), resolution=resolution)
     return mesh([users], endpoints={USERS: endpoints}, rules=[rule(USERS, "v1")])
 
 
@@ -61,8 +64,16 @@ def test_ready_endpoints_are_listed_by_address_with_the_workload_s_port() -> Non
     assert addresses(found) == [("10.0.0.1", 1080), ("10.0.0.2", 1080)]
 
 
-def test_a_service_that_publishes_all_keeps_the_ones_that_are_not_ready() -> None:
-    assert len(flat(assigned(shop(endpoint("10.0.0.3", ready=False), everyone=True)))) == 1
+def test_endpoints_that_end_are_called_only_while_none_of_the_port_is_ready() -> None:
+    ending = replace(endpoint("10.0.0.1", 80, 90, ready=False, version="v1"), draining=True)
+    ready = endpoint("10.0.0.2", 80, version="v2")
+    lost = endpoint("10.0.0.3", ready=False)
+    assert addresses(assigned(shop(ending, lost))) == [("10.0.0.1", 1080)]
+    assert addresses(assigned(shop(ending, lost, ready))) == [("10.0.0.2", 1080)]
+    # Another port of the same service has its own answer, and a subset has that of its service.
+    assert addresses(assigned(shop(ending, ready), replace(NAME, port=90))) == [("10.0.0.1", 1090)]
+    assert addresses(assigned(shop(ending, ready), V1)) == []
+    assert addresses(assigned(shop(ending, lost), V1)) == [("10.0.0.1", 1080)]
 
 
 def test_a_subset_is_chosen_by_labels() -> None:
@@ -119,6 +130,18 @@ def test_a_workload_that_refuses_mutual_tls_is_called_in_plaintext() -> None:
     none = mesh([users], endpoints={USERS: two}, peers=[peer(MtlsMode.DISABLE)])
     assert [marks(each) for each in flat(assigned(some))] == [{}, MUTUAL]
     assert [marks(each) for each in flat(assigned(none))] == [{}, {}]
+
+
+@pytest.mark.parametrize(("mode", "mark"), [(None, {}), (MtlsMode.DISABLE, {}), (MtlsMode.STRICT, MUTUAL)])
+def test_a_port_past_the_sidecar_is_called_in_plaintext_unless_that_is_forbidden(
+    mode: MtlsMode | None, mark: dict[str, dict[str, str]]
+) -> None:
+    users = service("users", (80, Protocol.HTTP), (90, Protocol.HTTP))
+    past = replace(endpoint("10.0.0.1", 80, 90), uncaptured=frozenset({80}))
+    snapshot = mesh([users], endpoints={USERS: (past,)}, peers=[peer(mode)] if mode else [])
+    assert [marks(each) for each in flat(assigned(snapshot))] == [mark]
+    captured = marks(flat(assigned(snapshot, replace(NAME, port=90)))[0])
+    assert captured == ({} if mode is MtlsMode.DISABLE else MUTUAL)
 
 
 def test_a_headless_service_s_endpoints_can_be_told_apart_by_address() -> None:

@@ -95,8 +95,17 @@ def test_a_change_that_was_taken_back_before_anybody_asked_derives_nothing() -> 
 def test_it_is_bounded_and_what_was_dropped_counts_as_changed() -> None:
     memo: ReadMemo[str] = ReadMemo(mesh=world(a="1"), limit=3)
     derive = Derivation()
-    for number in range(10):
+    for number in range(6):
         memo.get(("type", f"invented{number}"), asker(), derive)
     assert len(memo) == 3
-    assert len(memo.advance(world(a="1"))) == 7
+    assert memo.advance(world(a="1")) == {("type", f"invented{number}") for number in range(3)}
+    assert memo.advance(world(a="1")) == frozenset()
+
+
+def test_what_was_dropped_is_not_remembered_without_end() -> None:
+    memo: ReadMemo[str] = ReadMemo(mesh=world(a="1"), limit=3)
+    derive = Derivation()
+    for number in range(10):
+        memo.get(("type", f"invented{number}"), asker(), derive)
+    assert memo.advance(world(a="1")) is None, "anything may be another"
     assert memo.advance(world(a="1")) == frozenset()

@@ -21,8 +21,9 @@ from model.problems import ObjectRef
 from model.services import Service
 from model.view import View
 from protos import discovery_pb2 as pb
-from protos.type_urls import CLUSTER, ENDPOINT
+from protos.type_urls import CLUSTER, ENDPOINT, VIRTUAL_HOST
 from xds.admission import PermissionDenied, Unauthenticated
+from xds.demand import DemandLimits
 from xds.events import Event, StreamClosed
 from xds.memo import Memo
 from xds.server import SERVICE, AdsServer
@@ -57,7 +58,7 @@ class TokenIsName:
             return None
         return Asker(namespace="n", pod=caller, service_account="s", labels={"app": "second"})
 
-    def secrets_for(self, caller: str) -> StreamSecrets:
+    def secrets_for(self, caller: str, peer: str) -> StreamSecrets:
         return NoSecrets()
 
 
@@ -281,3 +282,59 @@ async def test_streams_are_shed_a_few_at_a_time_and_served_until_then() -> None:
                 task.cancel()
             await stopping
     assert len([event for event in events if isinstance(event, StreamClosed)]) >= 4
+
+
+async def test_a_stream_ends_when_its_mode_changes_and_the_next_has_the_new_one() -> None:
+    events: list[Event] = []
+    wanted = {"on demand": False}
+
+    def on_demand(asker: Asker, before: bool | None) -> bool:
+        decided.append(before)
+        return wanted["on demand"]
+
+    decided: list[bool | None] = []
+    async with serving(events, mesh=world(a="1"), on_demand=on_demand) as (server, address):
+        running = asyncio.create_task(SimulatedSidecar(address, node_id="me", token="me").run())
+        async with asyncio.timeout(10):
+            while not server.state():  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+            assert not server.state()[0].asker.on_demand
+            server.publish(world(a="2"), 2)
+            assert server.state()
+            wanted["on demand"] = True
+            server.publish(world(a="3"), 3)
+            await running
+            again = asyncio.create_task(SimulatedSidecar(address, node_id="me", token="me").run())
+            while not server.state():  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        assert server.state()[0].asker.on_demand
+        assert decided == [None, False, False, None]
+        again.cancel()
+    assert next(event.reason for event in events if isinstance(event, StreamClosed)) == "mode"
+
+
+async def test_state_of_the_world_is_never_on_demand() -> None:
+    async with serving(mesh=world(a="1"), on_demand=lambda asker, before: True) as (server, address):
+        async with grpc.aio.insecure_channel(address) as channel:
+            call = channel.stream_stream(SOTW_METHOD)(metadata=(("authorization", "Bearer me"),))
+            await call.write(first_request(SOTW_METHOD, "me"))
+            assert await call.read() is not grpc.aio.EOF
+            assert not server.state()[0].asker.on_demand
+
+
+async def test_whoever_invents_hosts_without_end_comes_back_to_all_of_them_ahead() -> None:
+    events: list[Event] = []
+    limits = DemandLimits(nobodys=2)
+    async with serving(events, mesh=world(a="1"), on_demand=lambda asker, before: True, limits=limits) as (_, address):
+        hosts = pb.DeltaDiscoveryRequest(type_url=VIRTUAL_HOST, resource_names_subscribe=["80/1", "80/2", "80/3"])
+        messages = (first_request(METHOD, "me"), hosts.SerializeToString())
+        assert await refusal(address, METHOD, *messages) is grpc.StatusCode.OK
+        assert [event.reason for event in events if isinstance(event, StreamClosed)] == ["mode"]
+        async with grpc.aio.insecure_channel(address) as channel:
+            call = channel.stream_stream(METHOD)(metadata=(("authorization", "Bearer me"),))
+            for message in messages:
+                await call.write(message)
+            heard = pb.DeltaDiscoveryResponse.FromString(await call.read())
+            while heard.type_url != VIRTUAL_HOST:
+                heard = pb.DeltaDiscoveryResponse.FromString(await call.read())
+            assert {one.name for one in heard.resources} == {"80/1", "80/2", "80/3"}

@@ -103,6 +103,68 @@ def test_a_rejection_is_told_in_envoys_words() -> None:
     )
 
 
+def test_a_rejection_elsewhere_names_pod_and_replica() -> None:
+    rejection = Rejection(sidecar="shop/web-1", replica="heddle-b", resource="80/a:80", words="no such cluster")
+    found = conditions(delivery=Delivery(sidecars=3, acknowledged=3, rejections=(rejection,), replicas=2))
+    message = "1 of 3 sidecars rejected it: shop/web-1 (at heddle-b): 80/a:80: no such cluster"
+    assert found["Programmed"] == ("False", "Rejected", message)
+
+
+NAMES = ("heddle-b", "heddle-c", "heddle-d", "heddle-e")
+
+
+@pytest.mark.parametrize(
+    ("delivery", "said"),
+    [
+        (
+            Delivery(sidecars=2, acknowledged=2, replicas=2, unasked=NAMES[:1]),
+            (
+                "Unknown",
+                "ReplicasNotAsked",
+                "2 of 2 connected sidecars have acknowledged it; 1 of 2 control planes could not be asked (heddle-b).",
+            ),
+        ),
+        (
+            Delivery(sidecars=0, acknowledged=0, replicas=5, unasked=NAMES),
+            (
+                "Unknown",
+                "ReplicasNotAsked",
+                "No sidecar is connected; "
+                "4 of 5 control planes could not be asked (heddle-b, heddle-c, heddle-d, ...).",
+            ),
+        ),
+        (
+            Delivery(sidecars=2, acknowledged=1, replicas=2, unasked=NAMES[:1]),
+            (
+                "False",
+                "Pending",
+                "1 of 2 connected sidecars have acknowledged it; 1 of 2 control planes could not be asked (heddle-b).",
+            ),
+        ),
+        (
+            Delivery(sidecars=2, acknowledged=2, replicas=2, behind=NAMES[:1]),
+            (
+                "False",
+                "Pending",
+                "2 of 2 connected sidecars have acknowledged it; "
+                "1 of 2 control planes have not read it yet (heddle-b).",
+            ),
+        ),
+        (
+            Delivery(sidecars=0, acknowledged=0, replicas=2, behind=NAMES[:1]),
+            (
+                "False",
+                "Pending",
+                "No sidecar is connected; 1 of 2 control planes have not read it yet (heddle-b).",
+            ),
+        ),
+    ],
+)
+def test_what_is_not_known_of_is_never_called_acknowledged(delivery: Delivery, said: tuple[str, str, str]) -> None:
+    assert conditions(delivery=delivery)["Programmed"] == said
+    assert is_settled(written(NEW), build_conditions(written(NEW), (), delivery)), "once true, true for its generation"
+
+
 def test_what_is_there_is_settled_and_a_change_is_not() -> None:
     there = written(NEW)
     assert is_settled(there, build_conditions(there, (), ALL))
@@ -185,6 +247,8 @@ def test_the_bucket_lets_a_burst_pass_and_then_the_rate() -> None:
     assert [bucket.take(10.0) for _ in range(5)] == [0.0, 0.0, 0.0, 0.5, 1.0]
     assert bucket.take(12.0) == 0.0, "what was waited for is paid"
     assert [bucket.take(100.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
+    assert [bucket.take_now(200.0) for _ in range(5)] == [True, True, True, False, False]
+    assert [bucket.take_now(200.4), bucket.take_now(200.6), bucket.take_now(200.6)] == [False, True, False]
     with pytest.raises(ValueError, match="positive rate"):
         TokenBucket(per_second=0, burst=1)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from heddle.cluster.peers import Others, PeerState
+from heddle.cluster.replica_progress import Acknowledgements, RejectedAt
 from heddle.cluster.status_writer import StatusWriter
 from model.asker import Asker
 from protos.type_urls import VIRTUAL_HOST
@@ -72,6 +75,30 @@ class Scene:
             await asyncio.sleep(0.02)
 
 
+class ToldByTest:
+    """Peers that say what a test says, once `ready`."""
+
+    own_pod = "heddle-a"
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Event()
+        self.revision = 0
+        self.told = Others()
+        self.forgotten = 0
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
+    async def asked(self) -> None:
+        await self.ready.wait()
+
+    def others(self) -> Others:
+        return self.told
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+
 @asynccontextmanager
 async def scene(folder: Path, *objects: Json, server: FakeApiServer | None = None) -> AsyncIterator[Scene]:
     server = server or FakeApiServer()
@@ -83,7 +110,12 @@ async def scene(folder: Path, *objects: Json, server: FakeApiServer | None = Non
 
 @asynccontextmanager
 async def writing(
-    scene: Scene, folder: Path, *, per_second: float = 1000.0, burst: float = 1000.0
+    scene: Scene,
+    folder: Path,
+    *,
+    per_second: float = 1000.0,
+    burst: float = 1000.0,
+    peers: ToldByTest | None = None,
 ) -> AsyncIterator[None]:
     access = ClusterAccess(kubeconfig=scene.server.write_kubeconfig(folder / "writer"))
     async with open_api(access) as api:
@@ -97,6 +129,7 @@ async def writing(
             per_second=per_second,
             burst=burst,
             look_seconds=0.01,
+            peers=peers,  # type: ignore[arg-type]
         )
         task = asyncio.create_task(writer.run())
         try:
@@ -242,3 +275,29 @@ async def test_a_server_that_goes_away_is_survived(tmp_path: Path) -> None:
         await asyncio.sleep(0.05)
         await found.server.start()
         await found.until(lambda: found.said("web", "Programmed")[0] == "True")
+
+
+async def test_nothing_is_said_before_the_others_were_asked_and_then_of_all(tmp_path: Path) -> None:
+    peers = ToldByTest()
+    async with scene(tmp_path, virtual_service("web")) as found, writing(found, tmp_path, peers=peers):
+        found.connect(found.generation)
+        await found.quiet()
+        assert (found.writes, peers.forgotten) == (0, 1)
+        peers.told = Others(unasked=("heddle-b",))
+        peers.ready.set()
+        await found.until(lambda: found.said("web", "Programmed") == ("Unknown", "ReplicasNotAsked"))
+        (held,) = found.found.source.statuses.changed_after(0, 10)
+        asker = Asker(namespace="shop", pod="far", service_account="web")
+        refused = RejectedAt(asker=asker, type_url=VIRTUAL_HOST, resource=f"80/{HOST}:80", words="no")
+        there = PeerState(
+            replica="heddle-b",
+            acknowledged=Acknowledgements(steps=((held.since, 1),)),
+            rejections=(refused,),
+            objects={held.ref: held},
+        )
+        peers.told, peers.revision = Others(states=(there,)), 1
+        await found.until(lambda: found.said("web", "Programmed") == ("False", "Rejected"))
+        assert "shop/far (at heddle-b)" in found.status("web")["Programmed"]["message"]
+        peers.told, peers.revision = Others(states=(replace(there, rejections=()),)), 2
+        await found.until(lambda: found.said("web", "Programmed") == ("True", "Acknowledged"))
+        assert found.status("web")["Programmed"]["message"] == "All 2 connected sidecars have acknowledged it."

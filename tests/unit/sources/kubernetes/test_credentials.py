@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import ssl
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sources.kubernetes import credential_program
 from sources.kubernetes.access import ClusterAccess, NoCluster
 from sources.kubernetes.api import Api, Refused, Unreachable, open_api
 from tests.kubernetes_api.certificates import write_certificate
@@ -106,6 +112,131 @@ async def test_without_what_its_program_should_give_nobody_is_asked(server: Fake
     (tmp_path / "plugin").write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(NoCluster, match="plugin"):
         async with open_api(kubeconfig(tmp_path, server, user)):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("exit 3", "exit status 3"),
+        ("echo hello", "no JSON"),
+        ("echo '[]'", "no ExecCredential"),
+        ("""echo '{"apiVersion": "v9", "kind": "ExecCredential", "status": {"token": "t"}}'""", "of v9"),
+        (
+            """echo '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {}}'""",
+            "neither a token nor a certificate",
+        ),
+    ],
+)
+async def test_a_program_that_gives_nothing_is_told(
+    server: FakeApiServer, tmp_path: Path, script: str, why: str
+) -> None:
+    user = plugin(tmp_path, TOKEN)
+    (tmp_path / "plugin").write_text(f"#!/bin/sh\n{script}\n")
+    with pytest.raises(NoCluster, match=why):
+        async with open_api(kubeconfig(tmp_path, server, user)):
+            pass
+
+
+def waiting_plugin(folder: Path) -> dict[str, Any]:
+    """One that waits for somebody; `pid` has its number."""
+    user = plugin(folder, TOKEN)
+    (folder / "plugin").write_text(
+        f"#!/bin/sh\necho $$ > {folder}/pid.new && mv {folder}/pid.new {folder}/pid\nsleep 60\n"
+    )
+    return user
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_a_program_that_takes_too_long_is_ended_and_told(
+    server: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credential_program, "PROGRAM_SECONDS", 0.5)
+    with pytest.raises(NoCluster, match=r"plugin gave no credentials within 0\.5 s; .*running it yourself"):
+        async with open_api(kubeconfig(tmp_path, server, waiting_plugin(tmp_path))):
+            pass
+    assert not is_running(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize("command", [["check"], ["serve", "--kubernetes", "--mesh", "waits"]])
+def test_whoever_waits_for_a_program_can_give_up(server: FakeApiServer, tmp_path: Path, command: list[str]) -> None:
+    access = kubeconfig(tmp_path, server, waiting_plugin(tmp_path))
+    argv = [sys.executable, "-m", "heddle.main", *command, "--kubeconfig", str(access.kubeconfig)]
+    with subprocess.Popen(argv, env={**os.environ, "HEDDLE_STATE": str(tmp_path / "state")}) as process:
+        try:
+            until = time.monotonic() + TIMEOUT_SECONDS
+            while not (tmp_path / "pid").exists():
+                assert process.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(TIMEOUT_SECONDS) in (0, 130)
+        finally:
+            process.kill()
+    assert not is_running(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_whoever_gives_up_while_a_program_is_being_started_does_not_wait_for_its_children(
+    tmp_path: Path, steps: int
+) -> None:
+    script = f"sleep 30 & echo $! > {tmp_path}/child.new && mv {tmp_path}/child.new {tmp_path}/child; wait"
+    running = asyncio.create_task(
+        credential_program.run_program(("sh", "-c", script), version="v", environment={}, interactive=False)
+    )
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    # The loop stands still meanwhile, so that it is as far as those steps when the child holds the pipe.
+    until = time.monotonic() + TIMEOUT_SECONDS
+    while steps and not (tmp_path / "child").exists() and time.monotonic() < until:
+        time.sleep(0.005)  # noqa: ASYNC251
+    running.cancel()
+    try:
+        done, _ = await asyncio.wait((running,), timeout=5)
+        assert done
+        assert running.cancelled()
+    finally:
+        if (tmp_path / "child").exists():
+            os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
+
+
+UNNOTICED = """
+import asyncio, signal, sys, threading, time
+from sources.kubernetes.credential_program import run_program
+
+def interrupt():
+    time.sleep(0.5)
+    # Tripped in another thread, it leaves the main one asleep, as one that comes just before its sleep does.
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    asyncio.run(run_program(("sleep", "60"), version="v", environment={}, interactive=False))
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_an_interrupt_that_wakes_nobody_is_noticed() -> None:
+    done = subprocess.run([sys.executable, "-c", UNNOTICED], timeout=TIMEOUT_SECONDS, check=False)
+    assert done.returncode == 130
+
+
+async def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = tmp_path / "missing"
+    with pytest.raises(NoCluster, match=r"missing leads to no cluster: there is no such file; name a kubeconfig"):
+        async with open_api(ClusterAccess(kubeconfig=missing)):
+            pass
+    monkeypatch.setenv("KUBECONFIG", f"{missing}:{tmp_path / 'other'}")
+    with pytest.raises(NoCluster, match=r"missing:.*other leads to no cluster: there is no such file"):
+        async with open_api(ClusterAccess()):
             pass
 
 

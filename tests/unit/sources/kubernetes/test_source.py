@@ -344,6 +344,19 @@ async def test_endpoints_are_those_of_slices_joined_with_pods_and_nodes(server: 
         await found.until(lambda: found.store.mesh.endpoints[WEB][0].locality.zone == "eu-2")
 
 
+async def test_a_pod_that_ends_is_draining_until_it_no_longer_serves(server: FakeApiServer) -> None:
+    server.put(objects.service("web"))
+    server.put(objects.pod("web-1", "10.0.0.1"))
+    listed = objects.endpoint_slice("web", {"web-1": "10.0.0.1"})
+    server.put(listed)
+    async with following(server) as found:
+        for serving in (True, False):
+            listed["endpoints"][0]["conditions"] = {"ready": False, "serving": serving, "terminating": True}
+            server.put(listed)
+            await found.until(lambda serving=serving: found.store.mesh.endpoints[WEB][0].draining is serving)  # type: ignore[misc]
+            assert not found.store.mesh.endpoints[WEB][0].ready
+
+
 async def test_a_port_for_tcp_and_udp_leads_to_the_one_for_tcp(server: FakeApiServer) -> None:
     ports = [
         {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 5302},

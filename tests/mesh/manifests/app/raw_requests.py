@@ -1,0 +1,50 @@
+"""Requests written by hand, one connection each: reads a JSON list from standard input a line at a time.
+
+An item is {"to": "host:port", "pieces": [[seconds to wait, text], ...], "reset": true}. Its answer is {"status",
+"seconds"}; status 0: none came. "reset" closes the connection after the last piece without waiting for an answer. A
+line is answered by a line.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import socket
+import struct
+import sys
+import time
+
+
+def main() -> None:
+    for line in sys.stdin:
+        print(json.dumps([answer(item) for item in json.loads(line)]), flush=True)
+
+
+@functools.cache
+def address_of(host: str) -> str:
+    """Looked up once: names are the control plane's too, which may be away later."""
+    return socket.gethostbyname(host)
+
+
+def answer(item: dict) -> dict:
+    host, _, port = item["to"].rpartition(":")
+    started = time.monotonic()
+    heard = b""
+    try:
+        with socket.create_connection((address_of(host), int(port)), timeout=30) as connection:
+            for pause, text in item["pieces"]:
+                time.sleep(pause)
+                connection.sendall(text.encode())
+            if item.get("reset"):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return {"status": 0, "seconds": time.monotonic() - started}
+            while b"\r\n" not in heard and (more := connection.recv(65536)):
+                heard += more
+    except OSError:
+        pass
+    status = int(heard.split()[1]) if heard.startswith(b"HTTP/") else 0
+    return {"status": status, "seconds": time.monotonic() - started}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Destinations that a real sidecar learns as its application asks for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.on_demand import SidecarConfig
+from tests.mesh.running_mesh import RunningMesh
+from tests.mesh.test_changes import load
+
+pytestmark = [pytest.mark.envoy, pytest.mark.network, pytest.mark.slow]
+MODES = (SidecarConfig.ON_DEMAND,)
+
+BOUND_SECONDS = 15
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: app}}
+spec:
+  selector: {{app: echo}}
+  ports: [{{name: http, port: 80, targetPort: 8080}}]
+"""
+
+
+def get(host: str, *, to: str = "echo:80") -> dict[str, Any]:
+    return {"to": to, "pieces": [[0, f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"]]}
+
+
+def post(host: str, *pieces: tuple[float, str], length: int) -> dict[str, Any]:
+    head = f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n"
+    return {"to": "echo:80", "pieces": [[0, head], *pieces]}
+
+
+@contextmanager
+def requests(mesh: RunningMesh, caller: str = "client") -> Iterator[RawRequests]:
+    argv = mesh.exec_argv(f"deploy/{caller}", "python3", "app/raw_requests.py")
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield RawRequests(process)
+        finally:
+            process.kill()
+
+
+class RawRequests:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def send(self, *items: dict[str, Any]) -> list[dict[str, Any]]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(items) + "\n")
+        self._process.stdin.flush()
+        answers: list[dict[str, Any]] = json.loads(self._process.stdout.readline())
+        return answers
+
+    def statuses(self, *items: dict[str, Any]) -> list[int]:
+        return [answer["status"] for answer in self.send(*items)]
+
+
+def clusters(mesh: RunningMesh, workload: str = "client") -> set[str]:
+    printed = mesh.must("config", "cluster", f"deploy/{workload}", "-n", "app", "--mesh", mesh.name, "-o", "json")
+    return {one["name"] for one in json.loads(printed)["cluster"]}
+
+
+def test_a_sidecar_has_no_http_destination_before_it_is_asked_for_and_keeps_it_then(mesh: RunningMesh) -> None:
+    mesh.apply(SERVICE.format(name="fresh"))
+    name = "outbound|80||fresh.app.svc.cluster.local"
+    assert name not in clusters(mesh)
+    assert mesh.get("client", "http://fresh/")["status"] == 200
+    assert name in clusters(mesh)
+    assert name not in clusters(mesh, "other")
+
+
+def test_first_requests_with_bodies_early_late_and_large(mesh: RunningMesh) -> None:
+    names = [f"body-{number}" for number in range(3)]
+    mesh.apply("---".join(SERVICE.format(name=name) for name in names))
+    with requests(mesh) as raw:
+        early, late, large = raw.send(
+            post(names[0], (0, "hello"), length=5),
+            post(names[1], (3, "hello"), length=5),
+            post(names[2], (0, "x" * 3_000_000), length=3_000_000),
+        )
+    assert [early["status"], late["status"], large["status"]] == [200, 200, 200]
+    assert late["seconds"] < 5
+
+
+def test_a_host_that_nobody_has_is_answered_fast_and_is_there_once_somebody_has_it(mesh: RunningMesh) -> None:
+    registry_only = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: "outboundTrafficPolicy: {mode: REGISTRY_ONLY}"}
+"""
+    mesh.apply(registry_only)
+    with requests(mesh) as raw:
+        answers = raw.send(get("later"), get("later"), get("echo"))
+        assert [answer["status"] for answer in answers] == [404, 404, 200]
+        assert max(answer["seconds"] for answer in answers) < 2
+        mesh.apply(registry_only + "---" + SERVICE.format(name="later"))
+        assert raw.statuses(get("later")) == [200]
+        mesh.apply(registry_only)
+        assert raw.statuses(get("later")) == [404]
+        mesh.apply(registry_only + "---" + SERVICE.format(name="later"))
+        assert raw.statuses(get("later")) == [200], "it is not asked for a second time"
+
+
+def test_undeclared_hosts_pass_through(mesh: RunningMesh) -> None:
+    with requests(mesh) as raw:
+        assert raw.statuses(get("passing.example"), get("passing.example")) == [200, 200]
+
+
+def test_clients_that_reset_while_they_wait_hurt_nobody(mesh: RunningMesh) -> None:
+    with requests(mesh) as raw:
+        raw.send(*({**get(f"reset-{number}.example"), "reset": True} for number in range(200)))
+        bodies = (post(f"reset-body-{number}.example", (0, "he"), length=5) for number in range(50))
+        raw.send(*({**body, "reset": True} for body in bodies))
+        assert raw.statuses(get("echo"), get("reset-0.example")) == [200, 200]
+
+
+def repointed(host: str) -> str:
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: echo, namespace: app}}
+spec:
+  hosts: [echo]
+  http: [{{route: [{{destination: {{host: {host}}}}}]}}]
+"""
+
+
+def test_r40_repointed_under_load_to_what_was_never_used_nothing_fails(mesh: RunningMesh) -> None:
+    names = [f"target-{number}" for number in range(15)]
+    mesh.write("---".join(SERVICE.format(name=name) for name in names), "targets.yaml")
+    try:
+        mesh.settle()
+        with load(mesh) as summaries:
+            for name in names:
+                mesh.apply(repointed(name))
+        assert summaries[0]["failed"] == 0, summaries
+        assert summaries[0]["answers"] > 100
+        assert {f"outbound|80||{name}.app.svc.cluster.local" for name in names[-1:]} <= clusters(mesh)
+    finally:
+        mesh.remove()
+        mesh.remove("targets.yaml")
+
+
+@contextmanager
+def control_plane_halted(mesh: RunningMesh) -> Iterator[None]:
+    """It answers nobody, as if it were away."""
+    pids = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if is_supervisor(pid, mesh.name)]
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def is_supervisor(pid: int, mesh: str) -> bool:
+    with suppress(OSError):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"heddle.local.supervisor" in command and mesh.encode() in command
+    return False
+
+
+def test_without_a_control_plane_what_is_known_works_and_the_rest_ends_within_the_bound(mesh: RunningMesh) -> None:
+    with requests(mesh) as raw:
+        assert raw.statuses(get("echo")) == [200]
+        with control_plane_halted(mesh):
+            known = raw.send(*[get("echo")] * 50)
+            (unknown,) = raw.send(get("never-asked.example"))
+            assert raw.statuses(get("echo")) == [200]
+        assert {answer["status"] for answer in known} == {200}
+        assert max(answer["seconds"] for answer in known) < 2
+        assert unknown["status"] == 504
+        assert BOUND_SECONDS - 1 < unknown["seconds"] < BOUND_SECONDS + 5
+        mesh.settle()
+        assert raw.statuses(get("never-asked.example")) == [200]

@@ -1,0 +1,128 @@
+"""A toy world of which a client learns on demand, and a client that asks as Envoy does.
+
+A virtual host `80/x` is asked for as `80/x` or `80/x:80`; content `uses a` sends its requests to cluster `a`. Clusters
+whose name begins with `base` are everybody's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import betterproto2
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+
+from model.asker import Asker
+from model.on_demand import Wanted
+from model.view import View
+from protos import discovery_pb2 as pb
+from tests.protocol.conversation import CDS, VHDS, Talk, derive, names_in_scope, to_mesh
+from tests.protocol.model_client import BAD, ModelClient
+from xds.demand import DemandLimits
+from xds.history import History
+from xds.memo import Memo
+from xds.protocol import Stream
+from xds.wire import Node
+
+USES = "uses "
+PASSING = "80/out"
+"""The beginning of hosts that nobody has and that pass through."""
+ON_DEMAND = Asker(namespace="n", pod="p", service_account="s", labels={"app": "a"}, on_demand=True)
+
+
+def canonical(asked: str) -> str:
+    return asked.removesuffix(":80")
+
+
+def answering(asked: str, view: View) -> Wanted | None:
+    name = canonical(asked)
+    if view.service(f"{VHDS} {name}") is None:
+        return None
+    return Wanted(name=name, declared=not name.startswith(PASSING))
+
+
+def mentions(message: betterproto2.Message) -> frozenset[str]:
+    content = message.alt_stat_name if isinstance(message, Cluster) else ""
+    return frozenset({content.removeprefix(USES)}) if content.startswith(USES) else frozenset()
+
+
+def ahead(type_url: str, view: View) -> tuple[str, ...]:
+    names = names_in_scope(type_url, view)
+    return tuple(name for name in names if name.startswith("base")) if type_url in (CDS, VHDS) else names
+
+
+@dataclass(slots=True)
+class OnDemandTalk(Talk):
+    """A conversation on one stream after the other, with what the server remembers of them."""
+
+    delta: bool = field(default=True, kw_only=True)
+    asker: Asker = ON_DEMAND
+    limits: DemandLimits = field(default_factory=DemandLimits)
+    history: History = field(default_factory=History)
+
+    def new_memo(self) -> Memo:
+        return Memo(
+            derive=derive,
+            names=ahead,
+            report=self.failures.append,
+            answering=answering,
+            mentions=mentions,
+            mesh=to_mesh(self.world),
+        )
+
+    def reconnect(self) -> None:
+        if hasattr(self, "stream"):
+            self.stream.close(self.now)
+        self.stream = Stream(
+            stream_id="1",
+            delta=True,
+            node=Node(id="node"),
+            asker=replace(self.asker),
+            memo=self.memo,
+            secrets=self.keys,
+            report=self.events.append,
+            generation=self.generation,
+            now=self.now,
+            limits=self.limits,
+            history=self.history,
+        )
+        self.last.clear()
+
+
+@dataclass(slots=True)
+class OnDemandClient(ModelClient):
+    """`waiting`: what it asked for on this stream and was not answered yet."""
+
+    delta: bool = field(default=True, kw_only=True)
+    waiting: set[str] = field(default_factory=set)
+
+    def ask(self, name: str) -> None:
+        """Envoy asks once in its life, and not for what it holds."""
+        want = self.wants[VHDS]
+        if name in want.names or canonical(name) in want.held:
+            return
+        self.waiting.add(name)
+        self.subscribe(VHDS, name)
+
+    def reconnect(self) -> None:
+        ModelClient.reconnect(self)
+        self.waiting |= self.wants[VHDS].names - self.wants[VHDS].held.keys() if VHDS in self.wants else set()
+
+    def hear(self, raw: bytes) -> None:
+        message = pb.DeltaDiscoveryResponse.FromString(raw)
+        if message.type_url != VHDS:
+            ModelClient.hear(self, raw)
+            return
+        bodies = [one for one in message.resources if one.HasField("resource")]
+        if not any(BAD in Cluster.parse(one.resource.value).alt_stat_name for one in bodies):
+            self.waiting -= {one.name for one in message.resources}
+        for one in message.resources:
+            assert one.HasField("resource") or list(one.aliases) == [one.name]
+        for one in bodies:
+            needed = Cluster.parse(one.resource.value).alt_stat_name
+            if needed.startswith(USES) and BAD not in needed:
+                assert needed.removeprefix(USES) in self.wants[CDS].held, "a virtual host before its cluster"
+        kept = pb.DeltaDiscoveryResponse(
+            type_url=message.type_url, nonce=message.nonce, removed_resources=message.removed_resources
+        )
+        kept.resources.extend(bodies)
+        ModelClient.hear(self, kept.SerializeToString())

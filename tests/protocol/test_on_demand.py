@@ -1,0 +1,347 @@
+"""On demand: what is asked for is sent, followed and answered; clusters come before what names them, and go after."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import timedelta
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from tests.protocol.conversation import BROKEN, CDS, EDS, VHDS, version_of
+from tests.protocol.model_client import BAD
+from tests.protocol.on_demand import USES, OnDemandClient, OnDemandTalk, canonical
+from xds.demand import DemandLimits
+from xds.wire import parse_delta_request
+
+WORLD = {
+    CDS: {"base": "1", "a": "1", "b": "1"},
+    VHDS: {"base80": "1", "80/x": "uses a", "80/y": "uses b", "80/z": "1"},
+}
+
+
+def opened(talk: OnDemandTalk) -> OnDemandTalk:
+    """A client that has begun and asked for nothing."""
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"base": "1"})
+    talk.delta_says(VHDS)
+    talk.hears(VHDS, {"base80": "1"})
+    talk.silence()
+    return talk
+
+
+def test_a_client_that_asks_for_nothing_gets_what_everybody_gets() -> None:
+    opened(OnDemandTalk(world=WORLD))
+
+
+def test_r32_what_is_asked_for_comes_after_its_cluster_and_under_the_asked_name_too() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/x:80")
+    talk.hears(CDS, {"a": "1"}, accept=False)
+    talk.silence()
+    talk.accepts(CDS)
+    talk.hears(VHDS, {"80/x": "uses a"}, missing=("80/x:80",))
+    talk.silence()
+
+
+def test_asked_by_its_own_name_it_is_sent_once() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/z")
+    talk.hears(VHDS, {"80/z": "1"})
+    talk.silence()
+    talk.delta_says(VHDS, "80/z:80")
+    talk.hears(VHDS, missing=("80/z:80",))
+    talk.silence()
+
+
+def test_r62_an_unknown_host_is_answered_at_once_and_sent_once_it_is_there() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/late:80")
+    talk.hears(VHDS, missing=("80/late:80",))
+    talk.passes(minutes=10)
+    talk.silence()
+    talk.becomes({VHDS: {**WORLD[VHDS], "80/late": "uses b"}})
+    talk.hears(CDS, {"b": "1"})
+    talk.hears(VHDS, {"80/late": "uses b"})
+    talk.silence()
+
+
+def test_what_is_gone_is_removed_and_comes_back_unasked() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/z:80")
+    talk.hears(VHDS, {"80/z": "1"}, missing=("80/z:80",))
+    without = {name: content for name, content in WORLD[VHDS].items() if name != "80/z"}
+    talk.becomes({VHDS: without})
+    talk.hears(VHDS, removed=("80/z",))
+    talk.silence()
+    talk.becomes({VHDS: WORLD[VHDS]})
+    talk.hears(VHDS, {"80/z": "1"})
+    talk.silence()
+
+
+def test_nothing_is_said_of_what_was_not_asked_for() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.becomes({VHDS: {**WORLD[VHDS], "80/x": "uses b"}, CDS: {**WORLD[CDS], "a": "2"}})
+    talk.silence()
+
+
+def test_r40_a_route_to_another_cluster_waits_for_it_and_the_old_one_has_its_grace() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/x")
+    talk.hears(CDS, {"a": "1"})
+    talk.hears(VHDS, {"80/x": "uses a"})
+    talk.becomes({VHDS: {**WORLD[VHDS], "80/x": "uses b"}})
+    talk.passes(seconds=0)
+    talk.hears(CDS, {"b": "1"}, accept=False)
+    talk.silence()
+    talk.accepts(CDS)
+    talk.hears(VHDS, {"80/x": "uses b"})
+    talk.passes(seconds=59)
+    talk.silence()
+    assert talk.stream.wake_at() == talk.now + timedelta(seconds=1)
+    talk.passes(seconds=1)
+    talk.hears(CDS, removed=("a",))
+    talk.silence()
+
+
+def test_r46_a_host_that_is_refused_answers_whoever_waits_for_it() -> None:
+    talk = opened(OnDemandTalk(world={**WORLD, VHDS: {**WORLD[VHDS], "80/bad": "refused"}}))
+    talk.delta_says(VHDS, "80/bad")
+    talk.hears(VHDS, {"80/bad": "refused"}, accept=False)
+    talk.refuses(VHDS)
+    talk.hears(VHDS, missing=("80/bad",))
+    talk.silence()
+    talk.delta_says(VHDS, "80/bad")
+    talk.hears(VHDS, missing=("80/bad",))
+    talk.silence()
+
+
+def test_a_host_that_cannot_be_derived_does_not_hang() -> None:
+    talk = opened(OnDemandTalk(world={**WORLD, VHDS: {**WORLD[VHDS], "80/broken": BROKEN}}))
+    talk.delta_says(VHDS, "80/broken")
+    talk.hears(VHDS, missing=("80/broken",))
+    talk.silence()
+
+
+def test_an_answer_that_was_lost_is_given_again() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/nobody")
+    talk.hears(VHDS, missing=("80/nobody",), accept=False)
+    talk.delta_says(VHDS, "80/z")
+    talk.passes(seconds=31)
+    talk.hears(VHDS, {"80/z": "1"}, missing=("80/nobody",))
+
+
+def test_r34_a_client_that_comes_back_keeps_what_it_has() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/x:80")
+    clusters = talk.hears(CDS, {"a": "1"}).versions
+    hosts = talk.hears(VHDS, {"80/x": "uses a"}, missing=("80/x:80",)).versions
+    for history in (talk.history, None):
+        if history is None:
+            talk.history = type(talk.history)()  # another control plane
+        talk.reconnect()
+        talk.delta_says(CDS, initial={**clusters, "b": version_of("b", "1"), "base": version_of("base", "1")})
+        talk.silence()  # of what it holds nothing is taken away before it has said what for
+        talk.delta_says(VHDS, "*", "80/x:80", initial={"80/x": hosts["80/x"]})
+        talk.hears(VHDS, {"base80": "1"}, missing=("80/x:80",))
+        talk.silence()
+        talk.passes(seconds=60)
+        talk.hears(CDS, removed=("b",))
+        talk.silence()
+
+
+def test_a_sidecar_that_starts_anew_is_sent_ahead_what_its_workload_used() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/x:80", "80/out")
+    talk.hears(CDS, {"a": "1"})
+    talk.hears(VHDS, {"80/x": "uses a"}, missing=("80/out", "80/x:80"))
+    talk.reconnect()
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"base": "1", "a": "1"})
+    talk.delta_says(VHDS)
+    talk.hears(VHDS, {"base80": "1", "80/x": "uses a"})
+    talk.silence()
+    # Taken back once, to see; what is asked for then stays.
+    talk.passes(minutes=30)
+    talk.hears(VHDS, removed=("80/x",))
+    talk.passes(seconds=0)
+    talk.silence()
+    talk.delta_says(VHDS, "80/x:80")
+    talk.hears(VHDS, {"80/x": "uses a"}, missing=("80/x:80",))
+    talk.passes(hours=5)
+    talk.silence()
+
+
+def test_what_was_sent_ahead_and_never_asked_for_goes_with_its_cluster() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/x:80")
+    talk.hears(CDS, {"a": "1"})
+    talk.hears(VHDS, {"80/x": "uses a"}, missing=("80/x:80",))
+    talk.reconnect()
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"base": "1", "a": "1"})
+    talk.delta_says(VHDS)
+    talk.hears(VHDS, {"base80": "1", "80/x": "uses a"})
+    talk.passes(minutes=30)
+    talk.hears(VHDS, removed=("80/x",))
+    talk.passes(seconds=0)
+    talk.silence()
+    talk.passes(seconds=60)
+    talk.hears(CDS, removed=("a",))
+    talk.silence()
+
+
+def test_never_is_never() -> None:
+    talk = opened(OnDemandTalk(world=WORLD, limits=DemandLimits(unused_after=None)))
+    talk.delta_says(VHDS, "80/z")
+    talk.hears(VHDS, {"80/z": "1"})
+    talk.reconnect()
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"base": "1"})
+    talk.delta_says(VHDS)
+    talk.hears(VHDS, {"base80": "1", "80/z": "1"})
+    assert talk.stream.wake_at() is None
+    talk.passes(days=400)
+    talk.silence()
+
+
+@pytest.mark.parametrize("names", [[f"80/nobody{number}" for number in range(4)], ["80/out1", "80/out2", "80/out3"]])
+def test_whoever_invents_hosts_without_end_is_not_served_on_demand(names: list[str]) -> None:
+    world = {**WORLD, VHDS: {**WORLD[VHDS], **dict.fromkeys(("80/out1", "80/out2", "80/out3"), "1")}}
+    talk = opened(OnDemandTalk(world=world, limits=DemandLimits(nobodys=3, passing=2)))
+    for name in names[:-1]:
+        talk.delta_says(VHDS, name)
+    assert not talk.stream.excessive
+    talk.delta_says(VHDS, names[-1])
+    assert talk.stream.excessive
+
+
+def test_what_is_no_longer_asked_for_does_not_count() -> None:
+    talk = opened(OnDemandTalk(world=WORLD, limits=DemandLimits(nobodys=1)))
+    talk.delta_says(VHDS, "80/one")
+    talk.delta_says(VHDS, drops=("80/one",))
+    talk.delta_says(VHDS, "80/two")
+    assert not talk.stream.excessive
+
+
+NAMES = ("80/x", "80/y", "80/x:80", "80/y:80", "80/z:80")
+CONTENTS = ("1", "2", "uses a", "uses b", f"{BAD}1", BROKEN)
+
+
+class Machine(RuleBasedStateMachine):
+    """Any history: at rest the client has just what a fresh server would give it for what it asked."""
+
+    @initialize()
+    def begin(self) -> None:
+        clusters = {"base": "1", "a": "1", "b": "1"}
+        self.talk = OnDemandTalk(world={CDS: clusters, EDS: {}, VHDS: {"base80": "1"}})
+        self.client = OnDemandClient()
+        self.inbox: deque[bytes] = deque()
+        self.client.open_wildcard(CDS)
+        self.client.open_wildcard(VHDS)
+
+    @rule(name=st.sampled_from(("80/x", "80/y", "80/z")), content=st.sampled_from(CONTENTS) | st.none())
+    def change_host(self, name: str, content: str | None) -> None:
+        hosts = {key: value for key, value in self.talk.world[VHDS].items() if key != name}
+        self.talk.becomes({VHDS: hosts if content is None else {**hosts, name: content}})
+
+    @rule(name=st.sampled_from(("a", "b")), content=st.sampled_from(("1", "2")))
+    def change_cluster(self, name: str, content: str) -> None:
+        self.talk.becomes({CDS: {**self.talk.world[CDS], name: content}})
+
+    @rule(name=st.sampled_from(NAMES))
+    def ask(self, name: str) -> None:
+        self.client.ask(name)
+
+    @rule()
+    def server_reads(self) -> None:
+        if self.client.outbox:
+            self.talk.stream.receive(parse_delta_request(self.client.outbox.popleft()), self.talk.now)
+
+    @rule()
+    def server_sends(self) -> None:
+        self.talk.passes(seconds=0)
+        raw = self.talk.stream.next(self.talk.now)
+        if raw is not None:
+            self.inbox.append(raw)
+
+    @rule()
+    def client_reads(self) -> None:
+        if self.inbox:
+            self.client.hear(self.inbox.popleft())
+
+    @rule(seconds=st.sampled_from([1, 61, 1801]))
+    def time_passes(self, seconds: int) -> None:
+        self.quiet()  # what waits for an acknowledgement does so for 5 s at most
+        self.talk.passes(seconds=seconds)
+
+    @rule(forgetful=st.booleans(), restarted=st.booleans())
+    def reconnect(self, forgetful: bool, restarted: bool) -> None:
+        self.inbox.clear()
+        if forgetful:
+            self.talk.history = type(self.talk.history)()
+        self.talk.reconnect()
+        if restarted:
+            self.client = OnDemandClient()
+            self.client.open_wildcard(CDS)
+            self.client.open_wildcard(VHDS)
+        else:
+            self.client.reconnect()
+
+    def quiet(self) -> None:
+        for _ in range(500):
+            before = (len(self.client.outbox), len(self.inbox))
+            while self.client.outbox:
+                self.server_reads()
+            self.server_sends()
+            self.client_reads()
+            if before == (0, 0) and not self.client.outbox and not self.inbox:
+                return
+        raise AssertionError("they never come to rest")
+
+    @rule()
+    def all_is_quiet(self) -> None:
+        self.quiet()
+        assert not self.client.waiting, "a request hangs"
+        for seconds in (1801, 61, 61):
+            self.talk.passes(seconds=seconds)
+            self.quiet()
+        self.compare()
+
+    def compare(self) -> None:
+        asked = {canonical(name) for name in self.client.wants[VHDS].names}
+        world = self.talk.world[VHDS]
+        held = {name: content for name, (_, content) in self.client.wants[VHDS].held.items()}
+        unsure = {name for name, content in world.items() if BAD in content or content == BROKEN}
+        expected = {name: content for name, content in world.items() if name in asked or name == "base80"}
+        assert {name: content for name, content in held.items() if name not in unsure} == {
+            name: content for name, content in expected.items() if name not in unsure
+        }
+        assert not [content for content in held.values() if BAD in content]
+        needed = {content.removeprefix(USES) for content in held.values() if content.startswith(USES)} | {"base"}
+        clusters = {name: content for name, (_, content) in self.client.wants[CDS].held.items()}
+        assert {name: clusters.get(name) for name in needed} == {name: self.talk.world[CDS][name] for name in needed}
+        if not self.talk.stream.state().rejected and not unsure:
+            assert clusters.keys() == needed
+
+    def teardown(self) -> None:
+        if hasattr(self, "talk"):
+            self.all_is_quiet()
+
+
+def test_at_rest_the_client_has_what_a_fresh_server_would_give_it() -> None:
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(stateful_step_count=40, max_examples=100, suppress_health_check=[HealthCheck.too_slow]),
+    )
+
+
+@pytest.mark.soak
+def test_soak() -> None:
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(stateful_step_count=60, max_examples=20_000, suppress_health_check=list(HealthCheck)),
+    )

@@ -1,0 +1,47 @@
+"""What workloads used lately: bounded, and of nobody else's word."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from model.asker import Asker
+from xds.history import LATELY, History, workload_of
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ONE = ("n", "a", ())
+OTHER = ("n", "b", ())
+
+
+def test_pods_of_one_workload_are_alike() -> None:
+    def pod(**labels: str) -> Asker:
+        named = {key.replace("_", "-"): value for key, value in labels.items()}
+        return Asker(namespace="n", pod="p", service_account="s", labels=named)
+
+    assert workload_of(pod(app="a", pod_template_hash="1")) == workload_of(pod(app="a", pod_template_hash="2"))
+    assert workload_of(pod(app="a")) != workload_of(pod(app="b"))
+
+
+def test_what_was_used_lately_is_known_and_what_was_used_long_ago_is_not() -> None:
+    history = History()
+    history.note(ONE, "early", NOW)
+    history.note(ONE, "late", NOW + timedelta(hours=1))
+    assert history.recent(ONE, NOW + timedelta(hours=1)) == ("early", "late")
+    assert history.recent(ONE, NOW + LATELY) == ("late",)
+    assert history.recent(OTHER, NOW) == ()
+
+
+def test_what_a_workload_used_longest_ago_goes_first() -> None:
+    history = History(most_of_one=2)
+    for name in ("a", "b", "a", "c"):
+        history.note(ONE, name, NOW)
+    assert history.recent(ONE, NOW) == ("a", "c")
+
+
+def test_all_together_are_bounded_and_the_workload_of_longest_ago_goes_first() -> None:
+    history = History(most=3)
+    history.note(ONE, "a", NOW)
+    history.note(OTHER, "a", NOW)
+    history.note(OTHER, "b", NOW)
+    history.note(("n", "c", ()), "a", NOW)
+    assert history.recent(ONE, NOW) == ()
+    assert history.recent(OTHER, NOW) == ("a", "b")

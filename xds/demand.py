@@ -1,0 +1,232 @@
+"""What one stream's client is to hold because its application asked for it. Without I/O.
+
+Envoy asks for a name once in its life, and again only as it names to a new stream all that it ever asked for: what was
+asked for stays, and what answers for it is followed as the mesh changes. Only what was sent ahead can be taken back, to
+see whether it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from model.on_demand import Wanted
+from protos.type_urls import CLUSTER, VIRTUAL_HOST
+from xds.history import History, workload_of
+from xds.memo import Memo, Scope
+from xds.read_memo import KnownAsker
+from xds.wire import DeltaRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemandLimits:
+    """`unused_after`: when a virtual host that was sent ahead is taken back, unless it was asked for; None: never.
+
+    `cluster_grace`: how long a cluster stays that nothing names any more. `nobodys` and `passing`: for how many hosts
+    that nobody has, and that only pass through, a client may ask; one that asks for more is not to be served so.
+    """
+
+    unused_after: timedelta | None = timedelta(minutes=30)
+    cluster_grace: timedelta = timedelta(minutes=1)
+    nobodys: int = 1000
+    passing: int = 1000
+
+
+DEFAULT_LIMITS = DemandLimits()
+
+
+class Demand:
+    """Two sets of names, kept as they follow from what was asked for: virtual hosts, and the clusters those name.
+
+    `scope` gives them with what every client gets unasked. What changes them has to be followed by a look at both.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_asked",
+        "_asker",
+        "_base",
+        "_counts",
+        "_history",
+        "_invented",
+        "_limits",
+        "_lingering",
+        "_memo",
+        "_needs",
+        "_nobodys",
+        "_passing",
+        "_scopes",
+        "_unstamped",
+        "_workload",
+    )
+
+    def __init__(self, *, memo: Memo, asker: KnownAsker, limits: DemandLimits, history: History, now: datetime) -> None:
+        self._memo = memo
+        self._asker = asker
+        self._limits = limits
+        self._history = history
+        self._workload = workload_of(asker.asker)
+        self._asked: dict[str, Wanted | None] = {}
+        """What answers for each name that was asked for."""
+        self._nobodys = self._passing = 0
+        """For how many of them nothing does, and what only passes them through."""
+        self._ahead = dict.fromkeys(history.recent(self._workload, now), now)
+        """Virtual hosts that are sent unasked, and since when."""
+        self._invented: frozenset[str] = frozenset()
+        """The virtual hosts of what only passes."""
+        self._needs: dict[str, frozenset[str]] = {}
+        """The clusters that each virtual host in scope names."""
+        self._counts: Counter[str] = Counter()
+        """By how many of them each cluster is named."""
+        self._lingering: dict[str, datetime] = {}
+        """When clusters that nothing names may go."""
+        self._unstamped: set[str] = set()
+        """Clusters that nothing names since a moment ago."""
+        self._base: tuple[Scope | None, Scope | None] = (None, None)
+        self._scopes: dict[str, Scope] = {}
+        self._look()
+
+    @property
+    def excessive(self) -> bool:
+        """Whether the client asked for more hosts that are none of the mesh's than it may."""
+        return self._nobodys > self._limits.nobodys or self._passing > self._limits.passing
+
+    @property
+    def restless(self) -> bool:
+        """Whether `tick` is to be called before `due` says anything."""
+        return bool(self._unstamped)
+
+    def is_invented(self, name: str) -> bool:
+        """Whether a resource is for a host that is not the mesh's own."""
+        return name in self._invented
+
+    def scope(self, type_url: str) -> Scope:
+        """What the client is to hold; the same object as before if it is the same."""
+        self._look()
+        return self._scopes[type_url]
+
+    def hear(self, request: DeltaRequest, *, first: bool, now: datetime) -> None:
+        """A request: what it asks for, and if it is the first of its type what the client holds already."""
+        if request.type_url == CLUSTER and first:
+            # For which virtual hosts the client has them it has not said yet.
+            self._lingering.update(dict.fromkeys(request.initial, now + self._limits.cluster_grace))
+            self._scopes.clear()
+        if request.type_url != VIRTUAL_HOST:
+            return
+        for name in request.subscribe:
+            if name != "*" and not self.excessive:
+                self._ask(name, now)
+        for name in request.unsubscribe:
+            if name in self._asked:
+                self._count(self._asked.pop(name), -1)
+        if first:
+            self._adopt(request.initial, now)
+        self._scopes.clear()
+
+    def renew(self, hosts: Set[str], asked: Set[str]) -> None:
+        """The mesh has changed: these virtual hosts may name other clusters, others may answer for what was asked."""
+        for name in self._asked.keys() & asked:
+            self._answer(name)
+        for name in self._needs.keys() & hosts:
+            self._need(name, self._named(name))
+
+    def reassign(self, asker: KnownAsker) -> None:
+        """The workload is another now. Everything is to be renewed."""
+        self._asker = asker
+        self._workload = workload_of(asker.asker)
+
+    def renew_all(self) -> None:
+        """Anything may be another."""
+        self.renew(self._needs.keys(), self._asked.keys())
+
+    def tick(self, now: datetime) -> None:
+        """Time has passed: takes back what was sent ahead long ago, and the clusters whose grace is over."""
+        for name in self._unstamped:
+            self._lingering.setdefault(name, now + self._limits.cluster_grace)
+        self._unstamped.clear()
+        for name in [name for name, until in self._lingering.items() if until <= now or name in self._counts]:
+            del self._lingering[name]
+            self._scopes.clear()
+        if self._limits.unused_after is not None:
+            for name in [name for name, since in self._ahead.items() if since + self._limits.unused_after <= now]:
+                del self._ahead[name]
+                self._scopes.clear()
+
+    def due(self) -> datetime | None:
+        """When `tick` has something to do if nothing happens before; None if never."""
+        times = list(self._lingering.values())
+        if self._limits.unused_after is not None:
+            times += [since + self._limits.unused_after for since in self._ahead.values()]
+        return min(times, default=None)
+
+    def close(self, now: datetime) -> None:
+        """The stream has ended: what its client asked for was in use until now."""
+        for wanted in self._asked.values():
+            if wanted is not None and wanted.declared:
+                self._history.note(self._workload, wanted.name, now)
+
+    def _look(self) -> None:
+        base = self._memo.scope(VIRTUAL_HOST, self._asker), self._memo.scope(CLUSTER, self._asker)
+        if self._scopes and base[0] is self._base[0] and base[1] is self._base[1]:
+            return
+        self._base = base
+        hosts, clusters = base
+        answering = [wanted for wanted in self._asked.values() if wanted is not None]
+        self._invented = frozenset(wanted.name for wanted in answering if not wanted.declared)
+        members = hosts.members.union(self._ahead, (wanted.name for wanted in answering))
+        for name in [name for name in self._needs if name not in members]:
+            self._need(name, frozenset())
+            del self._needs[name]
+        for name in members.difference(self._needs):
+            self._need(name, self._named(name))
+        named = clusters.members.union(self._counts, self._lingering, self._unstamped)
+        self._scopes = {
+            VIRTUAL_HOST: Scope(members=members, failed=hosts.failed),
+            CLUSTER: Scope(members=named, failed=clusters.failed),
+        }
+
+    def _ask(self, name: str, now: datetime) -> None:
+        wanted = self._answer(name)
+        if wanted is not None and wanted.declared:
+            self._ahead.pop(wanted.name, None)
+            self._history.note(self._workload, wanted.name, now)
+
+    def _answer(self, name: str) -> Wanted | None:
+        if name in self._asked:
+            self._count(self._asked[name], -1)
+        wanted = self._asked[name] = self._memo.answering(name, self._asker)
+        self._count(wanted, 1)
+        self._scopes.clear()
+        return wanted
+
+    def _count(self, wanted: Wanted | None, change: int) -> None:
+        if wanted is None:
+            self._nobodys += change
+        elif not wanted.declared:
+            self._passing += change
+
+    def _adopt(self, held: Iterable[str], now: datetime) -> None:
+        """Virtual hosts that the client holds from an earlier stream and did not ask for were sent ahead to it."""
+        answering = {wanted.name for wanted in self._asked.values() if wanted is not None}
+        for name in held:
+            if name not in answering and self._memo.answering(name, self._asker) == Wanted(name=name, declared=True):
+                self._ahead.setdefault(name, now)
+
+    def _named(self, name: str) -> frozenset[str]:
+        return self._memo.find(VIRTUAL_HOST, name, self._asker, invented=name in self._invented).clusters
+
+    def _need(self, name: str, clusters: frozenset[str]) -> None:
+        before = self._needs.get(name, frozenset())
+        self._needs[name] = clusters
+        if before == clusters:
+            return
+        self._counts.update(clusters - before)
+        for gone in before - clusters:
+            self._counts[gone] -= 1
+            if not self._counts[gone]:
+                del self._counts[gone]
+                self._unstamped.add(gone)
+        self._unstamped -= clusters
+        self._scopes.clear()
