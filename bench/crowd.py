@@ -24,11 +24,12 @@ PROCESSES = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """Who connects. `few`: it is one of the few that need more than the others."""
+    """Who connects. `few`: it is one of the few that need more than the others; `hosts` as in `LightSidecar`."""
 
     node: str
     token: str
     few: bool = False
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,12 +116,19 @@ class _Part:
     def __init__(self, specification: Json) -> None:
         habits = specification["habits"]
         root = habits.pop("root")
-        habits |= {"types": frozenset(habits["types"]), "tables": tuple(habits["tables"])}
+        habits |= {
+            "types": frozenset(habits["types"]),
+            "tables": tuple(habits["tables"]),
+            "hosts": tuple(habits["hosts"]),
+        }
         self._habits = Habits(**habits, root=root.encode() if root else None)
         self._expected: dict[str, int] = specification["expected"]
         self._record: TextIO | None = open(specification["record"], "w") if specification["record"] else None  # noqa: SIM115
         self._members = [
-            (LightSidecar(self._habits, node=one["node"], token=one["token"], heard=self._heard), one["few"])
+            (
+                LightSidecar(self._habits, node=one["node"], token=one["token"], heard=self._heard, hosts=one["hosts"]),
+                one["few"],
+            )
             for one in specification["members"]
         ]
         self._waited_for: set[LightSidecar] = set()

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from bench import manifests
@@ -32,6 +33,8 @@ from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, VIRTUAL
 SERVICES = 1000
 SIDECARS = 1000
 FEW = 10
+USED = 50
+"""Of a sidecar on demand."""
 ROUNDS = 7
 _REST_SECONDS = 0.15
 """After the last acknowledgement, before the CPU time is read."""
@@ -128,50 +131,61 @@ def _resource(raw: bytes) -> Json:
     return {"type_url": packed.type_url, "value": base64.b64encode(packed.value).decode()}
 
 
+class Mode(Enum):
+    """How the sidecars get their configuration: tables as a whole (state of the world), or virtual hosts apart."""
+
+    JOINED = "joined"
+    EAGER = "eager"
+    ON_DEMAND = "on-demand"
+
+
 @asynccontextmanager
-async def arena(services: int, sidecars: int, *, delta: bool) -> AsyncIterator[Arena]:
+async def arena(services: int, sidecars: int, mode: Mode) -> AsyncIterator[Arena]:
     """Three servers with what they serve, and their crowds connected and served."""
     program = go_program()
+    delta = mode is not Mode.JOINED
+    used = min(USED, services) if mode is Mode.ON_DEMAND else services
+    content = {CLUSTER, ENDPOINT, LISTENER, ROUTE} | ({VIRTUAL_HOST} if delta else set())
+    expected = {CLUSTER: used, ENDPOINT: used, ROUTE: 1} | ({VIRTUAL_HOST: used} if delta else {})
     async with AsyncExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="heddle-bench-")))
+        scratch = Path(stack.enter_context(_scratch()))
         _write(scratch / "manifests", services, sidecars)
         plane = await stack.enter_async_context(child(*python("bench.plane_process")))
-        told = await plane.ask({"manifests": str(scratch / "manifests"), "keys": str(scratch / "keys")})
-        root = told["root"].encode()
+        given = {"manifests": str(scratch / "manifests"), "keys": str(scratch / "keys")}
+        told = await plane.ask({**given, "mode": "on-demand" if mode is Mode.ON_DEMAND else "eager"})
         certificate, key = write_certificate(scratch, scratch / "keys", told["server_name"])
-        few = {f"p{number}.{manifests.FEW}" for number in range(FEW)}
         members = [
-            Member(node=node, token=token, few=node.split("~")[2] in few)
-            for node, token in told["tokens"].items()
-            if not node.split("~")[2].endswith(f".{manifests.APART}")
+            Member(node=node, token=token, few=number < FEW, hosts=(_asked(manifests.RARE),) if number < FEW else ())
+            for number, (node, token) in enumerate(told["tokens"].items())
         ]
 
-        def habits(address: str, types: frozenset[str]) -> Habits:
+        def habits(address: str, types: set[str]) -> Habits:
             return Habits(
-                address=address, delta=delta, root=root, server_name=told["server_name"], types=types,
+                address=address,
+                delta=delta,
+                root=told["root"].encode(),
+                server_name=told["server_name"],
+                types=frozenset(types),
                 tables=tuple(map(str, manifests.PORTS)),
-            )  # fmt: skip
+                hosts=tuple(_asked(f"s{number}") for number in range(used)) if mode is Mode.ON_DEMAND else (),
+            )
 
-        content = {CLUSTER, ENDPOINT, LISTENER, ROUTE} | ({VIRTUAL_HOST} if delta else set())
-        expected = {CLUSTER: services, ENDPOINT: services, ROUTE: 1}
-        if delta:
-            expected[VIRTUAL_HOST] = services
         of_plane, seconds = await stack.enter_async_context(
-            connected(habits(told["address"], frozenset(content | {SECRET})), members, expected, scratch / "resources")
+            connected(habits(told["address"], {*content, SECRET}), members, expected, scratch / "resources")
         )
-        print(f"  {len(members)} sidecars connected in {seconds:.1f} s", file=sys.stderr)
+        print(f"  {mode.value}: {len(members)} sidecars connected in {seconds:.1f} s", file=sys.stderr)
         bare, address = await stack.enter_async_context(bare_server(certificate, key))
-        of_bare, _ = await stack.enter_async_context(connected(habits(address, frozenset({CLUSTER})), members, {}))
+        of_bare, _ = await stack.enter_async_context(connected(habits(address, {CLUSTER}), members, {}))
         await bare.ask({"streams": len(members)})
         go = None
         if program is not None:
             server, address = await stack.enter_async_context(
                 go_server(program, certificate, key, scratch / "resources")
             )
-            of_go, of_go_seconds = await stack.enter_async_context(
-                connected(habits(address, frozenset(content)), members, expected)
+            of_go, seconds_of_go = await stack.enter_async_context(
+                connected(habits(address, content), members, expected)
             )
-            print(f"  and to go-control-plane in {of_go_seconds:.1f} s", file=sys.stderr)
+            print(f"  and to go-control-plane in {seconds_of_go:.1f} s", file=sys.stderr)
             go = Contender(server, of_go, len(members), Took())
         yield Arena(
             heddle=Contender(plane, of_plane, len(members), Took()),
@@ -182,13 +196,23 @@ async def arena(services: int, sidecars: int, *, delta: bool) -> AsyncIterator[A
         )
 
 
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="heddle-bench-")
+
+
+def _asked(name: str) -> str:
+    """A service as Envoy asks for it."""
+    return f"80/{name}.{manifests.NAMESPACE}.svc.cluster.local"
+
+
 def _write(folder: Path, services: int, sidecars: int) -> None:
     folder.mkdir()
     own = [manifests.service(number) for number in range(services - 1)]
     big = manifests.service(services - 1, name=manifests.BIG, selects="client")
-    apart = manifests.service(0, manifests.APART, name="rare")
-    (folder / "services.yaml").write_text(manifests.together(*own, big, apart, manifests.sidecar()))
-    few = [manifests.pod(number, manifests.FEW) for number in range(FEW)]
+    rare = manifests.service(0, name=manifests.RARE)
+    (folder / "services.yaml").write_text(manifests.together(*own, big, rare))
+    # A workload of their own: what one pod uses is sent ahead to others of its workload.
+    few = [manifests.pod(number, app="few") for number in range(FEW)]
     pods = [manifests.pod(number) for number in range(FEW, sidecars)]
     (folder / "pods.yaml").write_text(manifests.together(*few, *pods))
 
@@ -220,53 +244,59 @@ def _compared(what: str, found: Arena, *, to_go: bool) -> list[Figure]:
 
 
 async def measure(services: int, sidecars: int, rounds: int) -> list[Figure]:
-    figures = []
     changes = [manifests.virtual_service(number + 1) for number in range(rounds + 1)]
-    async with arena(services, sidecars, delta=False) as found:
+    figures = []
+    async with arena(services, sidecars, Mode.JOINED) as found:
         joined, heard = await found.rounds(manifests.CHANGED, changes)
         size = heard.received_bytes / sidecars
         what = f"a VirtualService changes, all of {sidecars} use it, joined tables ({size / 1000:,.0f} KB each)"
-        figures += _compared(what, joined, to_go=True)
-    async with arena(services, sidecars, delta=True) as found:
-        hosts, heard = await found.rounds(manifests.CHANGED, changes)
-        figures += _compared("  the same over VHDS, eager", hosts, to_go=True)
-        size = heard.received_bytes / sidecars
-        figures.append(
-            Figure(
-                what="    bytes to each sidecar",
-                measured=f"{size:,.0f}",
-                target=f"under {_KB_OVER_VHDS:.0f} KB",
-                met=size < 1000 * _KB_OVER_VHDS,
-                values={"bytes": size},
-            )
-        )
+        figures += [*_compared(what, joined, to_go=True), _requests(found)]
+    async with arena(services, sidecars, Mode.EAGER) as found:
+        eager, _ = await found.rounds(manifests.CHANGED, changes)
+        figures += [*_compared("the same over VHDS, eager", eager, to_go=True), _requests(found)]
+        moves = [manifests.pod(sidecars, address=f"10.9.0.{number + 1}") for number in range(rounds + 1)]
+        endpoint, heard = await found.rounds(manifests.MOVED, moves)
+        what = f"an endpoint of {sidecars - FEW + 1} changes ({heard.received_bytes / sidecars / 1000:,.0f} KB to each)"
+        figures += _compared(what, endpoint, to_go=False)
+    async with arena(services, sidecars, Mode.ON_DEMAND) as found:
+        asked, heard = await found.rounds(manifests.CHANGED, changes)
+        what = f"the same over VHDS, on demand, {USED} used"
+        figures += [*_compared(what, asked, to_go=True), _bytes(heard.received_bytes / sidecars), _requests(found)]
         rare = found.heddle.anew()
         for number in range(rounds):
-            text = manifests.virtual_service(number + 1, "rare", manifests.APART)
+            text = manifests.virtual_service(number + 1, manifests.RARE)
             heard = await rare.change({"file": "rare.yaml", "change": text}, answers=FEW)
-        figures.append(
-            Figure(
-                what=f"  the same, {FEW} of {sidecars} use it",
-                measured=f"{rare.took}; {heard.bytes_to_others} bytes to the others",
-                target="CPU at most 1/20, 0 bytes",
-                met=rare.took.cpu_ms <= joined.heddle.took.cpu_ms / 20 and not heard.bytes_to_others,
-                values={
-                    "time_ms": rare.took.time_ms, "cpu_ms": rare.took.cpu_ms, "bytes_to_others": heard.bytes_to_others
-                },
-            )
-        )  # fmt: skip
-        moves = [manifests.pod(0, app="client", address=f"10.9.0.{number + 1}") for number in range(rounds + 1)]
-        endpoint, heard = await found.rounds(manifests.MOVED, moves)
-        what = f"an endpoint of {sidecars + 1} changes ({heard.received_bytes / sidecars / 1000:,.0f} KB to each)"
-        figures += _compared(what, endpoint, to_go=False)
-        said = Figure(
-            what="  requests of the simulated sidecars, to connect",
-            measured=f"{found.requests:,} in {found.connect_s:.1f} s",
-            values={"requests": found.requests},
-        )
-        figures.append(said)
-    figures.append(Figure(what="  load of the machine meanwhile", measured=f"{os.getloadavg()[0]:.1f}"))
+        figures.append(_rare(rare.took, heard.bytes_to_others, joined.heddle.took.cpu_ms, sidecars))
+    figures.append(Figure(what="load of the machine meanwhile", measured=f"{os.getloadavg()[0]:.1f}"))
     return figures
+
+
+def _bytes(size: float) -> Figure:
+    return Figure(
+        what="  bytes to each sidecar",
+        measured=f"{size:,.0f}",
+        target=f"under {_KB_OVER_VHDS:.0f} KB",
+        met=size < 1000 * _KB_OVER_VHDS,
+        values={"bytes": size},
+    )
+
+
+def _rare(took: Took, others: int, of_all: float, sidecars: int) -> Figure:
+    return Figure(
+        what=f"the same, {FEW} of {sidecars} use it",
+        measured=f"{took}; {others} bytes to the others",
+        target="CPU at most 1/20 of the first, 0 bytes",
+        met=took.cpu_ms <= of_all / 20 and not others,
+        values={"time_ms": took.time_ms, "cpu_ms": took.cpu_ms, "bytes_to_others": others},
+    )
+
+
+def _requests(found: Arena) -> Figure:
+    return Figure(
+        what="  requests of the simulated sidecars to connect",
+        measured=f"{found.requests:,} in {found.connect_s:.1f} s",
+        values={"requests": found.requests, "connect_s": found.connect_s},
+    )
 
 
 def main() -> int:

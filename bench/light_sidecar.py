@@ -30,7 +30,8 @@ _DELIMITED = 2
 class Habits:
     """What the clients of a crowd have in common.
 
-    `types`: the type URLs it asks for. `tables`: the route tables its listener names. `root` None: plaintext.
+    `types`: the type URLs it asks for. `tables`: the route tables its listener names. `hosts`: the virtual hosts that
+    its application asks for at once (`TABLE/HOST`). `root` None: plaintext.
     """
 
     address: str
@@ -39,6 +40,7 @@ class Habits:
     server_name: str
     types: frozenset[str]
     tables: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
 
 
 def fields(raw: bytes) -> Iterator[tuple[int, int, int]]:
@@ -72,21 +74,32 @@ class LightSidecar:
     """`heard` is told of each response after it was acknowledged, with its type URL."""
 
     __slots__ = (
-        "_asked", "_delta", "_habits", "_heard", "_names", "_node", "_token",
+        "_asked", "_clusters", "_delta", "_habits", "_heard", "_hosts", "_names", "_node", "_token",
         "counts", "last", "last_at", "received_bytes", "requests", "responses",
     )  # fmt: skip
 
-    def __init__(self, habits: Habits, *, node: str, token: str, heard: Callable[[LightSidecar, str], None]) -> None:
+    def __init__(
+        self,
+        habits: Habits,
+        *,
+        node: str,
+        token: str,
+        heard: Callable[[LightSidecar, str], None],
+        hosts: Sequence[str] = (),
+    ) -> None:
+        """`hosts` are asked for beside those of `habits`."""
         self._habits = habits
         self._delta = habits.delta
         self._node = node
         self._token = token
         self._heard = heard
+        self._hosts = (*habits.hosts, *hosts)
         self._asked: set[str] = set()
+        self._clusters: set[str] = set()
         self._names: dict[str, tuple[str, ...]] = {}
         """What it is subscribed to, by type (state of the world)."""
         self.counts: dict[str, int] = {}
-        """How many resources it was sent, by type."""
+        """How many resources it was sent, by type: in all, or (state of the world) in the last response."""
         self.requests = 0
         self.responses = 0
         self.received_bytes = 0
@@ -138,7 +151,7 @@ class LightSidecar:
             elif number == _RESOURCES:
                 count += 1
         first = type_url not in self.counts
-        self.counts[type_url] = max(count, self.counts.get(type_url, 0))
+        self.counts[type_url] = count + (self.counts.get(type_url, 0) if self._delta else 0)
         if first or type_url == CLUSTER:
             await self._ask_further(call, type_url, raw)
         await call.write(self._answer(type_url, nonce, raw))
@@ -161,11 +174,16 @@ class LightSidecar:
             case _ if type_url == CLUSTER:
                 if SECRET not in self._asked:
                     await self._ask(call, SECRET, ("default", "ROOTCA"))
-                await self._ask(call, ENDPOINT, [name for name in self._cluster_names(raw) if "outbound|" in name])
+                fresh = {name for name in self._cluster_names(raw) if name.startswith("outbound|")} - self._clusters
+                if fresh:
+                    self._clusters |= fresh
+                    await self._ask(call, ENDPOINT, sorted(fresh if self._delta else self._clusters))
             case _ if type_url == LISTENER:
                 await self._ask(call, ROUTE, self._habits.tables)
             case _ if type_url == ROUTE and self._delta:
                 await self._ask(call, VIRTUAL_HOST, ())
+                if self._hosts:
+                    await self._ask(call, VIRTUAL_HOST, self._hosts)
             case _:
                 pass
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 NAMESPACE = "bench"
-APART = "apart"
-"""A namespace that only a few sidecars look into."""
-FEW = "few"
-"""The namespace of those few: no Sidecar limits them."""
+RARE = "rare"
+"""The service that only a few sidecars use."""
 BIG = "big"
 """The service with an endpoint on every client's pod, and on one more."""
 CHANGED = "change.yaml"
@@ -57,15 +55,6 @@ spec: {{containers: [{{name: c, command: [sleep]}}]}}
 status:
   podIP: {address}
   conditions: [{{type: Ready, status: "True"}}]
-"""
-
-
-def sidecar(namespace: str = NAMESPACE) -> str:
-    """Limits every sidecar of a namespace to the services there."""
-    return f"""apiVersion: networking.istio.io/v1
-kind: Sidecar
-metadata: {{name: default, namespace: {namespace}}}
-spec: {{egress: [{{hosts: ["./*"]}}]}}
 """
 
 

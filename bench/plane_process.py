@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.children import Json, reply, run_child
 from heddle.control_plane import ControlPlane, PlaneSettings
 from heddle.log_output import configure_logging
+from model.on_demand import SidecarConfig
 
 _LOADING_THRESHOLD = 100_000
 
@@ -22,7 +23,14 @@ async def _serve(given: AsyncIterator[Json]) -> None:
     first = await anext(given)
     thresholds = gc.get_threshold()
     gc.set_threshold(_LOADING_THRESHOLD)
-    plane = ControlPlane(PlaneSettings(directory=Path(first["manifests"]), keys=Path(first["keys"]), host="127.0.0.1"))
+    plane = ControlPlane(
+        PlaneSettings(
+            directory=Path(first["manifests"]),
+            keys=Path(first["keys"]),
+            host="127.0.0.1",
+            sidecar_config=SidecarConfig(first["mode"]),
+        )
+    )
     async with plane.running():
         gc.freeze()
         gc.set_threshold(*thresholds)
