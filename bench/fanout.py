@@ -1,203 +1,313 @@
-"""One VirtualService changes, with 1,000 services and 100 connected sidecars: how long, how much CPU and memory.
+"""A change, with 1,000 services and 1,000 connected sidecars: how long until all have acknowledged it, at what cost.
 
-The sidecars are real gRPC clients (TLS, tokens, incremental ADS, one request an answer) in another process. Time is
-from the change in the store until the last acknowledgement; CPU is the server process's alone.
+In the same run the same bytes are sent to the same clients by bare grpc.aio, and the same resources by a server on
+go-control-plane; rounds take turns. Time is from the change in the store until the server has read the last
+acknowledgement. CPU is the server process's alone, all of its threads.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import logging
+import base64
 import os
-import resource
 import statistics
 import sys
 import tempfile
-import time
-from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
-import structlog
-
-from bench.simulated_sidecar import SimulatedSidecar
-from heddle.control_plane import ControlPlane, PlaneSettings
-from model.on_demand import SidecarConfig
-from protos.type_urls import VIRTUAL_HOST
+from bench import manifests
+from bench.children import Child, Json, child, python
+from bench.crowd import Crowd, Member, Totals, connected
+from bench.figures_table import Figure, print_figures
+from bench.light_sidecar import Habits
+from bench.opponents import bare_server, go_program, go_server
+from bench.own_certificate import write_certificate
+from protos import discovery_pb2 as pb
+from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, VIRTUAL_HOST
 
 SERVICES = 1000
-SIDECARS = 100
-ROUNDS = 20
-NAMESPACE = "bench"
+SIDECARS = 1000
+FEW = 10
+USED = 50
+"""Of a sidecar on demand."""
+ROUNDS = 7
+_REST_SECONDS = 0.15
+"""After the last acknowledgement, before the CPU time is read."""
+_KB_OVER_VHDS = 3.0
+
+
+@dataclass(slots=True)
+class Took:
+    """Of the rounds of one contender: milliseconds, and milliseconds of CPU."""
+
+    time: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    @property
+    def time_ms(self) -> float:
+        return statistics.median(self.time)
+
+    @property
+    def cpu_ms(self) -> float:
+        return statistics.median(self.cpu)
+
+    def __str__(self) -> str:
+        return f"{self.time_ms:,.0f} ms, CPU {self.cpu_ms:,.0f} ms"
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A server with the crowd that is connected to it."""
+
+    server: Child
+    crowd: Crowd
+    sidecars: int
+    took: Took
+
+    async def change(self, command: Json, *, answers: int | None = None) -> Totals:
+        """One round. `answers`: how many sidecars are sent it, None for all. What the crowd heard of it."""
+        await self.crowd.arm(all_of_them=answers is None)
+        before, spent = await self.crowd.totals(), self.server.cpu_ms()
+        began = (await self.server.ask(command))["at"]
+        last = await self.crowd.answered()
+        ended = max(last, (await self.server.ask({"acks": self.sidecars if answers is None else answers}))["at"])
+        await asyncio.sleep(_REST_SECONDS)
+        self.took.time.append((ended - began) / 1e6)
+        self.took.cpu.append(self.server.cpu_ms() - spent)
+        return (await self.crowd.totals()).since(before)
+
+    def anew(self) -> Contender:
+        return Contender(self.server, self.crowd, self.sidecars, Took())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fanout:
-    """Medians over the rounds; milliseconds, and MiB of the server's resident memory. Bytes to each sidecar."""
+class Arena:
+    """All contenders, each with a crowd of its own."""
 
-    services: int
-    sidecars: int
-    connect_ms: float
-    change_ms: float
-    change_cpu_ms: float
-    change_bytes: float
-    memory_mib: float
+    heddle: Contender
+    bare: Contender
+    go: Contender | None
+    requests: int
+    connect_s: float
 
-
-def service(number: int) -> str:
-    return f"""apiVersion: v1
-kind: Service
-metadata: {{name: s{number}, namespace: {NAMESPACE}}}
-spec:
-  clusterIP: 10.96.{number // 250}.{number % 250 + 1}
-  selector: {{app: s{number}}}
-  ports: [{{name: http, port: 80, targetPort: 8080}}]
-"""
-
-
-def routed(seconds: int) -> bytes:
-    return f"""apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: s0, namespace: {NAMESPACE}}}
-spec:
-  hosts: [s0]
-  http: [{{timeout: {seconds}s, route: [{{destination: {{host: s0}}}}]}}]
-""".encode()
-
-
-def pod(number: int) -> str:
-    return f"""apiVersion: v1
-kind: Pod
-metadata: {{name: p{number}, namespace: {NAMESPACE}, uid: u{number}, labels: {{app: client}}}}
-spec: {{containers: [{{name: c, command: [sleep]}}]}}
-status:
-  podIP: 10.1.{number // 250}.{number % 250 + 1}
-  conditions: [{{type: Ready, status: "True"}}]
-"""
+    async def rounds(self, file: str, texts: Sequence[str]) -> tuple[Arena, Totals]:
+        """The same change for each in turn; what Heddle's crowd heard of the last one."""
+        fresh = Arena(
+            heddle=self.heddle.anew(),
+            bare=self.bare.anew(),
+            go=self.go.anew() if self.go else None,
+            requests=self.requests,
+            connect_s=self.connect_s,
+        )
+        heard = None
+        for number, text in enumerate(texts):
+            heard = await fresh.heddle.change({"file": file, "change": text})
+            raw = heard.last
+            await fresh.bare.change({"push": base64.b64encode(raw).decode()})
+            if fresh.go is not None:
+                await fresh.go.change({"change": _resource(raw)})
+            if number == 0:
+                # The first is where everything is done for the first time.
+                for one in (fresh.heddle, fresh.bare, fresh.go):
+                    if one is not None:
+                        one.took.time.clear()
+                        one.took.cpu.clear()
+        assert heard is not None
+        return fresh, heard
 
 
-async def measure(services: int, sidecars: int, rounds: int) -> Fanout:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+def _resource(raw: bytes) -> Json:
+    """The one resource of a response, of either variant of the protocol (their fields are told apart by the type)."""
+    delta = pb.DeltaDiscoveryResponse.FromString(raw)
+    if len(delta.resources) == 1 and delta.resources[0].resource.type_url == delta.type_url:
+        packed = delta.resources[0].resource
+    else:
+        (packed,) = pb.DiscoveryResponse.FromString(raw).resources
+    return {"type_url": packed.type_url, "value": base64.b64encode(packed.value).decode()}
+
+
+class Mode(Enum):
+    """How the sidecars get their configuration: tables as a whole (state of the world), or virtual hosts apart."""
+
+    JOINED = "joined"
+    EAGER = "eager"
+    ON_DEMAND = "on-demand"
+
+
+@asynccontextmanager
+async def arena(services: int, sidecars: int, mode: Mode) -> AsyncIterator[Arena]:
+    """Three servers with what they serve, and their crowds connected and served."""
+    program = go_program()
+    delta = mode is not Mode.JOINED
+    used = min(USED, services) if mode is Mode.ON_DEMAND else services
+    content = {CLUSTER, ENDPOINT, LISTENER, ROUTE} | ({VIRTUAL_HOST} if delta else set())
+    expected = {CLUSTER: used, ENDPOINT: used, ROUTE: 1} | ({VIRTUAL_HOST: used} if delta else {})
     async with AsyncExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        manifests = scratch / "manifests"
-        manifests.mkdir()
-        (manifests / "services.yaml").write_text("---\n".join(map(service, range(services))))
-        (manifests / "pods.yaml").write_text("---\n".join(map(pod, range(sidecars))))
-        plane = ControlPlane(
-            PlaneSettings(
-                directory=manifests,
-                keys=scratch / "keys",
-                host="127.0.0.1",
-                sidecar_config=SidecarConfig.EAGER,
+        scratch = Path(stack.enter_context(_scratch()))
+        _write(scratch / "manifests", services, sidecars)
+        plane = await stack.enter_async_context(child(*python("bench.plane_process")))
+        given = {"manifests": str(scratch / "manifests"), "keys": str(scratch / "keys")}
+        told = await plane.ask({**given, "mode": "on-demand" if mode is Mode.ON_DEMAND else "eager"})
+        certificate, key = write_certificate(scratch, scratch / "keys", told["server_name"])
+        members = [
+            Member(node=node, token=token, few=number < FEW, hosts=(_asked(manifests.RARE),) if number < FEW else ())
+            for number, (node, token) in enumerate(told["tokens"].items())
+        ]
+
+        def habits(address: str, types: set[str]) -> Habits:
+            return Habits(
+                address=address,
+                delta=delta,
+                root=told["root"].encode(),
+                server_name=told["server_name"],
+                types=frozenset(types),
+                tables=tuple(map(str, manifests.PORTS)),
+                hosts=tuple(_asked(f"s{number}") for number in range(used)) if mode is Mode.ON_DEMAND else (),
+            )
+
+        of_plane, seconds = await stack.enter_async_context(
+            connected(habits(told["address"], {*content, SECRET}), members, expected, scratch / "resources")
+        )
+        print(f"  {mode.value}: {len(members)} sidecars connected in {seconds:.1f} s", file=sys.stderr)
+        bare, address = await stack.enter_async_context(bare_server(certificate, key))
+        of_bare, _ = await stack.enter_async_context(connected(habits(address, {CLUSTER}), members, {}))
+        await bare.ask({"streams": len(members)})
+        go = None
+        if program is not None:
+            server, address = await stack.enter_async_context(
+                go_server(program, certificate, key, scratch / "resources")
+            )
+            of_go, seconds_of_go = await stack.enter_async_context(
+                connected(habits(address, content), members, expected)
+            )
+            print(f"  and to go-control-plane in {seconds_of_go:.1f} s", file=sys.stderr)
+            go = Contender(server, of_go, len(members), Took())
+        yield Arena(
+            heddle=Contender(plane, of_plane, len(members), Took()),
+            bare=Contender(bare, of_bare, len(members), Took()),
+            go=go,
+            requests=(await of_plane.totals()).requests,
+            connect_s=seconds,
+        )
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="heddle-bench-")
+
+
+def _asked(name: str) -> str:
+    """A service as Envoy asks for it."""
+    return f"80/{name}.{manifests.NAMESPACE}.svc.cluster.local"
+
+
+def _write(folder: Path, services: int, sidecars: int) -> None:
+    folder.mkdir()
+    own = [manifests.service(number) for number in range(services - 1)]
+    big = manifests.service(services - 1, name=manifests.BIG, selects="client")
+    rare = manifests.service(0, name=manifests.RARE)
+    (folder / "services.yaml").write_text(manifests.together(*own, big, rare))
+    # A workload of their own: what one pod uses is sent ahead to others of its workload.
+    few = [manifests.pod(number, app="few") for number in range(FEW)]
+    pods = [manifests.pod(number) for number in range(FEW, sidecars)]
+    (folder / "pods.yaml").write_text(manifests.together(*few, *pods))
+
+
+def _compared(what: str, found: Arena, *, to_go: bool) -> list[Figure]:
+    heddle, bare, go = found.heddle.took, found.bare.took, found.go.took if found.go else None
+    figures = [
+        Figure(
+            what=what,
+            measured=f"{heddle}; bare {bare}",
+            target="at most 2 x bare",
+            met=heddle.time_ms <= 2 * bare.time_ms,
+            values={
+                "time_ms": heddle.time_ms, "cpu_ms": heddle.cpu_ms, "bare_ms": bare.time_ms, "bare_cpu_ms": bare.cpu_ms
+            },
+        )
+    ]  # fmt: skip
+    if go is not None:
+        figures.append(
+            Figure(
+                what="  go-control-plane",
+                measured=f"{go}: {go.time_ms / heddle.time_ms:.1f} x, CPU {go.cpu_ms / heddle.cpu_ms:.1f} x",
+                target="at least 4 x, CPU 5 x" if to_go else "",
+                met=go.time_ms >= 4 * heddle.time_ms and go.cpu_ms >= 5 * heddle.cpu_ms if to_go else None,
+                values={"time_ms": go.time_ms, "cpu_ms": go.cpu_ms},
             )
         )
-        await stack.enter_async_context(plane.running())
-
-        crowd = {
-            "address": f"127.0.0.1:{plane.xds_address[1]}",
-            "root": plane.trust_bundle.decode(),
-            "server_name": plane.server_name,
-            "services": services,
-            "tokens": {
-                f"sidecar~{pod.addresses[0]}~{name}.{namespace}~x": plane.mint_token(pod)
-                for (namespace, name), pod in plane.store.mesh.pods.items()
-            },
-        }
-        clients = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bench.fanout", "--clients",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**24,
-        )  # fmt: skip
-        assert clients.stdin is not None
-        assert clients.stdout is not None
-        try:
-            clients.stdin.write(json.dumps(crowd).encode() + b"\n")
-            connected = float(await clients.stdout.readline())
-            await _acknowledged(plane, sidecars)
-            print(f"  {sidecars} sidecars connected in {connected:.1f} s", file=sys.stderr)
-            took, spent, received = [], [], []
-            for number in range(rounds):
-                before, cpu = time.perf_counter(), time.process_time()
-                plane.store.replace_file("change.yaml", routed(number + 1))
-                await _acknowledged(plane, sidecars)
-                took.append(1000 * (time.perf_counter() - before))
-                spent.append(1000 * (time.process_time() - cpu))
-                clients.stdin.write(b"\n")
-                received.append(float(await clients.stdout.readline()))
-        finally:
-            clients.stdin.close()
-            await clients.wait()
-        return Fanout(
-            services=services,
-            sidecars=sidecars,
-            connect_ms=1000 * connected,
-            change_ms=statistics.median(took),
-            change_cpu_ms=statistics.median(spent),
-            change_bytes=statistics.median(received[1:]),
-            memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        )
+    return figures
 
 
-async def _acknowledged(plane: ControlPlane, sidecars: int) -> None:
-    while True:
-        if plane.streams.acknowledged(plane.store.generation) >= sidecars:
-            return
-        await asyncio.sleep(0.0005)
+async def measure(services: int, sidecars: int, rounds: int) -> list[Figure]:
+    changes = [manifests.virtual_service(number + 1) for number in range(rounds + 1)]
+    figures = []
+    async with arena(services, sidecars, Mode.JOINED) as found:
+        joined, heard = await found.rounds(manifests.CHANGED, changes)
+        size = heard.received_bytes / sidecars
+        what = f"a VirtualService changes, all of {sidecars} use it, joined tables ({size / 1000:,.0f} KB each)"
+        figures += [*_compared(what, joined, to_go=True), _requests(found)]
+    async with arena(services, sidecars, Mode.EAGER) as found:
+        eager, _ = await found.rounds(manifests.CHANGED, changes)
+        figures += [*_compared("the same over VHDS, eager", eager, to_go=True), _requests(found)]
+        moves = [manifests.pod(sidecars, address=f"10.9.0.{number + 1}") for number in range(rounds + 1)]
+        endpoint, heard = await found.rounds(manifests.MOVED, moves)
+        what = f"an endpoint of {sidecars - FEW + 1} changes ({heard.received_bytes / sidecars / 1000:,.0f} KB to each)"
+        figures += _compared(what, endpoint, to_go=False)
+    async with arena(services, sidecars, Mode.ON_DEMAND) as found:
+        asked, heard = await found.rounds(manifests.CHANGED, changes)
+        what = f"the same over VHDS, on demand, {USED} used"
+        figures += [*_compared(what, asked, to_go=True), _bytes(heard.received_bytes / sidecars), _requests(found)]
+        rare = found.heddle.anew()
+        for number in range(rounds):
+            text = manifests.virtual_service(number + 1, manifests.RARE)
+            heard = await rare.change({"file": "rare.yaml", "change": text}, answers=FEW)
+        figures.append(_rare(rare.took, heard.bytes_to_others, joined.heddle.took.cpu_ms, sidecars))
+    figures.append(Figure(what="load of the machine meanwhile", measured=f"{os.getloadavg()[0]:.1f}"))
+    return figures
 
 
-async def clients() -> None:
-    """The other process: opens every stream, says when all have everything, then reports bytes when asked."""
-    loop = asyncio.get_running_loop()
-    crowd = json.loads(await loop.run_in_executor(None, sys.stdin.readline))
-    started = time.perf_counter()
-    sidecars = [
-        SimulatedSidecar(
-            crowd["address"], node_id=node, token=token, root=crowd["root"].encode(), server_name=crowd["server_name"],
-            route_tables=("80",),
-        )
-        for node, token in crowd["tokens"].items()
-    ]  # fmt: skip
-    running = [asyncio.create_task(sidecar.run()) for sidecar in sidecars]
-    ready = asyncio.gather(*(sidecar.until_count(VIRTUAL_HOST, crowd["services"]) for sidecar in sidecars))
-    await asyncio.wait({ready, *running}, return_when=asyncio.FIRST_COMPLETED)
-    for task in running:
-        if task.done():
-            task.result()
-    print(time.perf_counter() - started, flush=True)
-    last = sum(sidecar.received_bytes for sidecar in sidecars)
-    while await loop.run_in_executor(None, sys.stdin.readline):
-        now = sum(sidecar.received_bytes for sidecar in sidecars)
-        print((now - last) / len(sidecars), flush=True)
-        last = now
-    os._exit(0)
+def _bytes(size: float) -> Figure:
+    return Figure(
+        what="  bytes to each sidecar",
+        measured=f"{size:,.0f}",
+        target=f"under {_KB_OVER_VHDS:.0f} KB",
+        met=size < 1000 * _KB_OVER_VHDS,
+        values={"bytes": size},
+    )
+
+
+def _rare(took: Took, others: int, of_all: float, sidecars: int) -> Figure:
+    return Figure(
+        what=f"the same, {FEW} of {sidecars} use it",
+        measured=f"{took}; {others} bytes to the others",
+        target="CPU at most 1/20 of the first, 0 bytes",
+        met=took.cpu_ms <= of_all / 20 and not others,
+        values={"time_ms": took.time_ms, "cpu_ms": took.cpu_ms, "bytes_to_others": others},
+    )
+
+
+def _requests(found: Arena) -> Figure:
+    return Figure(
+        what="  requests of the simulated sidecars to connect",
+        measured=f"{found.requests:,} in {found.connect_s:.1f} s",
+        values={"requests": found.requests, "connect_s": found.connect_s},
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.fanout", description=__doc__)
-    parser.add_argument("--clients", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--services", type=int, default=SERVICES)
     parser.add_argument("--sidecars", type=int, default=SIDECARS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     args = parser.parse_args()
-    if args.clients:
-        asyncio.run(clients())
-        return 0
-    print(f"  {args.services} services, {args.sidecars} simulated sidecars in another process ...", file=sys.stderr)
-    found = asyncio.run(measure(args.services, args.sidecars, args.rounds))
-    if args.json:
-        print(json.dumps(asdict(found), indent=2))
-        return 0
-    print(f"{found.services} services, {found.sidecars} sidecars (incremental, TLS, a token and a certificate each)")
-    print(f"  all connected and served           {found.connect_ms:10,.0f} ms")
-    print(f"  one VirtualService changes, until the last acknowledgement (median of {args.rounds})")
-    print(f"    time                             {found.change_ms:10,.1f} ms")
-    print(f"    CPU of the server                {found.change_cpu_ms:10,.1f} ms")
-    print(f"    bytes to each sidecar            {found.change_bytes:10,.0f}")
-    print(f"  memory of the server, peak         {found.memory_mib:10,.0f} MiB")
-    return 0
+    figures = asyncio.run(measure(args.services, args.sidecars, args.rounds))
+    return print_figures(figures, as_json=args.json)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ to whom the same one applies share what is derived.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from model.asker import Asker, Capture
 from model.gateways import Credential
@@ -18,12 +18,29 @@ from model.services import Locality
 from model.settings import MeshSettings, OutboundTraffic
 from model.sidecars import Sidecar, SidecarChoice
 
-Key: TypeAlias = str | int | tuple[str, str] | None
+Work: TypeAlias = Callable[[Any, Any], object]
+"""A function of a view and a key, and of nothing else; always the same object."""
+Key: TypeAlias = str | int | tuple[str, str] | tuple[Work, Hashable] | None
 Reads: TypeAlias = Mapping[tuple[str, Key], object]
 """(what was asked, its argument) to the answer."""
 
+SHARED = "shared"
+"""The question that is answered with a `SharedPart`."""
 _OF_THE_MESH = frozenset({"settings", "has_sidecars", "hosts", "ports", "gateways", "routed_hosts", "foreign_hosts"})
 """Questions without an argument."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPart:
+    """What some work came to, or what it raised, and which attributes of the asker it read."""
+
+    value: object
+    attributes: frozenset[str] = frozenset()
+    error: Exception | None = None
+
+
+Sharing: TypeAlias = Callable[[Work, Hashable], SharedPart]
+"""Work and its key to the part, for one asker: the same object as long as it is equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +54,7 @@ class RecordedReads:
     """There is no Sidecar at all. A field of its own, for it is asked with every question."""
     _found: dict[tuple[str, Key], object] = field(default_factory=dict)
     """Answers worked out of what was read."""
+    _sharing: Sharing | None = None
 
     # Who asks
 
@@ -154,10 +172,13 @@ class RecordedReads:
         return found
 
 
-def still_holds(reads: Reads, mesh: Mesh, asker: Asker) -> bool:
+def still_holds(reads: Reads, mesh: Mesh, asker: Asker, sharing: Sharing | None = None) -> bool:
     """Whether every question in `reads` has the same answer for this mesh and this asker."""
     for (question, key), then in reads.items():
-        now = answer(mesh, asker, question, key)
+        if question == SHARED and sharing is not None:
+            now: object = sharing(*cast(tuple[Work, Hashable], key))
+        else:
+            now = answer(mesh, asker, question, key)
         if now is not then and now != then:
             return False
     return True

@@ -8,9 +8,9 @@ Where a Sidecar applies to the asker, the view is limited to what that names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import TypeVar, cast
 
 from model.asker import Asker
 from model.gateways import Gateway
@@ -20,16 +20,42 @@ from model.mesh import Mesh
 from model.names import host_namespace
 from model.pods import ProxyKind
 from model.policies import AuthorizationPolicy, PeerAuthentication
-from model.recorded_reads import RecordedReads
+from model.recorded_reads import SHARED, RecordedReads, SharedPart, Sharing
 from model.routing import VirtualService
 from model.services import Endpoint, Protocol, Service
 from model.sidecars import ANY_NAMESPACE, Egress, Sidecar
 from model.traffic import DestinationRule
 
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class View(RecordedReads):
     """Questions to one snapshot on behalf of one asker. Every answer is recorded in `reads`."""
+
+    # Parts
+
+    @property
+    def shares(self) -> bool:
+        """Whether parts are kept for others: else they are worked out again by everyone who needs them."""
+        return self._sharing is not None
+
+    def shared(self, work: Callable[[View, K], T], key: K) -> T:
+        """`work` with this view and `key`: done once for all askers that are alike in what it reads, and again only
+        once that differs. Of it, only the outcome counts as read. `work` is a function of a module."""
+        if self._sharing is None:
+            return work(self, key)
+        slot = (SHARED, (work, key))
+        if slot not in self.reads:
+            found = self._sharing(work, key)
+            for attribute in found.attributes:
+                self._ask("asker", attribute)
+            self.reads[slot] = found
+        part = cast(SharedPart, self.reads[slot])
+        if part.error is not None:
+            raise part.error
+        return cast(T, part.value)
 
     # Gateways
 
@@ -271,6 +297,6 @@ class View(RecordedReads):
         return "*" in visible or self.namespace in visible or ("." in visible and self.namespace == owner)
 
 
-def view_of(mesh: Mesh, asker: Asker) -> View:
+def view_of(mesh: Mesh, asker: Asker, sharing: Sharing | None = None) -> View:
     """A view that has read nothing yet but whether there are Sidecars."""
-    return View(mesh, asker, {("has_sidecars", None): mesh.has_sidecars}, not mesh.has_sidecars)
+    return View(mesh, asker, {("has_sidecars", None): mesh.has_sidecars}, not mesh.has_sidecars, {}, sharing)

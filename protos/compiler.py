@@ -14,6 +14,7 @@ were measured too and take 1.5 times as long. An `Address` would begin:
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import betterproto2 as bp
@@ -25,6 +26,14 @@ Encoder = Callable[[Any], bytes]
 
 _LENGTH = f"V[n] if (n := len(b)) < {scalars.SMALL} else varint(n)"
 # A conditional's test runs before its branches, so `n` is bound when `V[n]` is reached.
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A message of a class, encoded: it may stand in a field in the message's place."""
+
+    cls: type[bp.Message]
+    body: bytes
 
 
 def _reject_class(expected: type, value: object) -> NoReturn:
@@ -46,6 +55,7 @@ class Program:
             "V": scalars.VARINTS,
             "varint": scalars.varint,
             "join": b"".join,
+            "Encoded": Encoded,
             "reject_class": _reject_class,
             "reject_oneof": _reject_oneof,
         }
@@ -132,8 +142,9 @@ class Program:
             yield f"out += {tag!r}, {self._bind(_unwrapper(meta.unwrap()))}(x)"
         else:
             wanted = self._bind(cls)
-            yield f"if type(x) is not {wanted}: reject_class({wanted}, x)"
-            yield f"b = {self._bind_encoder(cls)}(x)"
+            yield f"if type(x) is {wanted}: b = {self._bind_encoder(cls)}(x)"
+            yield f"elif type(x) is Encoded and x.cls is {wanted}: b = x.body"
+            yield f"else: reject_class({wanted}, x)"
             yield f"out += {tag!r}, {_LENGTH}, b"
 
     def _bind(self, value: object) -> str:

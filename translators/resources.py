@@ -150,8 +150,17 @@ def _cluster_names(view: View) -> list[str]:
     always = [BLACK_HOLE_CLUSTER]
     captured = [PASSTHROUGH_CLUSTER, INBOUND_PASSTHROUGH_CLUSTER] if _redirected(view) else []
     inbound = [str(InboundCluster(port=port.number)) for port in view.inbound_ports]
-    outbound = connection_clusters(view) if view.on_demand else outbound_clusters(view)
-    return [*always, *captured, *inbound, *map(str, outbound)]
+    # Apart from what is the pod's own, so that all pods share it.
+    outbound = view.shared(_connection_cluster_names if view.on_demand else _outbound_cluster_names, None)
+    return [*always, *captured, *inbound, *outbound]
+
+
+def _outbound_cluster_names(view: View, _: None) -> tuple[str, ...]:
+    return tuple(map(str, outbound_clusters(view)))
+
+
+def _connection_cluster_names(view: View, _: None) -> tuple[str, ...]:
+    return tuple(map(str, connection_clusters(view)))
 
 
 def _listener_names(view: View) -> list[str]:

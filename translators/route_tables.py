@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, Vhds, VirtualHost
 
-from model.names import RouteTable
+from model.names import RouteTable, VirtualHostName
 from model.view import View
+from protos.encoder import encoded
 from translators.config_source import ads
 from translators.virtual_hosts import build_virtual_host, virtual_host_names
 
@@ -30,5 +31,20 @@ def build_route_table(name: RouteTable, view: View) -> RouteConfiguration:
 
 
 def _virtual_hosts(name: RouteTable, view: View) -> list[VirtualHost]:
-    built = (build_virtual_host(host, view) for host in virtual_host_names(name.port, view))
+    # A change of one host builds and encodes that one: the others are joined as they are.
+    build = _encoded if view.shares else _build
+    built = (view.shared(build, host) for host in view.shared(_names, name.port))
     return [host for host in built if host is not None]
+
+
+def _names(view: View, port: int) -> tuple[VirtualHostName, ...]:
+    return virtual_host_names(port, view)
+
+
+def _build(view: View, name: VirtualHostName) -> VirtualHost | None:
+    return build_virtual_host(name, view)
+
+
+def _encoded(view: View, name: VirtualHostName) -> VirtualHost | None:
+    built = build_virtual_host(name, view)
+    return None if built is None else encoded(built)

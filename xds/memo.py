@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import betterproto2
 
+from model.changes import changed_slots
 from model.mesh import EMPTY, Mesh
 from model.on_demand import Wanted
 from model.view import View
@@ -16,6 +17,7 @@ from protos.type_urls import VIRTUAL_HOST
 from xds.events import DerivationFailed
 from xds.read_memo import KnownAsker, ReadMemo
 from xds.resource import Resource, build_resource
+from xds.shared_parts import SharedParts
 
 Derive: TypeAlias = Callable[[str, str, View], betterproto2.Message | None]
 """(type URL, name, view) to the message; None: there is no such resource."""
@@ -65,6 +67,9 @@ class Marks:
     everything: bool = False
 
 
+_Named: TypeAlias = tuple[str, str]
+"""A type URL and a name."""
+
 ABSENT = Found(resource=None)
 _EMPTY_SCOPE = Scope()
 
@@ -78,7 +83,9 @@ class Memo:
         "_derive",
         "_invented",
         "_mentions",
+        "_mesh",
         "_names",
+        "_parts",
         "_report",
         "_resources",
         "_scopes",
@@ -102,23 +109,31 @@ class Memo:
         self._derive = derive
         self._names = names
         self._report = report
-        self._resources: ReadMemo[Found] = ReadMemo(mesh=mesh, limit=limit)
-        self._invented: ReadMemo[Found] = ReadMemo(mesh=mesh, limit=asked_limit)
-        self._answers: ReadMemo[Wanted | None] = ReadMemo(mesh=mesh, limit=asked_limit)
-        self._scopes: ReadMemo[Scope] = ReadMemo(mesh=mesh, limit=limit)
+        self._mesh = mesh
+        parts = self._parts = SharedParts(mesh=mesh, limit=limit)
+        self._resources: ReadMemo[_Named, Found] = ReadMemo(mesh=mesh, limit=limit, sharing=parts.of)
+        self._invented: ReadMemo[_Named, Found] = ReadMemo(mesh=mesh, limit=asked_limit, sharing=parts.of)
+        self._answers: ReadMemo[_Named, Wanted | None] = ReadMemo(mesh=mesh, limit=asked_limit, sharing=parts.of)
+        self._scopes: ReadMemo[_Named, Scope] = ReadMemo(mesh=mesh, limit=limit, sharing=parts.of)
 
     def advance(self, mesh: Mesh) -> Marks:
         """Makes `mesh` the present snapshot. Nothing is derived before it is asked for."""
         by_type: dict[str, set[str]] = {}
-        known, invented = self._resources.advance(mesh), self._invented.advance(mesh)
-        answers, scopes = self._answers.advance(mesh), self._scopes.advance(mesh)
+        slots = changed_slots(self._mesh, mesh)
+        parts, self._mesh = self._parts.advance(mesh, slots), mesh
+        if parts is None:
+            for memo in (self._resources, self._invented, self._answers, self._scopes):
+                memo.mark_all()
+        changed = slots if parts is None else parts
+        known, invented = self._resources.advance(mesh, changed), self._invented.advance(mesh, changed)
+        answers, scopes = self._answers.advance(mesh, changed), self._scopes.advance(mesh, changed)
         for type_url, name in (*(known or ()), *(invented or ())):
             by_type.setdefault(type_url, set()).add(name)
         return Marks(
             names={type_url: frozenset(names) for type_url, names in by_type.items()},
             scopes=frozenset(type_url for type_url, _ in scopes or ()),
             asked=frozenset(name for _, name in answers or ()),
-            everything=None in (known, invented, answers, scopes),
+            everything=None in (parts, known, invented, answers, scopes),
         )
 
     def find(self, type_url: str, name: str, asker: KnownAsker, *, invented: bool = False) -> Found:

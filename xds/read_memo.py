@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
 
 from model.asker import Asker
 from model.changes import Slot, changed_slots
 from model.mesh import Mesh
-from model.recorded_reads import Reads, still_holds
+from model.recorded_reads import Reads, Sharing, still_holds
 from model.view import View, view_of
 
 T = TypeVar("T")
-Subject: TypeAlias = tuple[str, str]
-"""A type URL and a name."""
+S = TypeVar("S", bound=tuple[Hashable, Hashable])
+"""What a result is of: a type URL and a name, say."""
 Attributes: TypeAlias = tuple[str, ...]
 
 
@@ -36,8 +36,8 @@ class KnownAsker:
 
 
 @dataclass(slots=True, eq=False)
-class _Variant(Generic[T]):
-    subject: Subject
+class _Variant(Generic[S, T]):
+    subject: S
     key: tuple[Attributes, tuple[Hashable, ...]]
     reads: Reads
     value: T
@@ -45,47 +45,66 @@ class _Variant(Generic[T]):
 
 
 @dataclass(slots=True, eq=False)
-class _Entry(Generic[T]):
+class _Entry(Generic[S, T]):
     attributes: dict[Attributes, int] = field(default_factory=dict)
     """Which attributes of the asker variants read, and how many variants read just those."""
-    variants: dict[tuple[Attributes, tuple[Hashable, ...]], _Variant[T]] = field(default_factory=dict)
+    variants: dict[tuple[Attributes, tuple[Hashable, ...]], _Variant[S, T]] = field(default_factory=dict)
 
 
-class ReadMemo(Generic[T]):
-    """At most `limit` results; the subjects that are older go first, and count as changed at the next `advance`."""
+class ReadMemo(Generic[S, T]):
+    """At most `limit` results; the subjects that are older go first, and count as changed at the next `advance`.
 
-    __slots__ = ("_entries", "_evicted", "_limit", "_mesh", "_overflowed", "_readers", "_size")
+    `sharing` gives an asker's views the parts that they share with others; see `View.shared`.
+    """
 
-    def __init__(self, *, mesh: Mesh, limit: int) -> None:
+    __slots__ = ("_entries", "_evicted", "_limit", "_mesh", "_overflowed", "_readers", "_sharing", "_size")
+
+    def __init__(
+        self, *, mesh: Mesh, limit: int, sharing: Callable[[KnownAsker], Sharing | None] = lambda asker: None
+    ) -> None:
         self._mesh = mesh
+        self._sharing = sharing
         self._limit = limit
         self._size = 0
-        self._entries: dict[Subject, _Entry[T]] = {}
-        self._readers: dict[Slot, set[_Variant[T]]] = {}
-        self._evicted: set[Subject] = set()
+        self._entries: dict[S, _Entry[S, T]] = {}
+        self._readers: dict[Slot, set[_Variant[S, T]]] = {}
+        self._evicted: set[S] = set()
         self._overflowed = False
 
     def __len__(self) -> int:
         return self._size
 
-    def advance(self, mesh: Mesh) -> frozenset[Subject] | None:
+    def advance(self, mesh: Mesh, changed: Iterable[Slot] | None = None) -> frozenset[S] | None:
         """Makes `mesh` the present snapshot; the subjects whose results may differ in it, for some asker.
 
-        None: any may, for more have gone since the last snapshot than are kept.
+        `changed` is what the snapshots answer differently, if that is known already. None: any result may differ, for
+        more have gone since the last snapshot than are kept.
         """
-        stale, self._evicted = self._evicted, set()
-        for slot in changed_slots(self._mesh, mesh):
+        gone, self._evicted = self._evicted, set()
+        stale = self.mark(changed_slots(self._mesh, mesh) if changed is None else changed)
+        self._mesh = mesh
+        overflowed, self._overflowed = self._overflowed, False
+        return None if overflowed else stale | gone
+
+    def mark(self, changed: Iterable[Slot]) -> frozenset[S]:
+        """The subjects whose results read something of `changed`, and were not marked yet."""
+        stale: set[S] = set()
+        for slot in changed:
             for variant in self._readers.get(slot, ()):
                 if variant.fresh:
                     variant.fresh = False
                     stale.add(variant.subject)
-        self._mesh = mesh
-        overflowed, self._overflowed = self._overflowed, False
-        return None if overflowed else frozenset(stale)
+        return frozenset(stale)
 
-    def get(self, subject: Subject, asker: KnownAsker, build: Callable[[View, T | None], T]) -> T:
+    def mark_all(self) -> None:
+        """Every result may differ."""
+        for entry in self._entries.values():
+            for variant in entry.variants.values():
+                variant.fresh = False
+
+    def get(self, subject: S, asker: KnownAsker, build: Callable[[View, T | None], T]) -> T:
         """The result for this asker. `build` gets the result that was good before, to fall back on, or None."""
-        before: _Variant[T] | None = None
+        before: _Variant[S, T] | None = None
         entry = self._entries.get(subject)
         if entry is not None:
             for attributes in entry.attributes:
@@ -95,17 +114,18 @@ class ReadMemo(Generic[T]):
                 if variant.fresh:
                     return variant.value
                 before = variant
-        if before is not None and still_holds(before.reads, self._mesh, asker.asker):
+        sharing = self._sharing(asker)
+        if before is not None and still_holds(before.reads, self._mesh, asker.asker, sharing):
             before.fresh = True
             return before.value
-        view = view_of(self._mesh, asker.asker)
+        view = view_of(self._mesh, asker.asker, sharing)
         value = build(view, before.value if before is not None else None)
         if before is not None:
             self._forget(before)
         self._keep(subject, asker, view.reads, value)
         return value
 
-    def _keep(self, subject: Subject, asker: KnownAsker, reads: Mapping[Slot, object], value: T) -> None:
+    def _keep(self, subject: S, asker: KnownAsker, reads: Mapping[Slot, object], value: T) -> None:
         attributes = tuple(sorted(str(argument) for question, argument in reads if question == "asker"))
         variant = _Variant(subject, (attributes, asker.values(attributes)), reads, value)
         outdated = self._entries[subject].variants.get(variant.key) if subject in self._entries else None
@@ -121,7 +141,7 @@ class ReadMemo(Generic[T]):
         while self._size > self._limit:
             self._evict(next(iter(self._entries)))
 
-    def _evict(self, subject: Subject) -> None:
+    def _evict(self, subject: S) -> None:
         for variant in tuple(self._entries[subject].variants.values()):
             self._forget(variant)
         self._evicted.add(subject)
@@ -129,8 +149,10 @@ class ReadMemo(Generic[T]):
             self._evicted.clear()
             self._overflowed = True
 
-    def _forget(self, variant: _Variant[T]) -> None:
-        entry = self._entries[variant.subject]
+    def _forget(self, variant: _Variant[S, T]) -> None:
+        entry = self._entries.get(variant.subject)
+        if entry is None or entry.variants.get(variant.key) is not variant:
+            return  # pushed out while parts of it were worked out
         del entry.variants[variant.key]
         attributes = variant.key[0]
         entry.attributes[attributes] -= 1

@@ -31,8 +31,11 @@ class ClusterUnavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Recipe:
-    """How one program is built. `stamps` are linker variables that get the version of `module` as go.mod pins it."""
+class Recipe:
+    """How one program is built. `stamps` are linker variables that get the version of `module` as go.mod pins it.
+
+    `minutes` says how long it takes when Go's cache is cold.
+    """
 
     program: str
     sources: Path
@@ -42,7 +45,7 @@ class _Recipe:
     minutes: str
 
 
-_CLUSTER: Final = _Recipe(
+_CLUSTER: Final = Recipe(
     program="cluster",
     sources=_HERE,
     package=".",
@@ -51,7 +54,7 @@ _CLUSTER: Final = _Recipe(
     stamps=("k8s.io/component-base/version.gitVersion",),
     minutes="4 minutes",
 )
-_HELM: Final = _Recipe(
+_HELM: Final = Recipe(
     program="helm",
     sources=_HERE / "helm",
     package="helm.sh/helm/v3/cmd/helm",
@@ -70,7 +73,7 @@ def component_folder(progress: Progress = say) -> Path:
     """A folder with the programs named in COMPONENTS, built if need be. Raises ClusterUnavailable."""
     assets = os.environ.get(ASSETS)
     if not assets:
-        return _built(_CLUSTER, progress)
+        return built(_CLUSTER, progress)
     missing = [name for name in COMPONENTS if not os.access(Path(assets, name), os.X_OK)]
     if missing:
         raise ClusterUnavailable(
@@ -85,10 +88,11 @@ def helm_folder(progress: Progress = say) -> Path:
     assets = os.environ.get(ASSETS)
     if assets and os.access(Path(assets, "helm"), os.X_OK):
         return Path(assets)
-    return _built(_HELM, progress)
+    return built(_HELM, progress)
 
 
-def _built(recipe: _Recipe, progress: Progress) -> Path:
+def built(recipe: Recipe, progress: Progress = say) -> Path:
+    """The folder with one program, built if need be. Raises ClusterUnavailable."""
     go = _find_go()
     build = _command(go, recipe)
     folder = _cache() / f"{recipe.program}-{_digest(recipe, go, build)}"
@@ -113,7 +117,7 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def _build(recipe: _Recipe, build: Sequence[str], folder: Path, progress: Progress) -> None:
+def _build(recipe: Recipe, build: Sequence[str], folder: Path, progress: Progress) -> None:
     progress(
         f"building {recipe.program} with Go into {folder}, once; about {recipe.minutes} when Go's cache is cold ..."
     )
@@ -157,7 +161,7 @@ def _run(argv: Sequence[str], directory: Path, scratch: Path, progress: Progress
             process.wait()
 
 
-def _command(go: str, recipe: _Recipe) -> tuple[str, ...]:
+def _command(go: str, recipe: Recipe) -> tuple[str, ...]:
     version = _pinned(recipe)
     stamps = " ".join(f"-X {variable}={version}" for variable in recipe.stamps)
     # Low priority: whoever waits for the build also works on the machine.
@@ -165,7 +169,7 @@ def _command(go: str, recipe: _Recipe) -> tuple[str, ...]:
     return (*niceness, go, "build", "-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags", f"-s -w {stamps}")
 
 
-def _pinned(recipe: _Recipe) -> str:
+def _pinned(recipe: Recipe) -> str:
     pin = re.search(
         rf"^\s*(?:require )?{re.escape(recipe.module)} (v\S+)", _text(recipe.sources / "go.mod"), re.MULTILINE
     )
@@ -174,7 +178,7 @@ def _pinned(recipe: _Recipe) -> str:
     return pin[1]
 
 
-def _digest(recipe: _Recipe, go: str, build: Sequence[str]) -> str:
+def _digest(recipe: Recipe, go: str, build: Sequence[str]) -> str:
     """Over all that can change the program: the sources, the pins, the options and the toolchain."""
     digest = hashlib.sha256("\0".join(build[build.index(go) + 1 :]).encode())
     digest.update(subprocess.run([go, "version"], capture_output=True, check=True).stdout)

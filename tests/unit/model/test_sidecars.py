@@ -241,7 +241,7 @@ def test_everything_is_in_scope_just_if_nothing_limits_it(listed: list[list[Egre
 
 def marked(before: Mesh, after: Mesh, *askers: Asker) -> tuple[int, bool]:
     """How many results there are for the askers, and whether a change marks that of the first."""
-    memo: ReadMemo[object] = ReadMemo(mesh=before, limit=100)
+    memo: ReadMemo[tuple[str, str], object] = ReadMemo(mesh=before, limit=100)
 
     def build(view: View, _: object | None) -> object:
         return derive("type.googleapis.com/envoy.config.listener.v3.Listener", "virtualOutbound", view)

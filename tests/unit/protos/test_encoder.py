@@ -5,6 +5,7 @@ import pkgutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import betterproto2 as bp
 import envoy_data_plane
@@ -51,7 +52,7 @@ from envoy_data_plane.validate import (
 )
 from hypothesis import HealthCheck, given, settings
 
-from protos.encoder import encode, to_any, type_url
+from protos.encoder import encode, encoded, to_any, type_url
 from tests.unit.protos.messages import messages, one_of_each_field
 
 FIRST_REQUEST = Path(__file__).parents[2] / "fixtures" / "envoy_first_delta_request.bin"
@@ -214,3 +215,15 @@ def test_any() -> None:
     assert encode(to_any(cluster)) == bytes(wkt.Any.pack(cluster))
     with pytest.raises(KeyError):
         type_url(bp.Message)
+
+
+def test_a_message_that_is_encoded_already_stands_in_another_as_it_would_itself() -> None:
+    inner = [VirtualHost(name=name, domains=[f"{name}.example"]) for name in ("a", "b")]
+    table = RouteConfiguration(name="t", virtual_hosts=inner, validate_clusters=False)
+    joined = RouteConfiguration(name="t", virtual_hosts=[encoded(host) for host in inner], validate_clusters=False)
+    assert encode(joined) == encode(table)
+
+
+def test_a_message_of_another_class_is_refused_encoded_or_not() -> None:
+    with pytest.raises(TypeError, match="VirtualHost"):
+        encode(RouteConfiguration(virtual_hosts=[cast(VirtualHost, encoded(RouteConfiguration(name="t")))]))

@@ -44,14 +44,14 @@ SUBJECT = ("type", "a")
 
 
 def test_askers_that_differ_in_nothing_that_was_read_share_one_result() -> None:
-    memo: ReadMemo[str] = ReadMemo(mesh=world(a="plain"), limit=10)
+    memo: ReadMemo[tuple[str, str], str] = ReadMemo(mesh=world(a="plain"), limit=10)
     derive = Derivation()
     assert [memo.get(SUBJECT, asker(pod=f"p{n}"), derive) for n in range(5)] == ["plain"] * 5
     assert derive.count == 1
 
 
 def test_askers_that_differ_in_what_was_read_do_not() -> None:
-    memo: ReadMemo[str] = ReadMemo(mesh=world(a="label"), limit=10)
+    memo: ReadMemo[tuple[str, str], str] = ReadMemo(mesh=world(a="label"), limit=10)
     derive = Derivation()
     assert memo.get(SUBJECT, asker(app="x"), derive) == "label x"
     assert memo.get(SUBJECT, asker(app="y"), derive) == "label y"
@@ -60,7 +60,7 @@ def test_askers_that_differ_in_what_was_read_do_not() -> None:
 
 
 def test_what_is_read_of_the_asker_may_change_with_the_mesh() -> None:
-    memo: ReadMemo[str] = ReadMemo(mesh=world(a="label"), limit=10)
+    memo: ReadMemo[tuple[str, str], str] = ReadMemo(mesh=world(a="label"), limit=10)
     derive = Derivation()
     memo.get(SUBJECT, asker(app="x", namespace="m"), derive)
     memo.get(SUBJECT, asker(app="x", namespace="n"), derive)
@@ -72,7 +72,7 @@ def test_what_is_read_of_the_asker_may_change_with_the_mesh() -> None:
 
 
 def test_only_readers_of_what_changed_are_marked_and_derived_again() -> None:
-    memo: ReadMemo[str] = ReadMemo(mesh=world(a="1", b="1"), limit=10)
+    memo: ReadMemo[tuple[str, str], str] = ReadMemo(mesh=world(a="1", b="1"), limit=10)
     derive = Derivation()
     memo.get(SUBJECT, asker(), derive)
     assert memo.advance(world(a="1", b="2")) == frozenset()
@@ -83,7 +83,7 @@ def test_only_readers_of_what_changed_are_marked_and_derived_again() -> None:
 
 
 def test_a_change_that_was_taken_back_before_anybody_asked_derives_nothing() -> None:
-    memo: ReadMemo[str] = ReadMemo(mesh=world(a="1"), limit=10)
+    memo: ReadMemo[tuple[str, str], str] = ReadMemo(mesh=world(a="1"), limit=10)
     derive = Derivation()
     memo.get(SUBJECT, asker(), derive)
     memo.advance(world(a="2"))
@@ -93,7 +93,7 @@ def test_a_change_that_was_taken_back_before_anybody_asked_derives_nothing() -> 
 
 
 def test_it_is_bounded_and_what_was_dropped_counts_as_changed() -> None:
-    memo: ReadMemo[str] = ReadMemo(mesh=world(a="1"), limit=3)
+    memo: ReadMemo[tuple[str, str], str] = ReadMemo(mesh=world(a="1"), limit=3)
     derive = Derivation()
     for number in range(6):
         memo.get(("type", f"invented{number}"), asker(), derive)
@@ -103,7 +103,7 @@ def test_it_is_bounded_and_what_was_dropped_counts_as_changed() -> None:
 
 
 def test_what_was_dropped_is_not_remembered_without_end() -> None:
-    memo: ReadMemo[str] = ReadMemo(mesh=world(a="1"), limit=3)
+    memo: ReadMemo[tuple[str, str], str] = ReadMemo(mesh=world(a="1"), limit=3)
     derive = Derivation()
     for number in range(10):
         memo.get(("type", f"invented{number}"), asker(), derive)

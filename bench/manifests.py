@@ -1,0 +1,63 @@
+"""The manifests of a mesh of a given size, and what changes in it."""
+
+from __future__ import annotations
+
+NAMESPACE = "bench"
+RARE = "rare"
+"""The service that only a few sidecars use."""
+BIG = "big"
+"""The service with an endpoint on every client's pod, and on one more."""
+CHANGED = "change.yaml"
+MOVED = "moved.yaml"
+PORTS = (80, 8080, 9080)
+OFF_80 = 364
+"""The services from this on are at the other ports, so that the joined table of port 80 has about 160 KB."""
+
+
+def service(number: int, namespace: str = NAMESPACE, *, name: str = "", selects: str = "") -> str:
+    port = PORTS[0] if number < OFF_80 else PORTS[1 + number % 2]
+    name = name or f"s{number}"
+    return f"""apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: {namespace}}}
+spec:
+  clusterIP: 10.{96 + number // 62500}.{number // 250 % 250}.{number % 250 + 1}
+  selector: {{app: {selects or name}}}
+  ports: [{{name: http, port: {port}, targetPort: 8080}}]
+"""
+
+
+def virtual_service(seconds: int, host: str = "s0", namespace: str = NAMESPACE) -> str:
+    """Routes a service to itself, with a time-out that makes each another."""
+    return f"""apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {host}, namespace: {namespace}}}
+spec:
+  hosts: [{host}]
+  http: [{{timeout: {seconds}s, route: [{{destination: {{host: {host}}}}}]}}]
+"""
+
+
+def destination_rule(host: str, namespace: str = NAMESPACE) -> str:
+    return f"""apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: {host}, namespace: {namespace}}}
+spec: {{host: {host}, trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: 100}}}}}}}}
+"""
+
+
+def pod(number: int, namespace: str = NAMESPACE, *, app: str = "client", address: str = "") -> str:
+    address = address or f"10.{1 + number // 62500}.{number // 250 % 250}.{number % 250 + 1}"
+    return f"""apiVersion: v1
+kind: Pod
+metadata: {{name: p{number}, namespace: {namespace}, uid: u{number}, labels: {{app: {app}}}}}
+spec: {{containers: [{{name: c, command: [sleep]}}]}}
+status:
+  podIP: {address}
+  conditions: [{{type: Ready, status: "True"}}]
+"""
+
+
+def together(*texts: str) -> str:
+    """One file of all of them."""
+    return "---\n".join(texts)
