@@ -58,7 +58,7 @@ class ProblemCode(StrEnum):
     UNKNOWN_SUBSET = ("UnknownSubset", "a subset that no DestinationRule for the host defines")
     UNKNOWN_PORT = (
         "UnknownPort",
-        "a port that the destination's Service does not have, named or taken from the gateway's server",
+        "a port that the destination's Service does not have, named or the gateway's",
     )
     NO_HTTP_PORT = ("NoHttpPort", "HTTP routes for a Service none of whose ports may speak HTTP")
     CONFLICTING_HOSTS = ("ConflictingHosts", "two VirtualServices route one host; the oldest is in force")
