@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "deploy" / "Dockerfile"
 APP = "/opt/heddle/app"
 IGNORED = shutil.ignore_patterns("__pycache__")
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 90.0
 
 
 @pytest.fixture(scope="module")
