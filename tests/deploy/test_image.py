@@ -70,6 +70,8 @@ def run(tree: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedPro
     return subprocess.run(
         in_tree(tree, *arguments),
         cwd=tree.parent,
+        # The image's file system cannot be written to.
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         input=stdin,
         capture_output=True,
         text=True,
