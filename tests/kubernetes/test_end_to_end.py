@@ -122,7 +122,7 @@ def test_a_namespace_joins_later(mesh: InstalledMesh) -> None:
     kubectl = mesh.cluster.kubectl
     with _namespaces(mesh, "adopting", "adopted") as (callers, servers):
         # Without a sidecar, an application that ends at once is still called by whoever has not heard of it: it waits
-        # before it ends, as it has to in any cluster.
+        # before it ends, as is usual.
         mesh.cluster.apply(manifests.server("web", pre_stop_seconds=3) + manifests.service("web"), servers)
         mesh.cluster.apply(manifests.client("client"), callers)
         mesh.cluster.rolled_out(servers, "deployment/web-v1")
