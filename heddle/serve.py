@@ -53,9 +53,10 @@ _SHED = timedelta(seconds=15)
 """Over how long a replica that is told to end (SIGTERM) hands its sidecars over: its pod's grace period is a minute."""
 _STREAM_AGE = timedelta(minutes=30)
 """Half the life of a pod's token: a stream never outlives by much what it was opened with."""
-_LOADING_THRESHOLD = 100_000
+_LOADING_THRESHOLD = 1_000_000
 """What is loaded until we serve stays for good: looking for garbage among it, again and again as it grows, was a third
-of the time until the first sidecar is served. Not switched off: a cluster may keep us waiting for long."""
+of the time until the first sidecar is served; and one answer of an API server is half a million values, not one of them
+garbage. Not switched off: a cluster may keep us waiting for long."""
 _SWITCH_SECONDS = 0.001
 """What sidecars are sent is worked out in one thread; it waits for this long at most for those beside it."""
 _SERVING_THRESHOLDS = gc.get_threshold()
@@ -183,12 +184,13 @@ async def _serve(args: argparse.Namespace) -> int:
 
 async def _serve_for_ever(args: argparse.Namespace, home: MeshHome, leaving: asyncio.Event) -> None:
     """`leaving`: whoever cancels this means that other replicas go on."""
-    from heddle.admin import About, admin_api
-    from heddle.control_plane import ControlPlane
-
     installation = _installation(args) if args.kubernetes else None
     async with AsyncExitStack() as opened:
         settings = await opened.enter_async_context(_settings(args, home, installation))
+        # Not before a cluster is being read: see `_settings`.
+        from heddle.admin import About, admin_api
+        from heddle.control_plane import ControlPlane
+
         plane = ControlPlane(settings)
         with_cluster: AbstractAsyncContextManager[None] = nullcontext()
         if settings.cluster is not None and installation is not None:
@@ -289,7 +291,8 @@ async def _settings(
         reading(api, scope) as read,
     ):
         # The API server takes its time to answer; so does all that Heddle is made of to be loaded.
-        await asyncio.to_thread(import_module, "heddle.control_plane")
+        for module in ("heddle.control_plane", "heddle.cluster.beside", "heddle.admin"):
+            await asyncio.to_thread(import_module, module)
         from heddle.control_plane import Cluster, PlaneSettings
 
         ours = installation.current.injection

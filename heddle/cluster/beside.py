@@ -37,6 +37,8 @@ from injector.settings import REVISION
 from sources.kubernetes.api import Api
 
 _log = structlog.get_logger()
+_STATUS_SETTLES = 3.0
+"""Seconds: about as long as the sidecars of a control plane that starts take to connect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,7 @@ def _leadership(plane: ControlPlane, api: Api, beside: Beside) -> Leadership:
         now=clock.now,
         jitter=clock.jitter,
         peers=peers,
+        settle_seconds=_STATUS_SETTLES,
     )
     return Leadership(
         api=api,

@@ -11,7 +11,6 @@ from typing import Final
 
 import structlog
 
-from injector.bootstrap_text import warm_up
 from injector.settings_file import BadSettings, Given, InstallationSettings, parse_settings
 
 CHECK_SECONDS: Final = 5.0
@@ -51,6 +50,9 @@ class SettingsReload:
             return False
         if settings == self.current:
             return False
+        # Not at the start, which waits for what Envoy's messages take to be loaded: see `heddle.serve._settings`.
+        from injector.bootstrap_text import warm_up
+
         # What depends on them is made before the first pod waits for it.
         await asyncio.to_thread(warm_up, settings.injection)
         self.current = settings

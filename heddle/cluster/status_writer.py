@@ -59,7 +59,8 @@ class StatusWriter:
     """At most `per_second` writes a second (after `burst` at once), those first that have waited longest.
 
     It looks every `look_seconds` for what differs; what changes in between is written once. `progress` says how far
-    every sidecar of this replica is, `peers` those of the others (None: there are none).
+    every sidecar of this replica is, `peers` those of the others (None: there are none). The first look is after
+    `settle_seconds`: sidecars are connecting and come before it, and what they have is not known yet.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class StatusWriter:
         per_second: float = 20.0,
         burst: float = 40.0,
         look_seconds: float = 1.0,
+        settle_seconds: float = 0.0,
     ) -> None:
         self._api = api
         self._store = store
@@ -85,6 +87,7 @@ class StatusWriter:
         self._peers = peers
         self._rate = (per_second, burst)
         self._look_seconds = look_seconds
+        self._settle_seconds = settle_seconds
         self._looked_at: tuple[object, ...] | None = None
         self._considered: dict[ObjectRef, _Inputs] = {}
         """What each object's conditions were last worked out from."""
@@ -109,6 +112,7 @@ class StatusWriter:
     # What to write
 
     async def _look_for_ever(self) -> None:
+        await asyncio.sleep(self._settle_seconds)
         if self._peers is not None:
             # Of sidecars that are not known yet nothing is to be said.
             await self._peers.asked()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -118,9 +118,10 @@ class Reflector:
         wanted: dict[str, str] = {}
         version = ""
         try:
-            async for page in self._pages(METADATA_LIST):
-                version = version or page.version
-                wanted.update((key_of(item), version_of(item)) for item in page.items)
+            async with aclosing(self._pages(METADATA_LIST)) as pages:
+                async for page in pages:
+                    version = version or page.version
+                    wanted.update((key_of(item), version_of(item)) for item in page.items)
         except Refused as error:
             if error.refusal.code == _NOT_FOUND and self.resource.custom:
                 return
@@ -147,30 +148,39 @@ class Reflector:
         versions: dict[str, str] = {}
         values: dict[str, object | None] = {}
         version = ""
-        async for page in self._pages(METADATA_LIST if self.resource.metadata_only else FULL):
-            if not version:
-                version = page.version
-                self._collection.begin_list(version)
-            for number, item in enumerate(page.items):
-                key = key_of(item)
-                versions[key] = version_of(item)
-                values[key] = self._receiver.to_value(self.resource, item)
-                if number % _AT_ONCE == _AT_ONCE - 1:
-                    await asyncio.sleep(0)
+        async with aclosing(self._pages(METADATA_LIST if self.resource.metadata_only else FULL)) as pages:
+            async for page in pages:
+                if not version:
+                    version = page.version
+                    self._collection.begin_list(version)
+                for number, item in enumerate(page.items):
+                    key = key_of(item)
+                    versions[key] = version_of(item)
+                    values[key] = self._receiver.to_value(self.resource, item)
+                    if number % _AT_ONCE == _AT_ONCE - 1:
+                        await asyncio.sleep(0)
         self._paged = True
         values.update(dict.fromkeys(self._collection.apply_list(versions, version)))
         self._receiver.receive(self.resource, values)
         self._moved.set()
         self._note(None, synced=True)
 
-    async def _pages(self, accept: str) -> AsyncIterator[Page]:
+    async def _pages(self, accept: str) -> AsyncGenerator[Page, None]:
+        """Each is asked for while the one before is being read. Whoever stops half-way closes it."""
         query = {**self.resource.selector(), **({"limit": str(PAGE)} if self._paged else {})}
-        while True:
-            page = parse_page(await self._api.get(self.resource.path(self._version), query, accept))
-            yield page
-            if not page.token:
-                return
-            query["continue"] = page.token
+        path = self.resource.path(self._version)
+        coming = asyncio.create_task(self._api.get(path, query, accept))
+        try:
+            while True:
+                page = parse_page(await coming)
+                if not page.token:
+                    yield page
+                    return
+                coming = asyncio.create_task(self._api.get(path, {**query, "continue": page.token}, accept))
+                yield page
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
 
     async def _present_version(self) -> str:
         query = {**self.resource.selector(), "limit": "1"}

@@ -25,6 +25,7 @@ from sds.keyfiles import KeyFileError
 from sources.kubernetes.access import ClusterAccess
 from sources.kubernetes.api import open_api
 from sources.kubernetes.resources import Scope
+from tests.kubelet.images import CHECKOUT
 from tests.kubernetes_api import objects
 from tests.kubernetes_api.authority import authority_secret
 from tests.kubernetes_api.server import FakeApiServer, Refuse, running
@@ -108,6 +109,31 @@ async def test_what_was_begun_to_be_read_is_served(server: FakeApiServer, tmp_pa
             server.put(objects.service("db"))
             await plane.source.catch_up()
             assert len(plane.store.mesh.services) == 2
+
+
+_BEGINS = """
+import sys
+from heddle.cluster.reading import ClusterReading
+from heddle.main import main
+
+def begin(self):
+    print("heddle.control_plane" in sys.modules, "envoy_data_plane" in sys.modules)
+    raise OSError("that is all")
+
+ClusterReading.begin = begin
+sys.exit(main(["serve", "--kubernetes", "--kubeconfig", sys.argv[1], "--mesh", "begins"]))
+"""
+
+
+async def test_a_cluster_is_being_read_before_the_program_is_loaded(server: FakeApiServer, tmp_path: Path) -> None:
+    kubeconfig = server.write_kubeconfig(tmp_path / "config")
+    run = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _BEGINS, str(kubeconfig),
+        cwd=CHECKOUT, env={**os.environ, "HEDDLE_STATE": str(tmp_path)}, stdout=PIPE, stderr=PIPE,
+    )  # fmt: skip
+    said, complained = await run.communicate()
+    assert (said, run.returncode) == (b"False False\n", 2)
+    assert b"that is all" in complained
 
 
 async def test_reading_ends_with_its_block(server: FakeApiServer, tmp_path: Path) -> None:

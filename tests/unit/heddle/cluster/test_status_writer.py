@@ -116,6 +116,7 @@ async def writing(
     per_second: float = 1000.0,
     burst: float = 1000.0,
     peers: ToldByTest | None = None,
+    settle_seconds: float = 0.0,
 ) -> AsyncIterator[None]:
     access = ClusterAccess(kubeconfig=scene.server.write_kubeconfig(folder / "writer"))
     async with open_api(access) as api:
@@ -129,6 +130,7 @@ async def writing(
             per_second=per_second,
             burst=burst,
             look_seconds=0.01,
+            settle_seconds=settle_seconds,
             peers=peers,  # type: ignore[arg-type]
         )
         task = asyncio.create_task(writer.run())
@@ -155,6 +157,15 @@ async def test_an_object_is_told_what_became_of_it_and_then_no_more(tmp_path: Pa
         await found.quiet()
         assert (found.writes, found.generation) == (writes, generation), "a status makes nothing new"
         assert found.found.store.mesh is mesh
+
+
+async def test_nothing_is_said_before_sidecars_had_time_to_connect(tmp_path: Path) -> None:
+    async with scene(tmp_path, virtual_service("web")) as found, writing(found, tmp_path, settle_seconds=0.3):
+        await asyncio.sleep(0.1)
+        assert found.writes == 0
+        found.connect(found.generation)
+        await found.until(lambda: found.said("web", "Programmed") == ("True", "Acknowledged"))
+        assert found.writes == 1, "what it says first is what stays"
 
 
 async def test_who_begins_finds_what_is_there(tmp_path: Path) -> None:
