@@ -22,6 +22,7 @@ from model.mesh import Mesh
 from model.pods import ProxyKind
 from xds.admission import Admission, C, PermissionDenied, Unauthenticated, Unavailable
 from xds.events import Event, StreamClosed, StreamFailed, StreamOpened
+from xds.first_builds import FirstBuilds
 from xds.memo import Memo
 from xds.protocol import Fault, Stream, Violation, first_node
 from xds.pump import Pump
@@ -39,10 +40,18 @@ OPTIONS = (
     # A reconnect may list 50,000 names with versions.
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_metadata_size", 32 * 1024),
+    # Of a stream whose caller is not known yet nothing is read, so that it sends no more than the window: 64 KiB.
+    ("grpc.http2.lookahead_bytes", 64 * 1024),
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.absolute_max_metadata_size", 16 * 1024),
+    # Of one connection. A sidecar has one, and a second while it reconnects.
+    ("grpc.max_concurrent_streams", 100),
     # Clients may ping twice as often as we do; without this they are sent away for too many pings.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # The one above ends nothing by itself, this one does (measured with grpcio 1.85).
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 15_000),
     # Two servers on one port would share its connections in silence.
@@ -73,6 +82,7 @@ class AdsServer(Generic[C]):
         most_of_one: int | None = None,
         jitter: Callable[[], float] = lambda: 0.0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        first_builds: FirstBuilds | None = None,
     ) -> None:
         self._memo = memo
         self._admission = admission
@@ -83,6 +93,7 @@ class AdsServer(Generic[C]):
         """How many streams of each caller are let in, or are about to be."""
         self._jitter = jitter
         self._now = now
+        self._first_builds = first_builds or FirstBuilds()
         self._generation: int | None = None
         self._numbers = itertools.count(1)
         self._open: dict[str, tuple[Pump, C, Node]] = {}
@@ -214,7 +225,7 @@ class AdsServer(Generic[C]):
         name = f"{context.peer()}#{next(self._numbers)}"
         if self._generation is None or self._stopping:
             await self._refuse(context, name, "", grpc.StatusCode.UNAVAILABLE, "not ready")
-        if len(self._open) >= MAX_STREAMS:
+        if len(self._handlers) > MAX_STREAMS:
             await self._refuse(context, name, "", grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams")
         node = ""
         try:
@@ -231,21 +242,29 @@ class AdsServer(Generic[C]):
                 request = parse(raw)
                 declared = first_node(request)
                 node = declared.id
-                asker = self._admission.admit(caller, declared)
-                stream = Stream(
-                    stream_id=name,
-                    delta=delta,
-                    node=declared,
-                    asker=replace(asker, vhds=asker.vhds and delta),
-                    memo=self._memo,
-                    secrets=self._admission.secrets_for(caller),
-                    report=self._report,
-                    generation=self._generation,
-                    now=self._now(),
-                )
-                stream.receive(request, self._now())
-                pump = Pump(wire=wire, stream=stream, parse=parse, now=self._now)
-                reason = await self._run(pump, caller, declared)
+                self._admission.admit(caller, declared)
+                place = await self._first_builds.turn()
+                try:
+                    if self._stopping:
+                        raise Unavailable("not ready")
+                    # Only now: while it waited, its pod may have become another, or have gone.
+                    asker = self._admission.admit(caller, declared)
+                    stream = Stream(
+                        stream_id=name,
+                        delta=delta,
+                        node=declared,
+                        asker=replace(asker, vhds=asker.vhds and delta),
+                        memo=self._memo,
+                        secrets=self._admission.secrets_for(caller),
+                        report=self._report,
+                        generation=self._generation,
+                        now=self._now(),
+                    )
+                    stream.receive(request, self._now())
+                    pump = Pump(wire=wire, stream=stream, parse=parse, now=self._now, served=place.leave)
+                    reason = await self._run(pump, caller, declared)
+                finally:
+                    place.leave()
         except Unauthenticated as error:
             await self._refuse(context, name, node, grpc.StatusCode.UNAUTHENTICATED, str(error))
         except Unavailable as error:
