@@ -12,6 +12,7 @@ from enum import Enum
 
 from model.asker import Asker
 from xds import delta, sotw
+from xds.accepted_sets import AcceptedSets
 from xds.channel import Channel, Flight, Push
 from xds.events import Rejected, SecretFailed
 from xds.gates import Gates
@@ -57,6 +58,7 @@ class Stream:
     """One stream, from its first request on. Every method that takes `now` wants an aware UTC time."""
 
     __slots__ = (
+        "_accepted_sets",
         "_acknowledged",
         "_asker",
         "_channels",
@@ -84,7 +86,9 @@ class Stream:
         report: Callable[[Rejected | SecretFailed], None],
         generation: int,
         now: datetime,
+        accepted_sets: AcceptedSets | None = None,
     ) -> None:
+        self._accepted_sets = accepted_sets or AcceptedSets()
         self._id = stream_id
         self._delta = delta
         self._node = node
@@ -131,6 +135,9 @@ class Stream:
                 sotw.subscribe(
                     channel, request, first=first, scope=lambda: self._memo.scope(kind.type_url, self._asker)
                 )
+                if first and channel.unproven:
+                    known = self._accepted_sets.take(self.asker, kind.type_url, request.version)
+                    channel.recall(known)
         _check_count(kind, len(channel.subscription.names))
 
     def snapshot(self, marks: Marks, generation: int) -> bool:
@@ -174,6 +181,12 @@ class Stream:
         for channel in self._channels.values():
             if channel.flight and channel.unsent and now - channel.flight.sent_at >= ANSWER_WITHIN:
                 channel.give_up_waiting()
+
+    def close(self) -> None:
+        """The stream has ended; nothing else is called after this."""
+        for channel in self._channels.values():
+            if not self._delta and channel.kind.complete and not channel.unproven:
+                self._accepted_sets.keep(self.asker, channel.kind.type_url, channel.held.values())
 
     # What is to be done
 

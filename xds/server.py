@@ -20,6 +20,7 @@ import grpc
 from model.asker import Asker
 from model.mesh import Mesh
 from model.pods import ProxyKind
+from xds.accepted_sets import AcceptedSets
 from xds.admission import Admission, C, PermissionDenied, Unauthenticated, Unavailable
 from xds.events import Event, StreamClosed, StreamFailed, StreamOpened
 from xds.first_builds import FirstBuilds
@@ -93,6 +94,7 @@ class AdsServer(Generic[C]):
         """How many streams of each caller are let in, or are about to be."""
         self._jitter = jitter
         self._now = now
+        self._accepted_sets = AcceptedSets()
         self._first_builds = first_builds or FirstBuilds()
         self._generation: int | None = None
         self._numbers = itertools.count(1)
@@ -259,6 +261,7 @@ class AdsServer(Generic[C]):
                         report=self._report,
                         generation=self._generation,
                         now=self._now(),
+                        accepted_sets=self._accepted_sets,
                     )
                     stream.receive(request, self._now())
                     pump = Pump(wire=wire, stream=stream, parse=parse, now=self._now, served=place.leave)
@@ -306,6 +309,7 @@ class AdsServer(Generic[C]):
         try:
             return await pump.run()
         finally:
+            pump.stream.close()
             del self._open[state.id]
             if retirement is not None:
                 retirement.cancel()
