@@ -13,7 +13,7 @@ import structlog
 from model.asker import Asker, Capture
 from model.mesh import Mesh
 from model.names import IDENTITY_SECRET
-from model.pods import Pod
+from model.pods import Pod, ProxyKind
 from sds.authority import Authority
 from sds.certificate_policy import CertificatePolicy
 from sds.gateway_secrets import describe_server_secrets, find_server_secret
@@ -32,6 +32,11 @@ ARRIVAL_SECONDS = 5.0
 """How long a stream waits for its pod, which exists, to get into the snapshot: a watch is behind by milliseconds."""
 
 _log = structlog.get_logger()
+
+
+def _is_proxyless(pod: Pod, node: Node) -> bool:
+    """Whether it is the application itself that asks: gRPC libraries say so in their user agent."""
+    return pod.proxy is ProxyKind.SIDECAR and node.user_agent.startswith("gRPC")
 
 
 class PodTokens(Protocol):
@@ -132,7 +137,7 @@ class PodAdmission:
             namespace=pod.ref.namespace,
             pod=pod.ref.name,
             service_account=pod.service_account,
-            kind=pod.proxy,
+            kind=ProxyKind.PROXYLESS if _is_proxyless(pod, node) else pod.proxy,
             labels=pod.labels,
             locality=pod.locality,
             address=pod.addresses[0] if pod.addresses else "",

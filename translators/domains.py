@@ -39,14 +39,14 @@ def is_taken(domain: str, port: int, view: View) -> bool:
     """Whether a service of the table of `port` owns `domain` for this caller."""
     name = domain.removeprefix("*.")
     wildcard = name != domain
-    for host in _hosts_meant(name, view):
+    for host in hosts_meant(name, view):
         service = view.service(host)
         if service is not None and is_routed(service, port):
             return not wildcard or service.resolution is Resolution.HEADLESS
     return False
 
 
-def _hosts_meant(name: str, view: View) -> Iterator[str]:
+def hosts_meant(name: str, view: View) -> Iterator[str]:
     """The one service that `name` could be a form or an address of, if it is either."""
     address = _address(name)
     if address is not None:
