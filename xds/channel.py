@@ -122,6 +122,13 @@ class Channel:
         self.forced.difference_update(initial)
         self.owed = self.owed and not initial
 
+    def recall(self, known: tuple[Resource, ...]) -> None:
+        """Takes over what a client that came with a complete set is known to hold; nothing, if it is not known."""
+        if known:
+            self.unproven = False
+            self.held.update((resource.name, resource) for resource in known)
+            self.marked.update(self.held)
+
     def rescope(self, scope: Scope) -> None:
         """Marks what comes into scope and what leaves it. If the scope could not be derived, the last one stays."""
         if scope is self.scope or scope.failed or not (self.subscription.wildcard and self.kind.scoped):
