@@ -16,6 +16,8 @@ from protos import discovery_pb2 as pb
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+_WRITTEN_TOO_LATE = 'Failed "execute_batch"'
+"""What grpc says of a message for a stream that has ended, whatever it has ended with."""
 OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1))
 
 
@@ -63,7 +65,12 @@ class SimulatedSidecar:
             if self._virtual_hosts:
                 await self._say(call, VIRTUAL_HOST, subscribe=self._virtual_hosts)
             while (raw := await call.read()) is not grpc.aio.EOF:
-                await self._hear(call, raw)
+                try:
+                    await self._hear(call, raw)
+                except grpc.aio.AioRpcError as error:
+                    if _WRITTEN_TOO_LATE in (error.debug_error_string() or ""):
+                        return  # the server had ended the stream meanwhile
+                    raise
 
     async def until(self, type_url: str, name: str, *, other_than: str = "") -> str:
         """Waits until it has a version of this resource that is not `other_than`, and returns it."""

@@ -14,7 +14,7 @@ from heddle.cluster.token_bucket import TokenBucket
 from model.asker import Asker, Capture
 from model.mesh import Mesh
 from model.names import IDENTITY_SECRET
-from model.pods import Pod
+from model.pods import Pod, ProxyKind
 from sds.authority import Authority
 from sds.certificate_policy import CertificatePolicy
 from sds.gateway_secrets import describe_server_secrets, find_server_secret
@@ -38,6 +38,11 @@ SECONDS_PER_ISSUE = 10.0
 opens one at its start, after each restart of a control plane, and then one in half an hour."""
 
 _log = structlog.get_logger()
+
+
+def _is_proxyless(pod: Pod, node: Node) -> bool:
+    """Whether it is the application itself that asks: gRPC libraries say so in their user agent."""
+    return pod.proxy is ProxyKind.SIDECAR and node.user_agent.startswith("gRPC")
 
 
 class PodTokens(Protocol):
@@ -143,7 +148,7 @@ class PodAdmission:
             namespace=pod.ref.namespace,
             pod=pod.ref.name,
             service_account=pod.service_account,
-            kind=pod.proxy,
+            kind=ProxyKind.PROXYLESS if _is_proxyless(pod, node) else pod.proxy,
             labels=pod.labels,
             locality=pod.locality,
             address=pod.addresses[0] if pod.addresses else "",

@@ -141,10 +141,12 @@ class PodTemplate:
 
 
 class ProxyKind(StrEnum):
-    """What an Envoy is for: one application, or requests that enter the mesh."""
+    """What an Envoy is for: one application, or requests that enter the mesh. PROXYLESS: a gRPC client asks, without
+    any Envoy."""
 
     SIDECAR = "sidecar"
     GATEWAY = "gateway"
+    PROXYLESS = "proxyless"
 
 
 class WorkloadKind(StrEnum):

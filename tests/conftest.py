@@ -10,6 +10,10 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from protos.plain_messages import use_plain_messages
+
+# A test module may import messages before anything of ours: they are to be what they are outside tests.
+use_plain_messages()
 settings.register_profile("bounded", derandomize=True, deadline=None, max_examples=40)
 settings.register_profile("soak", deadline=None, max_examples=10_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "bounded"))

@@ -49,7 +49,11 @@ from translators.control_plane_cluster import ControlPlane, build_control_plane_
 NodeType = Literal["sidecar", "router"]
 """What a proxy is for: one application, or a gateway. Istio's words."""
 
-NODE_TYPES: Mapping[ProxyKind, NodeType] = {ProxyKind.SIDECAR: "sidecar", ProxyKind.GATEWAY: "router"}
+NODE_TYPES: Mapping[ProxyKind, NodeType] = {
+    ProxyKind.SIDECAR: "sidecar",
+    ProxyKind.GATEWAY: "router",
+    ProxyKind.PROXYLESS: "sidecar",
+}
 
 MAX_PROGRAM_SIZE = 32768
 """How large a compiled regular expression may be; Envoy's own limit of 100 refuses even a long literal. As Istio."""

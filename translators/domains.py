@@ -44,14 +44,14 @@ def owner_of(domain: str, port: int, view: View) -> Service | None:
     """The service of the table of `port` that owns `domain` for this caller; a wildcard is a headless one's."""
     name = domain.removeprefix("*.")
     wildcard = name != domain
-    for host in _hosts_meant(name, view):
+    for host in hosts_meant(name, view):
         service = view.service(host)
         if service is not None and is_routed(service, port):
             return service if not wildcard or service.resolution is Resolution.HEADLESS else None
     return None
 
 
-def _hosts_meant(name: str, view: View) -> Iterator[str]:
+def hosts_meant(name: str, view: View) -> Iterator[str]:
     """The one service that `name` could be a form or an address of, if it is either."""
     address = _address(name)
     if address is not None:

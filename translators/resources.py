@@ -49,6 +49,7 @@ from translators.inbound_listener import build_inbound_listener
 from translators.inbound_routes import build_inbound_routes
 from translators.on_demand_hosts import answering, build_on_demand
 from translators.outbound_listener import build_outbound_listener
+from translators.proxyless import build_proxyless
 from translators.route_tables import build_route_table
 from translators.scope import connection_clusters, http_ports, load_assignments, outbound_clusters
 from translators.virtual_hosts import build_virtual_host, virtual_host_names
@@ -63,6 +64,8 @@ T = TypeVar("T")
 def derive(type_url: str, name: str, view: View) -> Message | None:
     """The resource of that type and name as the asker gets it; None if there is none, or if the name or the type
     means nothing. Depends on nothing but its arguments; what was read of the mesh is in `view.reads`."""
+    if view.kind is ProxyKind.PROXYLESS:
+        return build_proxyless(type_url, name, view)
     build = _BUILDERS.get(type_url)
     if build is None:
         return None
@@ -74,6 +77,8 @@ def derive(type_url: str, name: str, view: View) -> Message | None:
 
 def names_in_scope(type_url: str, view: View) -> tuple[str, ...]:
     """The names of all resources of a type that exist for the asker, sorted: what a wildcard subscription means."""
+    if view.kind is ProxyKind.PROXYLESS:
+        return ()  # such a client names whatever it wants
     names = (_GATEWAY_NAMES if _is_gateway(view) else _NAMES).get(type_url)
     return () if names is None else tuple(sorted(names(view)))
 

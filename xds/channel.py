@@ -122,6 +122,13 @@ class Channel:
         self.forced.difference_update(initial)
         self.owed = self.owed and not initial
 
+    def recall(self, known: tuple[Resource, ...] | None) -> None:
+        """Takes over what a client that came with a complete set is known to hold; None: it is not known."""
+        if known is not None:
+            self.unproven = False
+            self.held.update((resource.name, resource) for resource in known)
+            self.marked.update(self.held)
+
     def rescope(self, scope: Scope) -> None:
         """Marks what comes into scope and what leaves it. If the scope could not be derived, the last one stays."""
         if scope is self.scope or scope.failed or not (self.subscription.wildcard and self.kind.scoped):
@@ -159,7 +166,8 @@ class Channel:
         for resource in push.changed:
             if self.on_demand and resource.missing:
                 continue
-            self.refused.pop(resource.name, None)
+            if self.held.get(resource.name) is not resource:  # else: what it had, sent again
+                self.refused.pop(resource.name, None)
             if self._holds_all or self.wants(resource.name):
                 self.held[resource.name] = resource
         for name in push.removed:
@@ -283,7 +291,11 @@ class Channel:
                     pass
 
     def _forget_unwanted(self) -> None:
-        for name in [name for name in self.held if not self.wants(name)]:
+        unwanted = [name for name in self.held if not self.wants(name)]
+        if self._holds_all:
+            self.marked.update(unwanted)
+            return
+        for name in unwanted:
             del self.held[name]
         for name in [name for name in self.refused if not self.wants(name)]:
             del self.refused[name]

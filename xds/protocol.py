@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from model.asker import Asker
 from xds import delta, sotw
+from xds.accepted_sets import AcceptedSets
 from xds.channel import Channel, Flight, Push
 from xds.channel_state import rejected_by, type_state
 from xds.demand import DEFAULT_LIMITS, Demand, DemandLimits
@@ -34,6 +35,7 @@ class Stream:
     """One stream, from its first request on. Every method that takes `now` wants an aware UTC time."""
 
     __slots__ = (
+        "_accepted_sets",
         "_acknowledged",
         "_asker",
         "_channels",
@@ -64,8 +66,10 @@ class Stream:
         now: datetime,
         limits: DemandLimits = DEFAULT_LIMITS,
         history: History | None = None,
+        accepted_sets: AcceptedSets | None = None,
     ) -> None:
         """`limits` and `history` are for an asker on demand."""
+        self._accepted_sets = accepted_sets or AcceptedSets()
         self._id = stream_id
         self._delta = delta
         self._node = node
@@ -92,11 +96,6 @@ class Stream:
     def excessive(self) -> bool:
         """Whether the client asks for more hosts that are none of the mesh's than a stream on demand serves."""
         return self._demand is not None and self._demand.excessive
-
-    def close(self, now: datetime) -> None:
-        """The stream has ended."""
-        if self._demand is not None:
-            self._demand.close(now)
 
     # What happens
 
@@ -125,6 +124,9 @@ class Stream:
                 self._follow_demand()
             case SotwRequest():
                 sotw.subscribe(channel, request, first=first, scope=lambda: self._scope(kind))
+                if first and channel.unproven:
+                    known = self._accepted_sets.take(self.asker, kind.type_url, request.version)
+                    channel.recall(known)
         check_count(kind, len(channel.subscription.names))
 
     def snapshot(self, marks: Marks, generation: int) -> bool:
@@ -184,6 +186,14 @@ class Stream:
         for channel in self._channels.values():
             if channel.flight and channel.unsent and now - channel.flight.sent_at >= ANSWER_WITHIN:
                 channel.give_up_waiting()
+
+    def close(self, now: datetime) -> None:
+        """The stream has ended; nothing else is called after this."""
+        if self._demand is not None:
+            self._demand.close(now)
+        for channel in self._channels.values():
+            if not self._delta and channel.kind.complete and not channel.unproven:
+                self._accepted_sets.keep(self.asker, channel.kind.type_url, channel.held.values())
 
     # What is to be done
 

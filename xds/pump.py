@@ -13,6 +13,8 @@ from xds.wire import DeltaRequest, SotwRequest
 
 SEND_WITHIN = timedelta(seconds=10)
 """A client that reads nothing for so long is cut off."""
+READS_AT_ONCE = 2
+"""Requests come before pushes, but so many at most where both could go on: Istio's measure."""
 STUCK_PAUSE = timedelta(seconds=1)
 """What is due and cannot be done is looked at again after this."""
 
@@ -28,9 +30,12 @@ class Wire(Protocol):
 
 
 class Pump:
-    """Moves one stream until it ends. `end` may be called at any time from the same event loop."""
+    """Moves one stream until it ends. `end` may be called at any time from the same event loop.
 
-    __slots__ = ("_fault", "_now", "_parse", "_reason", "_wake", "_wire", "stream")
+    `served` is called whenever the client has everything and said so.
+    """
+
+    __slots__ = ("_fault", "_now", "_parse", "_reason", "_served", "_wake", "_wire", "stream")
 
     def __init__(
         self,
@@ -39,8 +44,10 @@ class Pump:
         stream: Stream,
         parse: Callable[[bytes], DeltaRequest | SotwRequest],
         now: Callable[[], datetime],
+        served: Callable[[], None] = lambda: None,
     ) -> None:
         self.stream = stream
+        self._served = served
         self._wire = wire
         self._parse = parse
         self._now = now
@@ -72,6 +79,7 @@ class Pump:
         return self._reason
 
     async def _read(self) -> None:
+        reads = 0
         while (raw := await self._wire.read()) is not None:
             try:
                 self.stream.receive(self._parse(raw), self._now())
@@ -83,6 +91,9 @@ class Pump:
                 self.end("violation")
                 return
             self._wake.set()
+            reads += 1
+            if reads % READS_AT_ONCE == 0:
+                await asyncio.sleep(0)
         self.end("client")
 
     async def _write(self) -> bool:
@@ -98,6 +109,8 @@ class Pump:
                         await self._wire.write(response)
                 except TimeoutError:
                     return True
+            if self.stream.acknowledged(0):
+                self._served()
             if not self._reason:
                 await self._rest()
         return False

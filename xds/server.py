@@ -20,9 +20,11 @@ import grpc
 from model.asker import Asker, Capture
 from model.mesh import Mesh
 from model.pods import ProxyKind
+from xds.accepted_sets import AcceptedSets
 from xds.admission import Admission, C, Exhausted, PermissionDenied, Unauthenticated, Unavailable
 from xds.demand import DEFAULT_LIMITS, DemandLimits
 from xds.events import Event, StreamClosed, StreamFailed, StreamOpened
+from xds.first_builds import FirstBuilds
 from xds.history import History
 from xds.memo import Memo
 from xds.protocol import Stream
@@ -42,10 +44,18 @@ OPTIONS = (
     # A reconnect may list 50,000 names with versions.
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_metadata_size", 32 * 1024),
+    # Of a stream whose caller is not known yet nothing is read, so that it sends no more than the window: 64 KiB.
+    ("grpc.http2.lookahead_bytes", 64 * 1024),
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.absolute_max_metadata_size", 16 * 1024),
+    # Of one connection. A sidecar has one, and a second while it reconnects.
+    ("grpc.max_concurrent_streams", 100),
     # Clients may ping twice as often as we do; without this they are sent away for too many pings.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # The one above ends nothing by itself, this one does (measured with grpcio 1.85).
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 15_000),
     # Two servers on one port would share its connections in silence.
@@ -80,6 +90,7 @@ class AdsServer(Generic[C]):
         on_demand: Callable[[Asker, bool | None], bool] = lambda asker, before: asker.on_demand,
         limits: DemandLimits = DEFAULT_LIMITS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        first_builds: FirstBuilds | None = None,
     ) -> None:
         self._memo = memo
         self._admission = admission
@@ -95,6 +106,8 @@ class AdsServer(Generic[C]):
         self._excessive: dict[C, None] = {}
         """Who asked for too much to be served on demand, the longest ago first."""
         self._now = now
+        self._accepted_sets = AcceptedSets()
+        self._first_builds = first_builds or FirstBuilds()
         self._generation: int | None = None
         self._numbers = itertools.count(1)
         self._open: dict[str, tuple[Pump, C, Node]] = {}
@@ -240,7 +253,7 @@ class AdsServer(Generic[C]):
         name = f"{context.peer()}#{next(self._numbers)}"
         if self._generation is None or self._stopping:
             await self._refuse(context, name, "", grpc.StatusCode.UNAVAILABLE, "not ready")
-        if len(self._open) >= MAX_STREAMS:
+        if len(self._handlers) > MAX_STREAMS:
             await self._refuse(context, name, "", grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams")
         node = ""
         try:
@@ -257,23 +270,32 @@ class AdsServer(Generic[C]):
                 request = parse(raw)
                 declared = first_node(request)
                 node = declared.id
-                asker = self._admission.admit(caller, declared)
-                stream = Stream(
-                    stream_id=name,
-                    delta=delta,
-                    node=declared,
-                    asker=self._with_mode(asker, caller, vhds=asker.vhds and delta, before=None),
-                    memo=self._memo,
-                    secrets=self._admission.secrets_for(caller, context.peer()),
-                    report=self._report,
-                    generation=self._generation,
-                    now=self._now(),
-                    limits=self._limits,
-                    history=self._history,
-                )
-                stream.receive(request, self._now())
-                pump = Pump(wire=wire, stream=stream, parse=parse, now=self._now)
-                reason = await self._run(pump, caller, declared)
+                self._admission.admit(caller, declared)
+                place = await self._first_builds.turn()
+                try:
+                    if self._stopping:
+                        raise Unavailable("not ready")
+                    # Only now: while it waited, its pod may have become another, or have gone.
+                    asker = self._admission.admit(caller, declared)
+                    stream = Stream(
+                        stream_id=name,
+                        delta=delta,
+                        node=declared,
+                        asker=self._with_mode(asker, caller, vhds=asker.vhds and delta, before=None),
+                        memo=self._memo,
+                        secrets=self._admission.secrets_for(caller, context.peer()),
+                        report=self._report,
+                        generation=self._generation,
+                        now=self._now(),
+                        accepted_sets=self._accepted_sets,
+                        limits=self._limits,
+                        history=self._history,
+                    )
+                    stream.receive(request, self._now())
+                    pump = Pump(wire=wire, stream=stream, parse=parse, now=self._now, served=place.leave)
+                    reason = await self._run(pump, caller, declared)
+                finally:
+                    place.leave()
         except Unauthenticated as error:
             await self._refuse(context, name, node, grpc.StatusCode.UNAUTHENTICATED, str(error))
         except Unavailable as error:

@@ -20,6 +20,8 @@ FIRST_WAIT_SECONDS = 0.1
 LONGEST_RETRY_SECONDS = 60.0
 """As long as an API server may send us away; what stands before it may say a day."""
 LONGEST_WAIT_SECONDS = 10.0
+CONFIRM_SECONDS = 0.5
+"""How long after a list without the objects there were a second one is asked for, without which it is not believed."""
 WATCH_SECONDS = 300
 """How long a watch lasts before the server ends it; up to half as long again, so that not all end at once."""
 _BRIEF_SECONDS = 1.0
@@ -145,6 +147,24 @@ class Reflector:
         return self._miss()
 
     async def _list_version(self) -> None:
+        versions, values, version = await self._read_list()
+        if not versions and (held := len(self._collection.versions)):
+            # All of a kind gone at once, unseen, is more often a broken server than a wish: it is asked once more.
+            _log.warning("kubernetes.emptied", resource=str(self.resource), objects=held)
+            fix = "Nothing, if they were deleted: it is believed once a second list says so too."
+            trouble = Trouble(message=f"{self.resource} has no objects any more, where there were {held}", fix=fix)
+            self._note(trouble, synced=self.synced)
+            await asyncio.sleep(CONFIRM_SECONDS)
+            versions, values, version = await self._read_list(confirms=True)
+        self._paged = True
+        values.update(dict.fromkeys(self._collection.apply_list(versions, version)))
+        self._receiver.receive(self.resource, values)
+        self._moved.set()
+        self._note(None, synced=True)
+
+    async def _read_list(self, *, confirms: bool = False) -> tuple[dict[str, str], dict[str, object | None], str]:
+        """Versions and values by key, and the version of the whole. `confirms`: a list of a version that is behind
+        ours was believed just now."""
         versions: dict[str, str] = {}
         values: dict[str, object | None] = {}
         version = ""
@@ -152,18 +172,15 @@ class Reflector:
             async for page in pages:
                 if not version:
                     version = page.version
-                    self._collection.begin_list(version)
+                    if not confirms:
+                        self._collection.begin_list(version)
                 for number, item in enumerate(page.items):
                     key = key_of(item)
                     versions[key] = version_of(item)
                     values[key] = self._receiver.to_value(self.resource, item)
                     if number % _AT_ONCE == _AT_ONCE - 1:
                         await asyncio.sleep(0)
-        self._paged = True
-        values.update(dict.fromkeys(self._collection.apply_list(versions, version)))
-        self._receiver.receive(self.resource, values)
-        self._moved.set()
-        self._note(None, synced=True)
+        return versions, values, version
 
     async def _pages(self, accept: str) -> AsyncGenerator[Page, None]:
         """Each is asked for while the one before is being read. Whoever stops half-way closes it."""

@@ -11,6 +11,7 @@ from model.mesh import Mesh
 from tests.envoy.xds_toy import (
     BAD_CLUSTER,
     LOOPBACK,
+    answer_ok,
     free_port,
     get,
     running_envoy,
@@ -67,7 +68,7 @@ async def test_r40_moving_a_route_between_clusters_under_load_loses_nothing(tmp_
     """The service is renamed back and forth: its cluster goes, another comes, one host leads to either."""
     events: list[Event] = []
     port = free_port()
-    upstream = await asyncio.start_server(_answer_ok, LOOPBACK, 0)
+    upstream = await asyncio.start_server(answer_ok, LOOPBACK, 0)
     upstream_port = int(upstream.sockets[0].getsockname()[1])
 
     def world(name: str) -> Mesh:
@@ -86,11 +87,3 @@ async def test_r40_moving_a_route_between_clusters_under_load_loses_nothing(tmp_
             assert len(statuses) >= 40
             counters = await stats(admin, "cluster_not_found|no_route|no_cluster")
             assert not any(counters.values()), counters
-
-
-async def _answer_ok(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while await reader.readuntil(b"\r\n\r\n"):
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-    except (OSError, EOFError):
-        writer.close()

@@ -46,6 +46,8 @@ BAD_CLUSTER = "its cluster has no time to connect, which Envoy refuses"
 TO = "to:"
 """Begins the answer of a service whose `/up` leads to another service's endpoints, the host after it."""
 TOY_BOUND_SECONDS = 5
+SLOW_CLUSTER = "its cluster has longer to connect"
+NO_ASSIGNMENT = "its cluster has no assignment"
 ASKER = Asker(namespace="toy", pod="toy-0", service_account="toy")
 ADS = core.ConfigSource(ads=core.AggregatedConfigSource(), resource_api_version=core.ApiVersion.V3)
 
@@ -112,7 +114,7 @@ def toy_derive(type_url: str, name: str, view: View) -> betterproto2.Message | N
                 name=name,
                 type=cluster.ClusterDiscoveryType.EDS,
                 eds_cluster_config=cluster.ClusterEdsClusterConfig(eds_config=ADS),
-                connect_timeout=timedelta(0) if service.external_name == BAD_CLUSTER else timedelta(seconds=1),
+                connect_timeout=timedelta(seconds={BAD_CLUSTER: 0, SLOW_CLUSTER: 2}.get(service.external_name, 1)),
             )
         case type_urls.ENDPOINT:
             return _assignment(name, view)
@@ -135,7 +137,7 @@ def toy_derive(type_url: str, name: str, view: View) -> betterproto2.Message | N
 def _assignment(name: str, view: View) -> betterproto2.Message | None:
     parsed = parse_cluster_name(name)
     service = view.service(name.split("|")[3])
-    if service is None:
+    if service is None or service.external_name == NO_ASSIGNMENT:
         return None
     hosts = [
         endpoint.LbEndpoint(
@@ -374,3 +376,12 @@ async def stats(admin_port: int, pattern: str) -> dict[str, int]:
     _, body = await get(admin_port, f"/stats?format=json&filter={pattern}")
     text = body[body.index("{") : body.rindex("}") + 1]  # around it there may be the sizes of chunks
     return {one["name"]: one["value"] for one in json.loads(text)["stats"] if isinstance(one.get("value"), int)}
+
+
+async def answer_ok(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An upstream that answers every request."""
+    try:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    except (OSError, EOFError):
+        writer.close()

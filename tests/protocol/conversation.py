@@ -21,8 +21,9 @@ from model.services import Service
 from model.view import View
 from protos import discovery_pb2 as pb
 from protos import type_urls
+from xds.accepted_sets import AcceptedSets
 from xds.events import DerivationFailed, Event
-from xds.memo import Memo
+from xds.memo import Marks, Memo
 from xds.protocol import Stream
 from xds.resource import content_version
 from xds.stream_secrets import Issued
@@ -48,7 +49,7 @@ def to_mesh(world: World) -> Mesh:
 
 def derive(type_url: str, name: str, view: View) -> betterproto2.Message | None:
     service = view.service(f"{type_url} {name}")
-    if service is None:
+    if service is None or ("~" in name and not is_for(name, view.labels["app"])):
         return None
     content = service.external_name
     if content == BROKEN:
@@ -57,7 +58,16 @@ def derive(type_url: str, name: str, view: View) -> betterproto2.Message | None:
 
 
 def names_in_scope(type_url: str, view: View) -> tuple[str, ...]:
-    return tuple(key.split(" ")[1] for key in view.hosts if key.startswith(f"{type_url} "))
+    """A name that ends in `~x` is for those whose label `app` is x alone."""
+    names = tuple(key.split(" ")[1] for key in view.hosts if key.startswith(f"{type_url} "))
+    if not any("~" in name for name in names):
+        return names
+    return tuple(name for name in names if is_for(name, view.labels["app"]))
+
+
+def is_for(name: str, app: str) -> bool:
+    """Whether a name is anything to this asker."""
+    return "~" not in name or name.endswith(f"~{app}")
 
 
 def version_of(name: str, content: str) -> str:
@@ -133,15 +143,23 @@ class Talk:
         default_factory=lambda: Asker(namespace="n", pod="p", service_account="s", labels={"app": "a"})
     )
     failures: list[DerivationFailed] = field(default_factory=list)
+    accepted_sets: AcceptedSets = field(default_factory=AcceptedSets)
+    memo_of: Talk | None = None
+    """Another client's stream on the same server."""
 
     def __post_init__(self) -> None:
-        self.memo = self.new_memo()
+        self.memo = self.memo_of.memo if self.memo_of else self.new_memo()
         self.reconnect()
 
     def new_memo(self) -> Memo:
         return Memo(derive=derive, names=names_in_scope, report=self.failures.append, mesh=to_mesh(self.world))
 
-    def reconnect(self) -> None:
+    def reconnect(self, *, to_another: bool = False) -> None:
+        """A new stream. `to_another`: to a server that has never seen the client."""
+        if hasattr(self, "stream"):
+            self.stream.close(self.now)
+        if to_another:
+            self.accepted_sets = AcceptedSets()
         self.stream = Stream(
             stream_id="1",
             delta=self.delta,
@@ -152,6 +170,7 @@ class Talk:
             report=self.events.append,
             generation=self.generation,
             now=self.now,
+            accepted_sets=self.accepted_sets,
         )
         self.last.clear()
 
@@ -224,11 +243,18 @@ class Talk:
 
     # What happens
 
-    def becomes(self, world: World) -> None:
-        """A new snapshot, in which only the types given differ."""
+    def becomes(self, world: World) -> Marks:
+        """A new snapshot, in which only the types given differ; what it marks, for `follows`."""
         self.world = {**self.world, **world}
         self.generation += 1
-        self.stream.snapshot(self.memo.advance(to_mesh(self.world)), self.generation)
+        marks = self.memo.advance(to_mesh(self.world))
+        self.stream.snapshot(marks, self.generation)
+        return marks
+
+    def follows(self, other: Talk, marks: Marks) -> None:
+        """The snapshot that the other client of this server just got."""
+        self.world, self.generation = other.world, other.generation
+        self.stream.snapshot(marks, self.generation)
 
     def passes(self, **span: float) -> None:
         self.now += timedelta(**span)
@@ -262,9 +288,14 @@ class Talk:
         raw = self.stream.next(self.now)
         if raw is None:
             return None
-        heard = _parse_delta(raw) if self.delta else _parse_sotw(raw)
+        heard = hear(raw, delta=self.delta)
         self.last[heard.type_url] = heard
         return heard
+
+
+def hear(raw: bytes, *, delta: bool) -> Heard:
+    """A response taken apart. What no response may be fails here."""
+    return _parse_delta(raw) if delta else _parse_sotw(raw)
 
 
 def _parse_delta(raw: bytes) -> Heard:

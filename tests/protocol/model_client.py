@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
@@ -38,6 +39,20 @@ class ModelClient:
     begun: set[str] = field(default_factory=set)
     proven: set[str] = field(default_factory=set)
     """The types of which it accepted something on this stream, or had nothing before it."""
+    refused_last: set[str] = field(default_factory=set)
+    """The types whose last response it refused."""
+    moody: bool = False
+    """Refuses the next response that has something in it."""
+
+    def refuses(self, url: str, contents: Collection[str]) -> bool:
+        """Whether it takes nothing of a response with these."""
+        moody = self.moody and bool(contents)
+        self.moody = self.moody and not moody
+        self.refused_last.discard(url)
+        if moody or any(BAD in content for content in contents):
+            self.refused_last.add(url)
+            return True
+        return False
 
     def open_wildcard(self, url: str) -> None:
         want = self.wants.setdefault(url, Want())
@@ -66,6 +81,8 @@ class ModelClient:
     def reconnect(self) -> None:
         self.outbox.clear()
         self.begun.clear()
+        # A first request without names would mean everything: of a type that it wants nothing of it says nothing.
+        self.wants = {url: want for url, want in self.wants.items() if want.wildcard or want.names}
         self.proven = {url for url, want in self.wants.items() if not want.version}
         for url, want in self.wants.items():
             want.nonce = ""
@@ -86,7 +103,7 @@ class ModelClient:
         want = self.wants[message.type_url]
         want.nonce = message.nonce
         contents = {one.name: (one.version, _content(one.resource.value)) for one in message.resources}
-        if any(BAD in content for _, content in contents.values()):
+        if self.refuses(message.type_url, [content for _, content in contents.values()]):
             self._request(message.type_url, error="bad")
             return
         for name, (version, content) in contents.items():
@@ -101,7 +118,7 @@ class ModelClient:
         want = self.wants[message.type_url]
         want.nonce = message.nonce
         contents = {Cluster.parse(one.value).name: _content(one.value) for one in message.resources}
-        if any(BAD in content for content in contents.values()):
+        if self.refuses(message.type_url, contents.values()):
             self._request(message.type_url, error="bad")
             return
         want.version = message.version_info

@@ -6,7 +6,10 @@ import pytest
 
 from model.asker import Asker
 from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, Talk, version_of
+from xds.accepted_sets import AcceptedSets
 from xds.events import Rejected
+from xds.resource import build_resource
+from xds.sotw import version_of as version_of_set
 
 both = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
 
@@ -217,6 +220,39 @@ def test_r25_sotw_a_client_that_comes_with_a_set_is_never_sent_a_part_of_it(refu
     talk.becomes({CDS: {"a": "2", "b": "2", "c": "1"}})
     talk.hears(CDS, {"a": "2", "b": "2", "c": "1"})
     assert not talk.stream.state().rejected
+
+
+@pytest.mark.parametrize("lost", ["refused", "underivable"])
+def test_r25_sotw_a_client_that_comes_back_with_a_known_set_gets_what_can_be_had(lost: str) -> None:
+    talk = Talk(False, {CDS: {"a": "1", "b": "1", "gone": "1"}})
+    talk.sotw_says(CDS)
+    talk.hears(CDS, {"a": "1", "b": "1", "gone": "1"})
+    talk.becomes({CDS: {"a": "2", "b": "bad" if lost == "refused" else BROKEN}})
+    talk.reconnect()
+    talk.sotw_says(CDS)
+    if lost == "refused":
+        talk.hears(CDS, {"a": "2", "b": "bad", "gone": "1"}, accept=False)
+        talk.refuses(CDS, "b is wrong")
+    talk.hears(CDS, {"a": "2", "b": "1", "gone": "1"})
+    talk.hears(CDS, {"a": "2", "b": "1"})
+    talk.silence()
+    assert len(talk.stream.state().rejected) == (1 if lost == "refused" else 0)
+
+
+def test_r25_sotw_a_made_up_version_or_anothers_leads_to_no_set() -> None:
+    sets = AcceptedSets(limit=3)
+    one, other = (Asker(namespace="n", pod=pod, service_account="s") for pod in ("one", "other"))
+    held = tuple(build_resource(CDS, name, b"1") for name in ("a", "b"))
+    for asker, url, version in ((other, CDS, version_of_set(held)), (one, LDS, version_of_set(held)), (one, CDS, "x")):
+        sets.keep(one, CDS, held)
+        assert sets.take(asker, url, version) is None
+    sets.keep(one, CDS, held)
+    assert sets.take(one, CDS, version_of_set(held)) == held
+    assert sets.take(one, CDS, version_of_set(held)) is None
+    sets.keep(one, CDS, held)
+    sets.keep(other, CDS, held)
+    assert sets.take(one, CDS, version_of_set(held)) is None
+    assert sets.take(other, CDS, version_of_set(held)) == held
 
 
 def test_r38_delta_endpoints_that_vanish_are_not_removed_from_a_live_cluster() -> None:

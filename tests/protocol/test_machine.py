@@ -1,22 +1,134 @@
-"""The core joined with a model client over queues: after any history, once all is quiet, the client holds what a fresh
-process would give it. Rejected or underivable content leaves it on what it had."""
+"""The core joined with model clients over queues that delay, drop, and reorder across streams.
+
+After any history, once all is quiet, each client holds what a fresh process would give it; rejected or underivable
+content leaves it on what it had. At every step: one push of a type is on its way; no refused set of versions comes
+again; nothing refers to what was not sent; nothing comes that is not the asker's; and without a change, nothing at all.
+"""
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
+from datetime import datetime
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, VHDS, Talk
+from model.asker import Asker
+from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, RDS, VHDS, Heard, Talk, hear, is_for
 from tests.protocol.model_client import BAD, COMPLETE, ModelClient, Want
-from xds.wire import parse_delta_request, parse_sotw_request
+from xds.gates import PATIENCE
+from xds.protocol import ANSWER_WITHIN
+from xds.wire import DeltaRequest, SotwRequest, parse_delta_request, parse_sotw_request
 
-NAMES = {CDS: ("a", "b", "c"), EDS: ("a", "b", "c"), LDS: ("l", "m"), VHDS: ("80/a", "80/b", "81/a")}
+NAMES = {
+    CDS: ("a", "b", "c~a", "c~b"),
+    EDS: ("a", "b", "c~a"),
+    LDS: ("l", "m"),
+    RDS: ("80", "81"),
+    VHDS: ("80/a", "80/b", "81/a"),
+}
 CONTENTS = ("1", "2", "3", f"{BAD}1", f"{BAD}2", BROKEN)
+ROUTES = ("to a", "to b", f"{BAD}1", BROKEN)
+"""What routes say: the cluster that they lead to."""
 STEPS = 40
+
+
+class Side:
+    """One client, its stream, and what passed between them on it."""
+
+    def __init__(self, delta: bool, app: str, talk: Talk) -> None:
+        self.talk = talk
+        self.app = app
+        self.client = ModelClient(delta)
+        self.inbox: deque[bytes] = deque()
+        self.begin()
+
+    def begin(self) -> None:
+        self.inbox.clear()
+        self.on_the_way: dict[str, tuple[Heard, datetime]] = {}
+        self.refused: defaultdict[str, list[dict[str, str]]] = defaultdict(list)
+        self.sent_clusters: set[str] = set()
+
+    def server_reads(self) -> None:
+        if not self.client.outbox:
+            return
+        request = self.parse(self.client.outbox.popleft())
+        self.heed(request)
+        self.talk.stream.receive(request, self.talk.now)
+
+    def heed(self, request: DeltaRequest | SotwRequest) -> None:
+        if request.type_url not in self.on_the_way:
+            return
+        heard, _ = self.on_the_way[request.type_url]
+        if request.nonce == heard.nonce:
+            del self.on_the_way[request.type_url]
+            if request.error is not None:
+                self.refused[request.type_url].append(heard.resources)
+
+    def server_sends(self) -> bool:
+        raw = self.talk.stream.next(self.talk.now)
+        if raw is None:
+            return False
+        heard = hear(raw, delta=self.talk.delta)
+        self.check(heard)
+        self.on_the_way[heard.type_url] = (heard, self.talk.now)
+        self.inbox.append(raw)
+        return True
+
+    def check(self, heard: Heard) -> None:
+        url, now = heard.type_url, self.talk.now
+        before = self.on_the_way.get(url)
+        assert before is None or now - before[1] >= ANSWER_WITHIN, "two of a type on their way"
+        assert heard.resources not in self.refused[url] or not heard.resources, "a refused set of versions again"
+        assert all(is_for(name, self.app) for name in heard.resources), "what is another asker's"
+        want = self.client.wants[url]
+        if not want.wildcard:
+            asked = want.names | self.asked_lately(url)
+            assert heard.resources.keys() <= asked, "what nobody asked for"
+        if url == CDS:
+            self.sent_clusters |= heard.resources.keys()
+        if url in (RDS, LDS, VHDS):
+            self.check_references(heard)
+
+    def asked_lately(self, url: str) -> set[str]:
+        """What the server may think is wanted still: it has not read the newest requests."""
+        return set(NAMES[url]) if self.client.outbox else set()
+
+    def check_references(self, heard: Heard) -> None:
+        clusters = self.client.wants.get(CDS)
+        if clusters is None or not clusters.wildcard or clusters.named or CDS not in self.client.begun:
+            return
+        if any(self.parse(raw).type_url == CDS for raw in self.client.outbox):
+            return
+        if self.keeps_a_set_of(CDS) and BROKEN in self.talk.world[CDS].values():
+            return  # clusters come all or not at all, and routes do not wait for our mistakes
+        warming = self.on_the_way.get(CDS)
+        if warming is not None and self.talk.now - warming[1] >= PATIENCE:
+            return
+        refused = {resource.name for _, resource in self.talk.stream.state().rejected}
+        for content in heard.resources.values():
+            target = content.removeprefix("to ")
+            if content != target and self.talk.world[CDS].get(target, BROKEN) != BROKEN and target not in refused:
+                assert target in self.sent_clusters | clusters.held.keys(), f"{heard.type_url} before {target}"
+
+    def keeps_a_set_of(self, url: str) -> bool:
+        """Whether the client came with a complete set of which nothing is known."""
+        came_with_a_set = bool(self.client.wants[url].version) and url not in self.client.proven
+        return not self.talk.delta and url in COMPLETE and came_with_a_set
+
+    def parse(self, raw: bytes) -> DeltaRequest | SotwRequest:
+        return (parse_delta_request if self.talk.delta else parse_sotw_request)(raw)
+
+    def client_reads(self) -> None:
+        if self.inbox:
+            self.client.hear(self.inbox.popleft())
+
+    def reconnect(self, *, to_another: bool) -> None:
+        self.begin()
+        self.talk.reconnect(to_another=to_another)
+        self.client.reconnect()
 
 
 class Machine(RuleBasedStateMachine):
@@ -24,89 +136,123 @@ class Machine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.talk = Talk(self.delta, {url: {} for url in NAMES})
-        self.client = ModelClient(self.delta)
-        self.inbox: deque[bytes] = deque()
+        first = Talk(self.delta, {url: {} for url in NAMES})
+        other = Asker(namespace="n", pod="q", service_account="s", labels={"app": "b"})
+        second = Talk(self.delta, first.world, asker=other, memo_of=first)
+        self.sides = [Side(self.delta, "a", first), Side(self.delta, "b", second)]
+        self.talks = [first, second]
+        client = self.sides[0].client
+        client.open_wildcard(CDS)
+        for name in NAMES[RDS]:
+            client.subscribe(RDS, name)
+        if self.delta:
+            client.open_wildcard(VHDS)
 
     def urls(self) -> list[str]:
         return [url for url in NAMES if self.delta or url != VHDS]
 
-    @rule(data=st.data(), content=st.sampled_from(CONTENTS) | st.none())
-    def change(self, data: st.DataObject, content: str | None) -> None:
+    @rule(data=st.data())
+    def change(self, data: st.DataObject) -> None:
         url = data.draw(st.sampled_from(self.urls()))
         name = data.draw(st.sampled_from(NAMES[url]))
-        contents = dict(self.talk.world.get(url, {}))
+        content = data.draw(st.sampled_from(ROUTES if url in (RDS, VHDS) else CONTENTS) | st.none())
+        contents = dict(self.talks[0].world.get(url, {}))
         contents.pop(name, None)
         if content is not None:
             contents[name] = content
-        self.talk.becomes({url: contents})
+        self.becomes({url: contents})
+        for side in self.sides:  # what is refused once may come again if it was something else meanwhile
+            side.refused[url] = [one for one in side.refused[url] if name not in one]
 
-    @rule(url=st.sampled_from((CDS, LDS, VHDS)))
-    def open_wildcard(self, url: str) -> None:
+    @rule(url=st.sampled_from((RDS, VHDS)), data=st.data(), cluster=st.sampled_from("ab"), settled=st.booleans())
+    def lead_to_a_new_cluster(self, url: str, data: st.DataObject, cluster: str, settled: bool) -> None:
+        """A cluster comes, and a route to it, in one snapshot."""
+        if url not in self.urls():
+            return
+        if settled:
+            self.all_is_quiet()
+        name = data.draw(st.sampled_from(NAMES[url]))
+        world = self.talks[0].world
+        self.becomes({CDS: {**world[CDS], cluster: "1"}, url: {**world[url], name: f"to {cluster}"}})
+        for side in self.sides:
+            side.refused.clear()
+
+    def becomes(self, world: dict[str, dict[str, str]]) -> None:
+        marks = self.talks[0].becomes(world)
+        self.talks[1].follows(self.talks[0], marks)
+
+    @rule(side=st.integers(0, 1), url=st.sampled_from((CDS, LDS, VHDS)))
+    def open_wildcard(self, side: int, url: str) -> None:
         if url in self.urls():
-            self.client.open_wildcard(url)
+            self.sides[side].client.open_wildcard(url)
 
-    @rule(data=st.data())
-    def subscribe(self, data: st.DataObject) -> None:
-        url = data.draw(st.sampled_from((CDS, EDS)))
-        self.client.subscribe(url, data.draw(st.sampled_from(NAMES[url])))
+    @rule(side=st.integers(0, 1), data=st.data())
+    def subscribe(self, side: int, data: st.DataObject) -> None:
+        url = data.draw(st.sampled_from((CDS, EDS, RDS)))
+        self.sides[side].client.subscribe(url, data.draw(st.sampled_from(NAMES[url])))
 
-    @rule(data=st.data())
-    def unsubscribe(self, data: st.DataObject) -> None:
-        url = data.draw(st.sampled_from((CDS, EDS)))
-        self.client.unsubscribe(url, data.draw(st.sampled_from(NAMES[url])))
+    @rule(side=st.integers(0, 1), data=st.data())
+    def unsubscribe(self, side: int, data: st.DataObject) -> None:
+        url = data.draw(st.sampled_from((CDS, EDS, RDS)))
+        self.sides[side].client.unsubscribe(url, data.draw(st.sampled_from(NAMES[url])))
 
-    @rule()
-    def server_reads(self) -> None:
-        if self.client.outbox:
-            raw = self.client.outbox.popleft()
-            self.talk.stream.receive((parse_delta_request if self.delta else parse_sotw_request)(raw), self.talk.now)
+    @rule(side=st.integers(0, 1))
+    def server_reads(self, side: int) -> None:
+        self.sides[side].server_reads()
 
-    @rule()
-    def server_sends(self) -> None:
-        raw = self.talk.stream.next(self.talk.now)
-        if raw is not None:
-            self.inbox.append(raw)
+    @rule(side=st.integers(0, 1))
+    def server_sends(self, side: int) -> None:
+        self.sides[side].server_sends()
 
-    @rule()
-    def client_reads(self) -> None:
-        if self.inbox:
-            self.client.hear(self.inbox.popleft())
+    @rule(side=st.integers(0, 1))
+    def client_reads(self, side: int) -> None:
+        self.sides[side].client_reads()
 
-    @rule(seconds=st.sampled_from([1, 6]))
+    @rule(side=st.integers(0, 1))
+    def client_refuses_whatever_comes(self, side: int) -> None:
+        self.sides[side].client.moody = True
+
+    @rule(seconds=st.sampled_from([1, 6, 40]))
     def time_passes(self, seconds: int) -> None:
-        self.talk.passes(seconds=seconds)
+        for talk in self.talks:
+            talk.passes(seconds=seconds)
 
-    @precondition(lambda self: self.client.wants)
-    @rule()
-    def reconnect(self) -> None:
-        self.inbox.clear()
-        self.talk.reconnect()
-        self.client.reconnect()
+    @rule(side=st.integers(0, 1), to_another=st.booleans())
+    def reconnect(self, side: int, to_another: bool) -> None:
+        if self.sides[side].client.wants:
+            self.sides[side].reconnect(to_another=to_another)
 
     @rule()
     def all_is_quiet(self) -> None:
+        for side in self.sides:
+            self.quiet(side)
+        self.becomes({})
+        for side in self.sides:
+            side.talk.stream.reassign(side.talk.asker)
+            assert side.talk.stream.next(side.talk.now) is None, "a message without a change"
+
+    def quiet(self, side: Side) -> None:
+        side.client.moody = False
         for _ in range(500):
-            before = (len(self.client.outbox), len(self.inbox))
-            while self.client.outbox:
-                self.server_reads()
-            self.server_sends()
-            self.client_reads()
-            if before == (0, 0) and not self.client.outbox and not self.inbox:
+            quiet = not side.client.outbox and not side.inbox
+            while side.client.outbox:
+                side.server_reads()
+            sent = side.server_sends()
+            side.client_reads()
+            if quiet and not sent and not side.client.outbox:
                 break
         else:
             raise AssertionError("they never come to rest")
-        self.talk.passes(seconds=6)
-        if self.talk.stream.next(self.talk.now) is not None:
-            raise AssertionError("something waited for time alone")
-        self.compare()
+        for talk in self.talks:
+            talk.passes(seconds=6)
+        assert not side.server_sends(), "something waited for time alone"
+        self.compare(side)
 
-    def compare(self) -> None:
-        rejected = self.talk.stream.state().rejected
-        routes_rejected = any(url in (LDS, VHDS) for url, _ in rejected)
-        for url, want in self.client.wants.items():
-            world = self.talk.world.get(url, {})
-            if self.keeps_all(url):
+    def compare(self, side: Side) -> None:
+        rejected = {(url, resource.name) for url, resource in side.talk.stream.state().rejected}
+        for url, want in side.client.wants.items():
+            world = {name: one for name, one in side.talk.world.get(url, {}).items() if is_for(name, side.app)}
+            if self.keeps_all(side, url, rejected):
                 continue
             for name, content in world.items():
                 if name not in want.names and not want.wildcard:
@@ -114,25 +260,29 @@ class Machine(RuleBasedStateMachine):
                 held = want.held.get(name, ("", ""))[1]
                 if BAD in content:
                     assert BAD not in held
-                    assert (url, name) in [(one, resource.name) for one, resource in rejected]
-                elif content != BROKEN:
+                    assert (url, name) in rejected
+                elif content != BROKEN and (url, name) not in rejected:
                     assert held == content, (url, name)
-            self.compare_absent(url, want, routes_rejected=routes_rejected)
+            self.compare_absent(side, url, want, world)
 
-    def keeps_all(self, url: str) -> bool:
-        """A client that came with a complete set keeps it while one is refused or cannot be derived."""
-        came_with_a_set = self.client.wants[url].version and url not in self.client.proven
-        unproven = not self.delta and url in COMPLETE and came_with_a_set
-        return bool(unproven) and any(BAD in content or content == BROKEN for content in self.talk.world[url].values())
+    def keeps_all(self, side: Side, url: str, rejected: set[tuple[str, str]]) -> bool:
+        """A client that came with a complete set of which nothing is known keeps it while one is refused or cannot be
+        derived."""
+        contents = side.talk.world[url].values()
+        unhappy = url in {one for one, _ in rejected} or any(BAD in one or one == BROKEN for one in contents)
+        return side.keeps_a_set_of(url) and unhappy
 
-    def compare_absent(self, url: str, want: Want, *, routes_rejected: bool) -> None:
-        if url == EDS or (url == CDS and routes_rejected):
+    def compare_absent(self, side: Side, url: str, want: Want, world: dict[str, str]) -> None:
+        routes_rejected = any(one in (LDS, RDS, VHDS) for one, _ in side.talk.stream.state().rejected)
+        if url == EDS or (url in (CDS, RDS) and routes_rejected) or (url == RDS and not self.delta):
             return
-        gone = {name for name in want.held if name not in self.talk.world.get(url, {})}
+        if not self.delta and url in side.client.refused_last:
+            return  # what it refused is what is left: it is not sent the same again
+        gone = {name for name in want.held if name not in world}
         assert not gone, (url, gone)
 
     def teardown(self) -> None:
-        if hasattr(self, "talk"):
+        if hasattr(self, "sides"):
             self.all_is_quiet()
 
 

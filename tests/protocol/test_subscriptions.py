@@ -195,6 +195,17 @@ def test_r30_delta_a_name_taken_back_under_the_wildcard_is_answered() -> None:
     talk.hears(CDS, removed=("gone",))
 
 
+def test_r30_delta_taking_a_name_back_forgets_nothing_that_is_still_to_be_removed() -> None:
+    talk = Talk(True, {CDS: {"a": "1"}})
+    talk.delta_says(CDS, "*", "b")
+    talk.hears(CDS, {"a": "1"}, removed=("b",))
+    talk.becomes({CDS: {}})
+    talk.delta_says(CDS, drops=("b",))
+    talk.hears(CDS, removed=("b",))
+    talk.hears(CDS, removed=("a",))
+    talk.silence()
+
+
 def test_r30_delta_what_is_added_and_dropped_at_once_is_dropped() -> None:
     talk = Talk(True, {EDS: {"a": "1"}})
     talk.delta_says(EDS, "a", drops=("a",))
@@ -310,6 +321,22 @@ def test_r62_delta_a_virtual_host_follows_each_route_configuration() -> None:
     talk.becomes({RDS: {"80": "2", "81": "1"}})
     talk.hears(RDS, {"80": "2"})
     talk.hears(VHDS, {"80/a:80": "1"})
+    talk.silence()
+
+
+def test_r62_delta_a_refused_virtual_host_stays_refused_when_the_one_before_follows_its_route_configuration() -> None:
+    talk = Talk(True, {VHDS: {"80/a:80": "1"}, RDS: {"80": "1"}})
+    talk.delta_says(RDS, "80")
+    talk.hears(RDS, {"80": "1"})
+    talk.delta_says(VHDS)
+    talk.hears(VHDS, {"80/a:80": "1"})
+    talk.becomes({VHDS: {"80/a:80": "bad"}})
+    talk.hears(VHDS, {"80/a:80": "bad"}, accept=False)
+    talk.refuses(VHDS)
+    talk.becomes({RDS: {"80": "2"}})
+    talk.hears(RDS, {"80": "2"})
+    talk.hears(VHDS, {"80/a:80": "1"})
+    assert [resource.name for _, resource in talk.stream.state().rejected] == ["80/a:80"]
     talk.silence()
 
 

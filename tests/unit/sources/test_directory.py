@@ -308,7 +308,7 @@ def test_an_absurdly_large_file_is_not_read(tmp_path: Path, store: Store) -> Non
 
 
 @pytest.mark.parametrize("vanish", [shutil.rmtree, lambda path: os.rename(path, path.parent / "away")])
-def test_a_directory_that_is_gone_keeps_everything(
+def test_r60_a_directory_that_is_gone_keeps_everything(
     tmp_path: Path, store: Store, clock: Clock, vanish: Callable[[Path], None]
 ) -> None:
     source = tmp_path / "source"
@@ -327,7 +327,7 @@ def test_a_directory_that_is_gone_keeps_everything(
     assert (names(store), codes(store)) == (["b"], [])
 
 
-def test_an_empty_directory_is_believed_the_second_time(tmp_path: Path, store: Store, clock: Clock) -> None:
+def test_r60_an_empty_directory_is_believed_the_second_time(tmp_path: Path, store: Store, clock: Clock) -> None:
     (tmp_path / "a.yaml").write_text(namespace("a"))
     directory = Directory(tmp_path, store, now=clock)
     directory.scan()
@@ -343,7 +343,7 @@ def test_an_empty_directory_is_believed_the_second_time(tmp_path: Path, store: S
     assert (names(store), codes(store), len(directory.pending)) == ([], [], 0)
 
 
-def test_a_directory_that_comes_back_in_time_loses_nothing(tmp_path: Path, store: Store, clock: Clock) -> None:
+def test_r60_a_directory_that_comes_back_in_time_loses_nothing(tmp_path: Path, store: Store, clock: Clock) -> None:
     (tmp_path / "a.yaml").write_text(namespace("a"))
     directory = Directory(tmp_path, store, now=clock)
     directory.scan()

@@ -86,7 +86,7 @@ def test_an_endpoint_without_the_port_is_left_out() -> None:
     assert addresses(assigned(snapshot, OutboundCluster(port=90, host=USERS))) == [("10.0.0.2", 1090)]
 
 
-def test_no_endpoints_are_an_empty_assignment_and_not_silence() -> None:
+def test_r42_no_endpoints_are_an_empty_assignment_and_not_silence() -> None:
     assert flat(assigned(shop())) == []
     assert flat(assigned(shop(endpoint("10.0.0.1", version="v2")), V1)) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -212,6 +213,41 @@ async def test_a_restore_behind_a_cut_is_seen(server: FakeApiServer) -> None:
         server.restore(backup)
         server.cut()
         await found.until(lambda: services(found) == [])
+
+
+@pytest.mark.parametrize("comes_back", [True, False], ids=["comes back", "is empty"])
+async def test_r60_a_list_without_the_objects_there_were_is_confirmed(server: FakeApiServer, comes_back: bool) -> None:
+    """None of them is taken away for one list that has nothing; if a second one says so too they are."""
+    for name in ("web", "db"):
+        server.put(objects.service(name))
+    async with following(server) as found:
+        await found.until(lambda: server.watchers("services"))
+        held, server._objects["services"] = server._objects["services"], {}
+        server.send_error("services", 410)
+        await found.until(lambda: codes(found) == [ProblemCode.SOURCE_UNREACHABLE])
+        assert services(found) == ["db", "web"]
+        (problem,) = [one for one in found.store.problems if one.code == ProblemCode.SOURCE_UNREACHABLE]
+        assert "services has no objects any more, where there were 2" in problem.message
+        seen: list[list[str]] = []
+        found.store.on_change(lambda: seen.append(services(found)))
+        begun = asyncio.get_running_loop().time()
+        if comes_back:
+            server._objects["services"] = held
+        await found.until(lambda: codes(found) == [] and services(found) == (["db", "web"] if comes_back else []))
+        assert asyncio.get_running_loop().time() - begun < 1
+        assert ([] in seen) is not comes_back
+
+
+async def test_r60_objects_deleted_one_by_one_are_gone_at_once(server: FakeApiServer) -> None:
+    for name in ("web", "db"):
+        server.put(objects.service(name))
+    async with following(server) as found:
+        await found.until(lambda: server.watchers("services"))
+        before = len(server.requests)
+        for name in ("web", "db"):
+            server.delete(objects.service(name))
+        await found.until(lambda: services(found) == [])
+        assert not any("limit=500" in each for each in server.requests[before:])
 
 
 async def test_one_stale_list_is_not_believed(server: FakeApiServer) -> None:

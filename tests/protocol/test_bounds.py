@@ -1,0 +1,176 @@
+"""Rules on what a response may hold, how often it comes, and what never leaves the server."""
+
+from __future__ import annotations
+
+import pytest
+from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse, DiscoveryResponse
+
+from model.asker import Asker
+from protos import discovery_pb2 as pb
+from tests.protocol.conversation import CDS, EDS, LDS, RDS, SDS, VHDS, Talk
+from xds.events import Rejected
+from xds.violation import first_node
+from xds.wire import parse_delta_request, parse_sotw_request
+
+both = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
+EVERYTHING = {
+    CDS: {"a": "1", "b": "1"},
+    EDS: {"a": "1", "b": "1"},
+    LDS: {"l": "1"},
+    RDS: {"80": "1", "81": "1"},
+    VHDS: {"80/a:80": "1"},
+}
+
+
+def converse(delta: bool) -> Talk:
+    """A client that has asked for everything and accepted it."""
+    talk = Talk(delta, EVERYTHING)
+    for url, names in ((CDS, ()), (EDS, ("a", "b")), (LDS, ()), (RDS, ("80",)), (SDS, ("default",))):
+        talk.says(url, *names)
+        talk.hears(url, {"default": "1"} if url == SDS else dict.fromkeys(names or EVERYTHING[url], "1"))
+    return talk
+
+
+def test_r15_sotw_an_acceptance_of_the_newest_alone_is_enough() -> None:
+    talk = Talk(False, {EDS: {"a": "1"}})
+    talk.sotw_says(EDS, "a")
+    talk.hears(EDS, {"a": "1"})
+    talk.becomes({EDS: {"a": "2"}})
+    superseded = talk.hears(EDS, {"a": "2"}, accept=False)
+    talk.becomes({EDS: {"a": "3"}})
+    talk.passes(seconds=31)
+    talk.hears(EDS, {"a": "3"})
+    talk.silence()
+    assert talk.stream.acknowledged(3)
+    talk.sotw_says(EDS, "a", nonce=superseded.nonce, version=superseded.version)
+    talk.silence()
+    assert talk.stream.acknowledged(3)
+    talk.becomes({EDS: {"a": "4"}})
+    talk.hears(EDS, {"a": "4"})
+
+
+def test_r15_delta_an_acceptance_that_never_comes_holds_nothing_up() -> None:
+    talk = Talk(True, {EDS: {"a": "1", "b": "1"}})
+    talk.delta_says(EDS, "a")
+    lost = talk.hears(EDS, {"a": "1"}, accept=False)
+    talk.delta_says(EDS, "b")
+    talk.passes(seconds=31)
+    talk.hears(EDS, {"a": "1", "b": "1"})
+    talk.silence()
+    talk.delta_says(EDS, nonce=lost.nonce)
+    talk.silence()
+    assert talk.stream.acknowledged(1)
+
+
+@both
+def test_r28_nothing_unasked_is_sent(delta: bool) -> None:
+    talk = converse(delta)
+    changed = {url: dict.fromkeys(names, "2") for url, names in EVERYTHING.items()}
+    changed[EDS]["c"] = changed[RDS]["82"] = "2"
+    talk.becomes(changed)
+    talk.hears(CDS, {"a": "2", "b": "2"})
+    talk.hears(EDS, {"a": "2", "b": "2"})
+    talk.hears(LDS, {"l": "2"})
+    talk.hears(RDS, {"80": "2"})
+    talk.silence()
+
+
+@both
+def test_r36_no_name_comes_twice_in_a_response(delta: bool) -> None:
+    """`Talk` holds this, and that every resource is of the response's type, for each response of every test."""
+    talk = Talk(delta, {CDS: {"a": "1", "b": "1"}, EDS: {"a": "1"}})
+    talk.says(CDS, "*", "a", "a", "gone", "gone")
+    talk.says(EDS, "a", "a")
+    talk.hears(CDS, {"a": "1", "b": "1"}, removed=("gone",) if delta else (), accept=False)
+    # Wanted by name, by the wildcard, changed, reassigned, and called for by its cluster, all at once.
+    talk.becomes({CDS: {"a": "2"}, EDS: {"a": "2"}})
+    talk.stream.reassign(Asker(namespace="n", pod="p", service_account="s", labels={"app": "b"}))
+    talk.says(CDS, "a")
+    talk.accepts(CDS)
+    talk.hears(CDS, {"a": "2"} if delta else {"a": "2", "b": "1"})
+    talk.hears(EDS, {"a": "2"})
+    talk.hears(CDS, {} if delta else {"a": "2"}, removed=("b",) if delta else ())
+    talk.silence()
+
+
+def test_r36_delta_what_is_gone_and_asked_for_is_removed_once() -> None:
+    talk = Talk(True, {LDS: {"l": "1", "m": "1"}})
+    talk.delta_says(LDS, "*", initial={"l": "old", "gone": "x"})
+    talk.delta_says(LDS, "gone", "m")
+    talk.hears(LDS, {"l": "1", "m": "1"}, removed=("gone",))
+    talk.silence()
+
+
+@both
+def test_r42_endpoints_that_are_none_are_an_answer_and_not_silence(delta: bool) -> None:
+    """An empty assignment is a resource like any other: see tests/unit/translators/test_endpoints.py."""
+    talk = Talk(delta, {EDS: {"empty": ""}})
+    talk.says(EDS, "empty")
+    talk.hears(EDS, {"empty": ""})
+    talk.silence()
+
+
+@both
+def test_r45_a_response_is_of_one_snapshot(delta: bool) -> None:
+    names = [f"c{number}" for number in range(50)]
+    talk = Talk(delta, {CDS: dict.fromkeys(names, "1"), EDS: dict.fromkeys(names, "1")})
+    talk.says(CDS)
+    talk.says(EDS, *names)
+    for generation in range(2, 30):
+        heard = talk.next()
+        if generation % 3 == 0:
+            talk.becomes({CDS: dict.fromkeys(names, str(generation))})
+        else:
+            talk.becomes({EDS: dict.fromkeys(names, str(generation))})
+        if heard is not None:
+            assert len(set(heard.resources.values())) == 1, "contents of two snapshots in one response"
+            talk.accepts(heard.type_url)
+        # While one is on its way the snapshot moves on twice.
+        talk.becomes({CDS: dict.fromkeys(names, f"{generation}+")})
+
+
+@both
+def test_r47_a_rejection_is_told_in_the_clients_own_words(delta: bool) -> None:
+    talk = Talk(delta, {EDS: {"a": "1"}})
+    talk.says(EDS, "a")
+    talk.hears(EDS, {"a": "1"}, accept=False)
+    talk.refuses(EDS, "a: no such thing")
+    (event,) = [event for event in talk.events if isinstance(event, Rejected)]
+    assert (event.node, event.type_url, event.names, event.message, event.final) == (
+        "node", EDS, ("a",), "a: no such thing", True,
+    )  # fmt: skip
+    (state,) = [one for one in talk.stream.state().types if one.type_url == EDS]
+    assert [(one.name, one.message) for one in state.rejected] == [("a", "a: no such thing")]
+    # It stays told for as long as it holds, since only a restarted client would show it.
+    talk.passes(hours=24)
+    assert [resource.name for _, resource in talk.stream.progress().rejected] == ["a"]
+
+
+@both
+def test_r58_nothing_is_given_a_time_to_live(delta: bool) -> None:
+    """All that is served is routing and secrets, which have to outlast the server: none of it may end by itself."""
+    message = pb.DeltaDiscoveryRequest(type_url=CDS) if delta else pb.DiscoveryRequest(type_url=CDS)
+    message.node.id = "node"
+    message.node.client_features.extend(("xds.config.supports-resource-ttl", "xds.config.supports-resource-in-sotw"))
+    request = (parse_delta_request if delta else parse_sotw_request)(message.SerializeToString())
+    assert first_node(request).id == "node"
+    talk = Talk(delta, EVERYTHING)
+    talk.stream.receive(request, talk.now)
+    for url, names in ((CDS, ()), (EDS, ("a", "b")), (LDS, ()), (RDS, ("80",)), (SDS, ("default",))):
+        if url != CDS:
+            talk.says(url, *names)
+        raw = talk.stream.next(talk.now)
+        assert raw is not None
+        if delta:
+            response = DeltaDiscoveryResponse.parse(raw)
+            assert response.resources
+            assert [one.ttl for one in response.resources] == [None] * len(response.resources)
+            talk.delta_says(url, nonce=response.nonce)
+        else:
+            whole = DiscoveryResponse.parse(raw)
+            # There a time to live comes in a wrapper, which is a type of its own.
+            assert {one.type_url for one in whole.resources} == {url}
+            talk.sotw_says(url, *names, nonce=whole.nonce, version=whole.version_info)
+    # No heartbeats either: nothing is sent until the certificate is due.
+    talk.passes(minutes=29)
+    talk.silence()

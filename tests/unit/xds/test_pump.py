@@ -1,0 +1,154 @@
+"""A stream between a wire and the core, without gRPC: who gets to speak when, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from protos import discovery_pb2 as pb
+from tests.protocol.conversation import CDS, EDS, Talk
+from xds import pump as pump_module
+from xds.protocol import Fault, Violation
+from xds.pump import Pump
+from xds.wire import parse_delta_request
+
+
+class FakeWire:
+    """`incoming` is read at once, without ever waiting, until it is empty. `stuck`: writes do not return."""
+
+    def __init__(self) -> None:
+        self.incoming: deque[bytes | None] = deque()
+        self.more = asyncio.Event()
+        self.sent: list[pb.DeltaDiscoveryResponse] = []
+        self.stuck = False
+        self.log: list[str] = []
+        self.accepts = True
+        self.was_sent = asyncio.Event()
+
+    def say(self, message: pb.DeltaDiscoveryRequest) -> None:
+        self.incoming.append(message.SerializeToString())
+        self.more.set()
+
+    async def read(self) -> bytes | None:
+        while not self.incoming:
+            self.more.clear()
+            await self.more.wait()
+        self.log.append("read")
+        return self.incoming.popleft()
+
+    async def write(self, message: bytes) -> None:
+        if self.stuck:
+            await asyncio.Event().wait()
+        response = pb.DeltaDiscoveryResponse.FromString(message)
+        self.log.append("write")
+        self.sent.append(response)
+        self.was_sent.set()
+        if self.accepts:
+            self.say(pb.DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce))
+
+    async def until_sent(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.sent) < count:
+                self.was_sent.clear()
+                await self.was_sent.wait()
+
+
+def pumping(talk: Talk, wire: FakeWire) -> Pump:
+    return Pump(wire=wire, stream=talk.stream, parse=parse_delta_request, now=lambda: datetime.now(UTC))
+
+
+async def test_r50_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump_module, "SEND_WITHIN", timedelta(seconds=0.05))
+    talk, wire = Talk(True, {CDS: {"a": "1"}}), FakeWire()
+    wire.stuck = True
+    wire.say(pb.DeltaDiscoveryRequest(type_url=CDS))
+    with pytest.raises(TimeoutError, match="does not read"):
+        async with asyncio.timeout(5):
+            await pumping(talk, wire).run()
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_r48_r50_what_a_slow_client_has_not_read_is_one_message_a_type() -> None:
+    """Snapshots leave nothing behind that grows: what is next is looked up when it can be sent."""
+    talk, wire = Talk(True, {CDS: {"a": "0"}}), FakeWire()
+    wire.accepts = False
+    pump = pumping(talk, wire)
+    running = asyncio.create_task(pump.run())
+    wire.say(pb.DeltaDiscoveryRequest(type_url=CDS))
+    await wire.until_sent(1)
+    for content in range(1, 200):
+        talk.becomes({CDS: {"a": str(content)}})
+        pump.wake()
+        await asyncio.sleep(0)
+    assert len(wire.sent) == 1
+    wire.accepts = True
+    wire.say(pb.DeltaDiscoveryRequest(type_url=CDS, response_nonce=wire.sent[0].nonce))
+    await wire.until_sent(2)
+    pump.end("over")
+    assert await running == "over"
+    assert len(wire.sent) == 2
+
+
+async def test_r54_requests_come_before_pushes_and_pushes_are_not_starved() -> None:
+    names = [f"n{number}" for number in range(3000)]
+    talk, wire = Talk(True, {CDS: {"a": "1"}, EDS: dict.fromkeys(names, "1")}), FakeWire()
+    for name in names:
+        wire.say(pb.DeltaDiscoveryRequest(type_url=EDS, resource_names_subscribe=[name]))
+    wire.say(pb.DeltaDiscoveryRequest(type_url=CDS))
+    pump = pumping(talk, wire)
+    running = asyncio.create_task(pump.run())
+    await wire.until_sent(1)
+    before = wire.log.index("write")
+    assert before <= 2 * pump_module.READS_AT_ONCE, "a client that talks without end gets no answer"
+    async with asyncio.timeout(10):
+        while {one.type_url for one in wire.sent} != {CDS, EDS}:  # noqa: ASYNC110 - every turn of the loop counts
+            await asyncio.sleep(0)
+    answered = [resource.name for one in wire.sent if one.type_url == EDS for resource in one.resources]
+    async with asyncio.timeout(10):
+        while len(answered) < len(names):
+            await asyncio.sleep(0)
+            answered = [resource.name for one in wire.sent if one.type_url == EDS for resource in one.resources]
+    assert sorted(answered) == sorted(names)
+    # In between, what was read is answered together and not one by one.
+    assert len(wire.sent) < len(names) / 10
+    pump.end("over")
+    await running
+
+
+async def test_r54_a_request_is_heard_while_pushes_go_on_without_end() -> None:
+    talk, wire = Talk(True, {CDS: {"a": "0"}, EDS: {"x": "1"}}), FakeWire()
+    wire.say(pb.DeltaDiscoveryRequest(type_url=CDS))
+    pump = pumping(talk, wire)
+    running = asyncio.create_task(pump.run())
+    await wire.until_sent(1)
+    for content in range(1, 50):
+        talk.becomes({CDS: {"a": str(content)}})
+        pump.wake()
+        if content == 25:
+            wire.say(pb.DeltaDiscoveryRequest(type_url=EDS, resource_names_subscribe=["x"]))
+            asked = len(wire.sent)
+        await wire.until_sent(len(wire.sent) + 1)
+    urls = [one.type_url for one in wire.sent[asked:]]
+    assert urls.index(EDS) <= 2
+    pump.end("over")
+    await running
+
+
+@pytest.mark.parametrize("raw", [b"\xff", pb.DeltaDiscoveryRequest().SerializeToString()], ids=["garbage", "no type"])
+async def test_r57_nonsense_ends_the_stream_by_the_clients_fault(raw: bytes) -> None:
+    talk, wire = Talk(True, {CDS: {"a": "1"}}), FakeWire()
+    wire.say(pb.DeltaDiscoveryRequest(type_url=CDS))
+    wire.incoming.append(raw)
+    with pytest.raises(Violation) as violation:
+        async with asyncio.timeout(5):
+            await pumping(talk, wire).run()
+    assert violation.value.fault is Fault.INVALID_ARGUMENT
+
+
+async def test_r57_a_client_that_hangs_up_is_no_error() -> None:
+    talk, wire = Talk(True, {CDS: {"a": "1"}}), FakeWire()
+    wire.incoming.append(None)
+    assert await pumping(talk, wire).run() == "client"

@@ -1,0 +1,388 @@
+"""Many streams, bad clients and long lives, over gRPC on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from bench.simulated_sidecar import METHOD, SimulatedSidecar
+from protos import discovery_pb2 as pb
+from protos.type_urls import CLUSTER, ENDPOINT
+from tests.unit.xds.between import between
+from tests.unit.xds.small_server import (
+    SOTW_METHOD,
+    TokenIsName,
+    both,
+    first_request,
+    refusal,
+    serving,
+    world,
+)
+from xds import pump as pump_module
+from xds import server as server_module
+from xds.events import Event, StreamClosed, StreamOpened
+from xds.first_builds import HOLD, PLACES, FirstBuilds
+
+ALONE = (("grpc.use_local_subchannel_pool", 1),)
+KIB = 1024
+
+
+def as_caller(name: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {name}"),)
+
+
+def resident_kib() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // KIB
+
+
+async def until(met: Any, seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not met():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.01)
+
+
+@both
+async def test_r6_the_end_of_a_nodes_old_stream_leaves_its_new_one_alone(method: str) -> None:
+    events: list[Event] = []
+    async with serving(events, mesh=world(a="1")) as (server, address):
+        async with grpc.aio.insecure_channel(address, options=ALONE) as channel:
+            old, new = (channel.stream_stream(method)(metadata=as_caller("me")) for _ in range(2))
+            for call in (old, new):
+                await call.write(first_request(method, "me"))
+                assert await call.read() is not grpc.aio.EOF
+            assert [state.node.id for state in server.state()] == ["me", "me"]
+            old.cancel()
+            await until(lambda: len(server.state()) == 1)
+            server.publish(world(a="2"), 2)
+            response = (pb.DeltaDiscoveryResponse if method == METHOD else pb.DiscoveryResponse)()
+            ack = (pb.DeltaDiscoveryRequest if method == METHOD else pb.DiscoveryRequest)(type_url=CLUSTER)
+            ack.response_nonce = "1"
+            await new.write(ack.SerializeToString())
+            response.ParseFromString(await new.read())
+            assert (response.nonce, len(response.resources)) == ("2", 1)
+            new.cancel()
+        await until(lambda: not server.state())
+    assert len([event for event in events if isinstance(event, StreamClosed)]) == 2
+
+
+async def test_r50_a_client_that_does_not_read_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump_module, "SEND_WITHIN", timedelta(seconds=1))
+    large = {f"s{number}": "x" * 100_000 for number in range(20)}
+    events: list[Event] = []
+    async with serving(events, mesh=world(**large)) as (server, address):
+        # Without this its library reads on by itself, some megabytes ahead.
+        options = (*ALONE, ("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 64 * KIB))
+        async with grpc.aio.insecure_channel(address, options=options) as channel:
+            stuck = channel.stream_stream(METHOD)(metadata=as_caller("stuck"))
+            await stuck.write(first_request(METHOD, "stuck"))
+            await until(lambda: any(isinstance(event, StreamOpened) for event in events))
+            reader = SimulatedSidecar(address, node_id="me", token="me")
+            reading = asyncio.create_task(reader.run())
+            async with asyncio.timeout(20):
+                await reader.until_count(ENDPOINT, 20)
+            before = resident_kib()
+            delays = []
+            generation = 2
+            while not any(isinstance(event, StreamClosed) for event in events) and generation < 2000:
+                held = reader.versions[CLUSTER]["s0"]
+                large["s0"] = f"{generation}" * 50_000
+                begun = time.monotonic()
+                server.publish(world(**large), generation)
+                async with asyncio.timeout(10):
+                    await reader.until(CLUSTER, "s0", other_than=held)
+                delays.append(time.monotonic() - begun)
+                generation += 1
+            (closed,) = [event for event in events if isinstance(event, StreamClosed)]
+            assert (closed.node, closed.reason) == ("stuck", "too slow")
+            assert sorted(delays)[len(delays) // 2] < 0.5
+            assert resident_kib() - before < 40 * KIB
+            assert [state.node.id for state in server.state()] == ["me"]
+            reading.cancel()
+
+
+async def connect_and_cut(address: str, times: int) -> None:
+    """At every stage of a stream's life, without a word of goodbye."""
+    for number in range(times):
+        channel = grpc.aio.insecure_channel(address, options=ALONE)
+        call = channel.stream_stream(METHOD)(metadata=as_caller(f"n{number % 10}"))
+        with suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
+            if number % 4:
+                await call.write(first_request(METHOD, f"n{number % 10}"))
+            if number % 4 >= 2:
+                await call.read()
+            if number % 4 == 3:
+                ack = pb.DeltaDiscoveryRequest(type_url=CLUSTER, response_nonce="1")
+                await call.write(ack.SerializeToString())
+        call.cancel()
+        await channel.close()
+
+
+async def leaves_nothing(cycles: int, *, growth_kib: int) -> None:
+    async with serving(mesh=world(a="1", b="2")) as (server, address):
+        await connect_and_cut(address, 200)
+        await until(lambda: not server._handlers)
+        gc.collect()
+        resident, tasks = resident_kib(), len(asyncio.all_tasks())
+        descriptors = len(os.listdir("/proc/self/fd"))
+        await connect_and_cut(address, cycles)
+        await until(lambda: not server._handlers)
+        gc.collect()
+        assert (server.state(), dict(server._present), server._open) == ((), {}, {})
+        assert len(asyncio.all_tasks()) <= tasks
+        assert len(os.listdir("/proc/self/fd")) <= descriptors + 2
+        assert resident_kib() - resident < growth_kib
+
+
+async def test_r52_clients_that_come_and_go_leave_nothing_behind() -> None:
+    await leaves_nothing(1000, growth_kib=6 * KIB)
+
+
+@pytest.mark.soak
+async def test_r52_a_hundred_thousand_clients_leave_nothing_behind() -> None:
+    await leaves_nothing(100_000, growth_kib=20 * KIB)
+
+
+def test_r53_pings_are_sent_and_allowed_as_the_rule_says() -> None:
+    options = dict(server_module.OPTIONS)
+    assert options["grpc.keepalive_time_ms"] == 30_000
+    assert options["grpc.keepalive_timeout_ms"] == options["grpc.http2.ping_timeout_ms"] == 10_000
+    assert options["grpc.http2.min_ping_interval_without_data_ms"] * 2 == options["grpc.keepalive_time_ms"]
+    assert options["grpc.keepalive_permit_without_calls"] == 1
+
+
+async def test_r53_a_client_that_has_vanished_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the times of the real options divided by thirty."""
+    times = {"grpc.keepalive_time_ms": 1000, "grpc.keepalive_timeout_ms": 333, "grpc.http2.ping_timeout_ms": 333}
+    monkeypatch.setattr(server_module, "OPTIONS", tuple({**dict(server_module.OPTIONS), **times}.items()))
+    async with serving(mesh=world(a="1")) as (server, address), between(address) as wire:
+        async with grpc.aio.insecure_channel(wire.address, options=ALONE) as channel:
+            call = channel.stream_stream(METHOD)(metadata=as_caller("me"))
+            await call.write(first_request(METHOD, "me"))
+            assert await call.read() is not grpc.aio.EOF
+            await asyncio.sleep(4.5)
+            assert server.state(), "pings that are answered end nothing"
+            wire.cut = True
+            await until(lambda: not server.state(), 10)
+            call.cancel()
+
+
+@pytest.mark.soak
+async def test_r53_a_client_may_ping_every_fifteen_seconds() -> None:
+    options = (*ALONE, ("grpc.keepalive_time_ms", 15_000), ("grpc.http2.max_pings_without_data", 0))
+    async with serving(mesh=world(a="1")) as (_, address):
+        async with grpc.aio.insecure_channel(address, options=options) as channel:
+            call = channel.stream_stream(METHOD)(metadata=as_caller("me"))
+            await call.write(first_request(METHOD, "me"))
+            assert await call.read() is not grpc.aio.EOF
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(100):
+                    await call.read()
+
+
+async def test_r55_the_line_serves_the_oldest_first_and_at_least_a_hundred_a_second() -> None:
+    assert PLACES / HOLD.total_seconds() >= 100
+    line = FirstBuilds(places=5, hold=timedelta(seconds=0.05))
+    served: list[int] = []
+    inside = most = 0
+
+    async def come(number: int) -> None:
+        nonlocal inside, most
+        place = await line.turn()
+        served.append(number)
+        inside += 1
+        most = max(most, inside)
+        await asyncio.sleep(0.01)
+        inside -= 1
+        if number % 2:  # the others never leave by themselves
+            place.leave()
+            place.leave()
+
+    begun = asyncio.get_running_loop().time()
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(50):
+            tasks.create_task(come(number))
+    assert served == list(range(50))
+    assert most <= 5
+    assert asyncio.get_running_loop().time() - begun < 50 / 100 + 0.5
+
+
+async def test_r55_a_place_in_the_line_is_given_up_with_the_stream() -> None:
+    line = FirstBuilds(places=1, hold=timedelta(seconds=60))
+    first = await line.turn()
+    impatient, patient = asyncio.create_task(line.turn()), asyncio.create_task(line.turn())
+    await asyncio.sleep(0)
+    impatient.cancel()
+    first.leave()
+    async with asyncio.timeout(1):
+        (await patient).leave()
+
+
+@both
+async def test_r55_none_of_a_herd_is_refused_though_nobody_answers(method: str) -> None:
+    line = FirstBuilds(places=4, hold=timedelta(seconds=0.02))
+    events: list[Event] = []
+    async with serving(events, mesh=world(a="1"), first_builds=line) as (server, address):
+        async with grpc.aio.insecure_channel(address, options=ALONE) as channel:
+            calls = [channel.stream_stream(method)(metadata=as_caller(f"n{number}")) for number in range(80)]
+            for number, call in enumerate(calls):
+                await call.write(first_request(method, f"n{number}"))
+            async with asyncio.timeout(20):
+                for call in calls:
+                    assert await call.read() is not grpc.aio.EOF
+            assert len(server.state()) == 80
+            for call in calls:
+                call.cancel()
+
+
+async def test_r55_a_pod_that_goes_while_it_waits_is_not_served() -> None:
+    line = FirstBuilds(places=1, hold=timedelta(seconds=60))
+    admission = TokenIsName()
+    taken = await line.turn()
+    async with serving(mesh=world(a="1"), admission=admission, first_builds=line) as (server, address):
+        waiting = asyncio.create_task(refusal(address, METHOD, first_request(METHOD, "me")))
+        await until(lambda: server._present["me"] == 1)
+        admission.refused.add("me")
+        taken.leave()
+        assert await waiting is grpc.StatusCode.PERMISSION_DENIED
+
+
+class Undecided(TokenIsName):
+    async def authenticate(self, metadata: Mapping[str, str], peer: str) -> str:
+        await asyncio.sleep(3)
+        return await TokenIsName.authenticate(self, metadata, peer)
+
+
+@both
+async def test_r56_of_a_caller_who_is_not_known_nothing_is_taken_in(method: str) -> None:
+    """What it sends stays with it, but for HTTP/2's window of 64 KiB a stream."""
+    options = (*ALONE, ("grpc.max_send_message_length", -1))
+    async with serving(mesh=world(a="1"), admission=Undecided()) as (_, address), between(address) as wire:
+        async with grpc.aio.insecure_channel(wire.address, options=options) as channel:
+            call = channel.stream_stream(method)(metadata=as_caller("me"))
+            writing = asyncio.create_task(call.write(b"\x0a" + bytes(10 * KIB * KIB)))
+            await asyncio.sleep(2)
+            assert not writing.done()
+            assert wire.taken < 80 * KIB
+            call.cancel()
+            with suppress(asyncio.CancelledError, grpc.aio.AioRpcError):
+                await writing
+
+
+async def test_r56_a_reconnect_that_lists_fifty_thousand_names_fits_and_sixteen_mebibytes_are_all() -> None:
+    names = {f"outbound|8080||service-{number}.some-namespace.svc.cluster.local": "0" * 16 for number in range(50_000)}
+    message = pb.DeltaDiscoveryRequest(type_url=CLUSTER, initial_resource_versions=names)
+    message.node.id = "me"
+    large = pb.DeltaDiscoveryRequest(type_url=CLUSTER, resource_names_subscribe=["x" * 17 * KIB * KIB])
+    large.node.id = "me"
+    async with serving(mesh=world(a="1")) as (_, address):
+        options = (*ALONE, ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+        async with grpc.aio.insecure_channel(address, options=options) as channel:
+            call = channel.stream_stream(METHOD)(metadata=as_caller("me"))
+            await call.write(message.SerializeToString())
+            seen = pb.DeltaDiscoveryResponse.FromString(await call.read())
+            assert (len(seen.removed_resources), len(seen.resources)) == (0, 1)
+            call.cancel()
+        for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
+            async with grpc.aio.insecure_channel(address, options=options, compression=compression) as channel:
+                call = channel.stream_stream(METHOD)(metadata=as_caller("me"))
+                with suppress(grpc.aio.AioRpcError):
+                    await call.write(large.SerializeToString())
+                    await call.read()
+                assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await refusal(address, METHOD, first_request(METHOD, "me"), b"\xff") is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_r56_headers_and_streams_of_a_connection_are_bounded() -> None:
+    async with serving(mesh=world(a="1")) as (server, address):
+        for size, code in ((12 * KIB, None), (17 * KIB, grpc.StatusCode.RESOURCE_EXHAUSTED)):
+            async with grpc.aio.insecure_channel(address, options=ALONE) as channel:
+                call = channel.stream_stream(METHOD)(metadata=(*as_caller("me"), ("x-padding", "x" * size)))
+                with suppress(grpc.aio.AioRpcError):
+                    await call.write(first_request(METHOD, "me"))
+                    assert await call.read() is not grpc.aio.EOF
+                    call.cancel()
+                if code is not None:
+                    assert await call.code() is code
+        async with grpc.aio.insecure_channel(address, options=ALONE) as channel:
+            calls = [channel.stream_stream(METHOD)(metadata=as_caller("me")) for _ in range(120)]
+            writing = [asyncio.create_task(call.write(first_request(METHOD, "me"))) for call in calls]
+            await until(lambda: len(server.state()) == 100)
+            await asyncio.sleep(0.2)
+            assert len(server.state()) == 100
+            for task in writing:
+                task.cancel()
+            for call in calls:
+                call.cancel()
+
+
+async def test_r56_r57_streams_of_an_age_end_well_and_not_all_at_once() -> None:
+    numbers = iter([0.0, 1.0] * 20)
+    events: list[Event] = []
+    age = timedelta(seconds=2)
+    async with serving(events, mesh=world(a="1"), max_age=age, jitter=lambda: next(numbers)) as (_, address):
+
+        async def lifetime() -> float:
+            begun = time.monotonic()
+            assert await refusal(address, METHOD, first_request(METHOD, "me")) is grpc.StatusCode.OK
+            return time.monotonic() - begun
+
+        lives = await asyncio.gather(*(lifetime() for _ in range(4)))
+        assert max(lives) - min(lives) > 0.1
+        assert min(lives) > 1.7
+    assert {event.reason for event in events if isinstance(event, StreamClosed)} == {"age"}
+
+
+@both
+async def test_r57_every_refusal_has_a_status_of_its_own(method: str) -> None:
+    good = first_request(method, "me")
+    other = first_request(method, "me").replace(b"me", b"yo")
+    async with serving() as (_, address):
+        assert await refusal(address, method, good) is grpc.StatusCode.UNAVAILABLE
+    async with serving(mesh=world(a="1")) as (_, address):
+        for token, messages, code in (
+            ("", (good,), grpc.StatusCode.UNAUTHENTICATED),
+            ("me", (other,), grpc.StatusCode.PERMISSION_DENIED),
+            ("me", (b"\xff",), grpc.StatusCode.INVALID_ARGUMENT),
+        ):
+            assert await refusal(address, method, *messages, token=token) is code
+        assert await refusal(address, f"{SOTW_METHOD}Unheard", good) is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def serves_a_herd(streams: int, *, within: float) -> None:
+    mesh = world(**{f"s{number}": "1" for number in range(200)})
+    async with serving(mesh=mesh) as (_, address):
+        waits: list[float] = []
+
+        async def come(number: int) -> None:
+            sidecar = SimulatedSidecar(address, node_id=f"n{number}", token=f"n{number}")
+            running = asyncio.create_task(sidecar.run())
+            begun = time.monotonic()
+            await sidecar.until_count(CLUSTER, 200)
+            waits.append(time.monotonic() - begun)
+            await sidecar.until_count(ENDPOINT, 200)
+            running.cancel()
+
+        await asyncio.gather(*(come(number) for number in range(streams)))
+    waits.sort()
+    assert waits[int(len(waits) * 0.99)] < within
+
+
+async def test_r59_a_herd_has_its_answers_long_before_clients_give_up() -> None:
+    await serves_a_herd(150, within=5)
+
+
+@pytest.mark.soak
+async def test_r59_a_large_herd_has_its_answers_long_before_clients_give_up() -> None:
+    """Client and server share this process, so that it takes twice what the server alone would."""
+    await serves_a_herd(1000, within=15)

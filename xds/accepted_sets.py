@@ -1,0 +1,49 @@
+"""What state-of-the-world clients held when their streams ended, for when they come back.
+
+Such a client says of what it holds only the version of the whole. Who knows the set behind it can tell it of a change
+though one resource is refused; who does not has to send all or nothing. Another replica, and a restarted one, does not.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from model.asker import Asker
+from xds.resource import Resource
+from xds.sotw import version_of
+
+MAX_RESOURCES = 200_000
+"""In all sets together; beyond it the oldest sets go."""
+_Key: TypeAlias = tuple[str, str, str]
+
+
+class AcceptedSets:
+    """A client's own set alone is given back to it: a version that it makes up leads nowhere."""
+
+    __slots__ = ("_limit", "_sets", "_size")
+
+    def __init__(self, limit: int = MAX_RESOURCES) -> None:
+        self._limit = limit
+        self._size = 0
+        self._sets: OrderedDict[_Key, tuple[Resource, ...]] = OrderedDict()
+
+    def keep(self, asker: Asker, type_url: str, resources: Iterable[Resource]) -> None:
+        """The asker's stream has ended, and this is all it accepted of a type."""
+        key = (asker.namespace, asker.pod, type_url)
+        self._forget(key)
+        self._sets[key] = tuple(resources)
+        self._size += len(self._sets[key])
+        while self._size > self._limit:
+            self._forget(next(iter(self._sets)))
+
+    def take(self, asker: Asker, type_url: str, version: str) -> tuple[Resource, ...] | None:
+        """The set, which may be empty, if it is the one of this version; else None. It is not kept any more."""
+        key = (asker.namespace, asker.pod, type_url)
+        resources = self._sets.get(key)
+        self._forget(key)
+        return resources if resources is not None and version_of(resources) == version else None
+
+    def _forget(self, key: _Key) -> None:
+        self._size -= len(self._sets.pop(key, ()))
