@@ -38,7 +38,7 @@ LIVE_WITHIN = 2.0
 POD = f"""
 apiVersion: v1
 kind: Pod
-metadata: {{name: web-1, namespace: shop, uid: w1}}
+metadata: {{name: web-1, namespace: shop, uid: UID}}
 spec: {{serviceAccountName: web, containers: [{{name: web, image: web}}]}}
 status: {{podIP: {SIDECAR}, conditions: [{{type: Ready, status: "True"}}]}}
 """
@@ -60,7 +60,7 @@ class Mesh:
         self.directory = folder / "manifests"
         self.directory.mkdir()
         self.write("mesh.yaml", (ANALYZE / "mesh.yaml").read_text())
-        self.write("pod.yaml", POD)
+        self.starts = 0
         self.write("good.yaml", "---\n".join(good(number, f"good-{number}") for number in range(1, GOOD)))
         self.write("changing.yaml", good(0, "v0"))
         self.plane = ControlPlane(
@@ -76,7 +76,11 @@ class Mesh:
         os.replace(self.directory / f".{name}~", self.directory / name)
 
     async def start_envoy(self) -> None:
+        """In a pod of its own each time: one that comes back again and again is kept waiting for its certificates."""
         folder, plane = self.folder, self.plane
+        self.starts += 1
+        self.write("pod.yaml", POD.replace("UID", f"w{self.starts}"))
+        await plane.source.catch_up()
         (folder / "root.pem").write_bytes(plane.trust_bundle)
         (folder / "token").write_text(plane.mint_token(plane.store.mesh.pods["shop", "web-1"]))
         (folder / "secret.json").write_text(token_secret_document(str(folder / "token")))
@@ -158,9 +162,12 @@ async def until_live(session: aiohttp.ClientSession, body: str, within: float) -
         await asyncio.sleep(0.01)
 
 
-async def harms_nobody(mesh: Mesh, session: aiohttp.ClientSession, poison: Path, right: dict[int, str]) -> None:
+async def harms_nobody(mesh: Mesh, session: aiohttp.ClientSession, poison: Path, right: dict[int, str]) -> bool:
+    """False if it is a Sidecar that came into force, wrong in part: what it leaves out of scope is meant to be."""
     mesh.write("poison.yaml", poison.read_text())
     await mesh.settle()
+    if mesh.plane.store.mesh.sidecars:
+        return False
     assert await answers(session) == right, poison.stem
     mesh.write("changing.yaml", good(0, poison.stem))
     await until_live(session, poison.stem, LIVE_WITHIN)
@@ -171,24 +178,24 @@ async def harms_nobody(mesh: Mesh, session: aiohttp.ClientSession, poison: Path,
     assert await answers(session) == right, f"{poison.stem}, after a restart"
     (state,) = mesh.plane.streams.state()
     assert not state.rejected, "it is refused before it is sent, not by Envoy"
+    return True
 
 
-async def try_all(folder: Path, poisons: list[Path]) -> None:
+async def try_all(folder: Path, poisons: list[Path]) -> int:
+    """How many objects were shown to harm nobody."""
     right = {number: f"200 good-{number}" for number in range(1, GOOD)}
     async with running(folder) as mesh, new_connections() as session:
         await until_live(session, "v0", 15)
         assert await answers(session) == right
-        for poison in poisons:
-            await harms_nobody(mesh, session, poison, right)
+        return sum([await harms_nobody(mesh, session, poison, right) for poison in poisons])
 
 
 async def test_a_few_bad_objects_harm_nobody(tmp_path: Path) -> None:
     poisons = [path for path in POISON if path.stem in FEW]
     assert len(poisons) == len(FEW)
-    await try_all(tmp_path, poisons)
+    assert await try_all(tmp_path, poisons) == len(FEW)
 
 
 @pytest.mark.soak
 async def test_no_bad_object_harms_anybody(tmp_path: Path) -> None:
-    assert len(POISON) >= 60
-    await try_all(tmp_path, POISON)
+    assert await try_all(tmp_path, POISON) >= 250
