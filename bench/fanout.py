@@ -36,6 +36,8 @@ FEW = 10
 USED = 50
 """Of a sidecar on demand."""
 ROUNDS = 7
+_AT_ONCE = 40
+"""So many sidecars connect at a time here; what it takes if all do is measured elsewhere (connecting.py)."""
 _REST_SECONDS = 0.15
 """After the last acknowledgement, before the CPU time is read."""
 _KB_OVER_VHDS = 3.0
@@ -171,7 +173,7 @@ async def arena(services: int, sidecars: int, mode: Mode) -> AsyncIterator[Arena
             )
 
         of_plane, seconds = await stack.enter_async_context(
-            connected(habits(told["address"], {*content, SECRET}), members, expected, scratch / "resources")
+            connected(habits(told["address"], {*content, SECRET}), members, expected, scratch / "resources", _AT_ONCE)
         )
         print(f"  {mode.value}: {len(members)} sidecars connected in {seconds:.1f} s", file=sys.stderr)
         bare, address = await stack.enter_async_context(bare_server(certificate, key))
@@ -183,7 +185,7 @@ async def arena(services: int, sidecars: int, mode: Mode) -> AsyncIterator[Arena
                 go_server(program, certificate, key, scratch / "resources")
             )
             of_go, seconds_of_go = await stack.enter_async_context(
-                connected(habits(address, content), members, expected)
+                connected(habits(address, content), members, expected, at_once=_AT_ONCE)
             )
             print(f"  and to go-control-plane in {seconds_of_go:.1f} s", file=sys.stderr)
             go = Contender(server, of_go, len(members), Took())

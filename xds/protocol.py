@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from model.asker import Asker
 from xds import delta, sotw
@@ -20,6 +21,7 @@ from xds.history import History
 from xds.kinds import CLUSTER, ENDPOINT, KINDS, PUSH_ORDER, REMOVAL_ORDER, ROUTE, SECRET, VIRTUAL_HOST, Kind
 from xds.memo import ABSENT, Found, Marks, Memo, Scope
 from xds.read_memo import KnownAsker
+from xds.shared_responses import Response
 from xds.state import StreamProgress, StreamState
 from xds.stream_secrets import SecretShelf, StreamSecrets
 from xds.violation import Fault, Violation, check_count
@@ -190,6 +192,8 @@ class Stream:
     def next(self, now: datetime) -> bytes | None:
         """The next response, None if there is nothing to send before something happens."""
         self._gates.observe(now)
+        if self._is_quiet():
+            return None
         for kind in PUSH_ORDER:
             channel = self._channels.get(kind.type_url)
             if channel is None or channel.flight is not None or not channel.unsent:
@@ -209,6 +213,17 @@ class Stream:
                     return response
         self._settle()
         return None
+
+    def _is_quiet(self) -> bool:
+        """Whether nothing is to be sent, for the answers to what was sent are all that is missing, or not even they."""
+        answered = True
+        for channel in self._channels.values():
+            if channel.unsent or channel.doomed:
+                return False
+            answered = answered and channel.flight is None
+        if answered and self._channels:
+            self._acknowledged = self._generation
+        return True
 
     def wake_at(self) -> datetime | None:
         """When `tick` and `next` are to be called even if nothing happens before; None if never."""
@@ -291,7 +306,9 @@ class Stream:
 
     def _follow_demand(self) -> None:
         """What was asked for, or is no longer, changes what the client is to hold."""
-        for kind in (CLUSTER, VIRTUAL_HOST) if self._demand is not None else ():
+        if self._demand is None or not self._demand.differs():
+            return
+        for kind in (CLUSTER, VIRTUAL_HOST):
             if channel := self._channels.get(kind.type_url):
                 channel.rescope(self._scope(kind))
 
@@ -317,13 +334,9 @@ class Stream:
 
     def _send(self, channel: Channel, push: Push, now: datetime) -> bytes | None:
         """The encoded response; None if the client is to be taken as having answered it already."""
-        nonce = str(self._nonces + 1)
-        version = ""
-        if self._delta:
-            response = delta.compose(channel, push, nonce)
-        else:
-            resources = sotw.contents(channel, push)
-            version = sotw.version_of(resources)
+        response = self._compose(channel, push)
+        version = response.version
+        if not self._delta:
             claimed, channel.claimed = channel.claimed, ""
             known = channel.kind.complete and claimed == version
             if known or not (channel.kind.complete or push.changed):
@@ -333,12 +346,28 @@ class Stream:
                 # The rest of a set that was refused, after its other part was taken, makes the same set again.
                 self._rejected(channel, push, channel.words, final=channel.refuse(push, channel.words))
                 return None
-            response = sotw.compose(channel, resources, version, nonce)
-        self._nonces += 1
+        if response.number > channel.last_shared:
+            channel.last_shared = response.number
+            nonce, raw = response.nonce, response.raw
+        else:
+            self._nonces += 1
+            nonce = str(self._nonces)
+            raw = response.with_nonce(nonce)
         channel.nonce = nonce
         channel.flight = Flight(nonce=nonce, version=version, push=push, sent_at=now)
         self._follow(channel.kind, push)
-        return response
+        return raw
+
+    def _compose(self, channel: Channel, push: Push) -> Response:
+        type_url = channel.kind.type_url
+        own = channel.kind == SECRET or bool(push.removed and self._delta)
+        if self._delta:
+            resources = push.changed
+            make = partial(delta.compose, type_url, push)
+        else:
+            resources = sotw.contents(channel, push)
+            make = partial(sotw.compose, type_url, resources)
+        return make() if own else self._memo.responses.get((type_url, self._delta, resources), make)
 
     def _follow(self, kind: Kind, push: Push) -> None:
         """What has to be sent right after, changed or not."""

@@ -102,6 +102,8 @@ class AdsServer(Generic[C]):
         """Of every stream, from its first byte to its last event."""
         self._shown: tuple[object, object] = (None, None)
         """What decides which certificates gateways show, as it was last published."""
+        self._pods: tuple[object, object] = (None, None)
+        """What askers follow from, as it was last published."""
         self._stopping = False
         # So that the client's next stream goes to whichever replica its next connection finds.
         aged = () if max_age is None else (("grpc.max_connection_age_ms", int(max_age.total_seconds() * 800)),)
@@ -163,15 +165,14 @@ class AdsServer(Generic[C]):
         """
         marks = self._memo.advance(mesh)
         self._generation = generation
+        # Who a stream's client is follows from its pod; how it gets its configuration from that and from scopes.
+        pods, self._pods = self._pods, (mesh.pods, mesh.settings)
+        others = bool(marks.scopes) or any(old is not new for old, new in zip(pods, self._pods, strict=True))
         shown, self._shown = self._shown, (mesh.gateways, mesh.credentials)
         certificates_changed = any(old is not new for old, new in zip(shown, self._shown, strict=True))
         for pump, caller, node in self._open.values():
-            asker = self._admission.asker_of(caller, node)
-            if asker is None:
-                pump.end("gone")
-                continue
-            if not self._reassign(pump.stream, asker, caller):
-                pump.end("mode")
+            if others and (reason := self._look_at(pump.stream, caller, node)):
+                pump.end(reason)
                 continue
             if certificates_changed and pump.stream.asker.kind is ProxyKind.GATEWAY:
                 pump.stream.secrets_changed()
@@ -201,14 +202,17 @@ class AdsServer(Generic[C]):
         """Whether streams are let in."""
         return self._generation is not None and not self._stopping
 
-    def _reassign(self, stream: Stream, asker: Asker, caller: C) -> bool:
-        """False if the stream cannot be that asker's: its mode is another."""
+    def _look_at(self, stream: Stream, caller: C, node: Node) -> str:
+        """Has the stream answer as whoever its pod is by now; why it has to end, if it does."""
+        asker = self._admission.asker_of(caller, node)
+        if asker is None:
+            return "gone"
         asker = self._with_mode(asker, caller, vhds=stream.asker.vhds, before=stream.asker.on_demand)
         if asker.on_demand is not stream.asker.on_demand:
-            return False
+            return "mode"
         if asker != stream.asker:
             stream.reassign(asker)
-        return True
+        return ""
 
     def _with_mode(self, asker: Asker, caller: C, *, vhds: bool, before: bool | None) -> Asker:
         able = vhds and asker.kind is ProxyKind.SIDECAR and asker.capture is Capture.REDIRECT
