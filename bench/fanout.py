@@ -156,9 +156,12 @@ async def arena(services: int, sidecars: int, mode: Mode) -> AsyncIterator[Arena
         given = {"manifests": str(scratch / "manifests"), "keys": str(scratch / "keys")}
         told = await plane.ask({**given, "mode": "on-demand" if mode is Mode.ON_DEMAND else "eager"})
         certificate, key = write_certificate(scratch, scratch / "keys", told["server_name"])
+        few = {f"p{number}.{manifests.NAMESPACE}" for number in range(FEW)}
         members = [
-            Member(node=node, token=token, few=number < FEW, hosts=(_asked(manifests.RARE),) if number < FEW else ())
-            for number, (node, token) in enumerate(told["tokens"].items())
+            Member(node=node, token=token, few=True, hosts=(manifests.asked(manifests.RARE),))
+            if node.split("~")[2] in few
+            else Member(node=node, token=token)
+            for node, token in told["tokens"].items()
         ]
 
         def habits(address: str, types: set[str]) -> Habits:
@@ -169,7 +172,7 @@ async def arena(services: int, sidecars: int, mode: Mode) -> AsyncIterator[Arena
                 server_name=told["server_name"],
                 types=frozenset(types),
                 tables=tuple(map(str, manifests.PORTS)),
-                hosts=tuple(_asked(f"s{number}") for number in range(used)) if mode is Mode.ON_DEMAND else (),
+                hosts=tuple(manifests.asked(f"s{number}") for number in range(used)) if mode is Mode.ON_DEMAND else (),
             )
 
         of_plane, seconds = await stack.enter_async_context(
@@ -200,11 +203,6 @@ async def arena(services: int, sidecars: int, mode: Mode) -> AsyncIterator[Arena
 
 def _scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="heddle-bench-")
-
-
-def _asked(name: str) -> str:
-    """A service as Envoy asks for it."""
-    return f"80/{name}.{manifests.NAMESPACE}.svc.cluster.local"
 
 
 def _write(folder: Path, services: int, sidecars: int) -> None:

@@ -97,6 +97,10 @@ class PodAdmission:
         self._issues: dict[Caller, TokenBucket] = {}
         self._secrets: dict[Caller, WorkloadSecrets] = {}
         self._published = asyncio.Event()
+        self._askers: dict[Caller, tuple[Pod, Asker]] = {}
+        """Of each caller, with the pod that it was made of."""
+        self._pods: object = None
+        """Of the snapshot that was published last."""
 
     async def authenticate(self, metadata: Mapping[str, str], peer: str) -> Caller:
         """The pod that the token proves, which is in the snapshot. Raises Unauthenticated, always with the same text,
@@ -132,10 +136,22 @@ class PodAdmission:
         return asker
 
     def asker_of(self, caller: Caller, node: Node) -> Asker | None:
-        """The asker that this pod is at present, None if it is gone or another of the same name took its place."""
+        """The asker that this pod is at present, None if it is gone or another of the same name took its place.
+
+        The same object as long as the pod is.
+        """
         pod = self._mesh().pods.get((caller.namespace, caller.pod_name))
+        known = self._askers.get(caller)
+        if known is not None and known[0] is pod:
+            return known[1]
         if pod is None or pod.uid != caller.pod_uid or pod.service_account != caller.service_account:
+            self._askers.pop(caller, None)
             return None
+        asker = self._to_asker(pod)
+        self._askers[caller] = (pod, asker)
+        return asker
+
+    def _to_asker(self, pod: Pod) -> Asker:
         capture, application_address = self._capture(pod)
         return Asker(
             namespace=pod.ref.namespace,
@@ -179,9 +195,14 @@ class PodAdmission:
         """There is another snapshot: drops the secrets of pods that are gone, lets in those that were waited for."""
         self._published.set()
         self._published = asyncio.Event()
-        for caller in [caller for caller in self._issues if self.asker_of(caller, _NOBODY) is None]:
-            del self._issues[caller]
+        if self._mesh().pods is self._pods:
+            return
+        self._pods = self._mesh().pods
+        known = self._issues.keys() | self._askers.keys()
+        for caller in [caller for caller in known if self.asker_of(caller, _NOBODY) is None]:
+            self._issues.pop(caller, None)
             self._secrets.pop(caller, None)
+            self._askers.pop(caller, None)
 
     async def _await(self, caller: Caller) -> None:
         """Returns once the pod is in the snapshot. Raises TokenRefused if there is none, CannotTell if nobody knows."""

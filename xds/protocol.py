@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import partial
 
 from model.asker import Asker
 from xds import delta, sotw
@@ -18,10 +17,10 @@ from xds.demand import DEFAULT_LIMITS, Demand, DemandLimits
 from xds.events import Rejected, SecretFailed
 from xds.gates import Gates
 from xds.history import History
-from xds.kinds import CLUSTER, ENDPOINT, KINDS, PUSH_ORDER, REMOVAL_ORDER, ROUTE, SECRET, VIRTUAL_HOST, Kind
+from xds.kinds import CLUSTER, KINDS, PUSH_ORDER, REMOVAL_ORDER, SECRET, VIRTUAL_HOST, Kind
 from xds.memo import ABSENT, Found, Marks, Memo, Scope
 from xds.read_memo import KnownAsker
-from xds.shared_responses import Response
+from xds.sending import compose, mark_followers
 from xds.state import StreamProgress, StreamState
 from xds.stream_secrets import SecretShelf, StreamSecrets
 from xds.violation import Fault, Violation, check_count
@@ -84,6 +83,11 @@ class Stream:
         self._demand: Demand | None = None
         if asker.on_demand and delta:
             self._demand = Demand(memo=memo, asker=self._asker, limits=limits, history=history or History(), now=now)
+
+    @property
+    def id(self) -> str:
+        """Its name among all streams."""
+        return self._id
 
     @property
     def asker(self) -> Asker:
@@ -334,7 +338,7 @@ class Stream:
 
     def _send(self, channel: Channel, push: Push, now: datetime) -> bytes | None:
         """The encoded response; None if the client is to be taken as having answered it already."""
-        response = self._compose(channel, push)
+        response = compose(channel, push, self._memo.responses, incremental=self._delta)
         version = response.version
         if not self._delta:
             claimed, channel.claimed = channel.claimed, ""
@@ -355,34 +359,8 @@ class Stream:
             raw = response.with_nonce(nonce)
         channel.nonce = nonce
         channel.flight = Flight(nonce=nonce, version=version, push=push, sent_at=now)
-        self._follow(channel.kind, push)
+        mark_followers(self._channels, channel.kind, push)
         return raw
-
-    def _compose(self, channel: Channel, push: Push) -> Response:
-        type_url = channel.kind.type_url
-        own = channel.kind == SECRET or bool(push.removed and self._delta)
-        if self._delta:
-            resources = push.changed
-            make = partial(delta.compose, type_url, push)
-        else:
-            resources = sotw.contents(channel, push)
-            make = partial(sotw.compose, type_url, resources)
-        return make() if own else self._memo.responses.get((type_url, self._delta, resources), make)
-
-    def _follow(self, kind: Kind, push: Push) -> None:
-        """What has to be sent right after, changed or not."""
-        if kind == CLUSTER and (endpoints := self._channels.get(ENDPOINT.type_url)):
-            # A changed cluster warms anew, and waits for its endpoints without asking for them again.
-            endpoints.forced.update(
-                resource.name for resource in push.changed if resource.name in endpoints.subscription.names
-            )
-        if kind == ROUTE and (hosts := self._channels.get(VIRTUAL_HOST.type_url)):
-            tables = self._channels[ROUTE.type_url].held
-            for table in push.changed:
-                # The listener of a new table waits for a virtual host; Envoy asks for one on the first table only.
-                prefix = f"{table.name}/"
-                members = [name for name in hosts.scope.members | hosts.subscription.names if name.startswith(prefix)]
-                hosts.forced.update(members if table.name not in tables else sorted(members)[:1])
 
     def _settle(self) -> bool:
         settled = all(channel.settled and not channel.doomed for channel in self._channels.values())

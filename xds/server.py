@@ -102,8 +102,10 @@ class AdsServer(Generic[C]):
         """Of every stream, from its first byte to its last event."""
         self._shown: tuple[object, object] = (None, None)
         """What decides which certificates gateways show, as it was last published."""
-        self._pods: tuple[object, object] = (None, None)
-        """What askers follow from, as it was last published."""
+        self._pods: object = None
+        self._settings: object = None
+        self._askers: dict[str, Asker] = {}
+        """As the admission had them when they were last looked at, by stream."""
         self._stopping = False
         # So that the client's next stream goes to whichever replica its next connection finds.
         aged = () if max_age is None else (("grpc.max_connection_age_ms", int(max_age.total_seconds() * 800)),)
@@ -165,13 +167,13 @@ class AdsServer(Generic[C]):
         """
         marks = self._memo.advance(mesh)
         self._generation = generation
-        # Who a stream's client is follows from its pod; how it gets its configuration from that and from scopes.
-        pods, self._pods = self._pods, (mesh.pods, mesh.settings)
-        others = bool(marks.scopes) or any(old is not new for old, new in zip(pods, self._pods, strict=True))
+        # How a client gets its configuration follows from scopes too.
+        scoped, self._settings = mesh.settings is not self._settings or bool(marks.scopes), mesh.settings
+        others, self._pods = scoped or mesh.pods is not self._pods, mesh.pods
         shown, self._shown = self._shown, (mesh.gateways, mesh.credentials)
         certificates_changed = any(old is not new for old, new in zip(shown, self._shown, strict=True))
         for pump, caller, node in self._open.values():
-            if others and (reason := self._look_at(pump.stream, caller, node)):
+            if others and (reason := self._look_at(pump.stream, caller, node, scoped=scoped)):
                 pump.end(reason)
                 continue
             if certificates_changed and pump.stream.asker.kind is ProxyKind.GATEWAY:
@@ -202,11 +204,14 @@ class AdsServer(Generic[C]):
         """Whether streams are let in."""
         return self._generation is not None and not self._stopping
 
-    def _look_at(self, stream: Stream, caller: C, node: Node) -> str:
+    def _look_at(self, stream: Stream, caller: C, node: Node, *, scoped: bool) -> str:
         """Has the stream answer as whoever its pod is by now; why it has to end, if it does."""
         asker = self._admission.asker_of(caller, node)
         if asker is None:
             return "gone"
+        if asker is self._askers.get(stream.id) and not scoped:
+            return ""
+        self._askers[stream.id] = asker
         asker = self._with_mode(asker, caller, vhds=stream.asker.vhds, before=stream.asker.on_demand)
         if asker.on_demand is not stream.asker.on_demand:
             return "mode"
@@ -320,6 +325,7 @@ class AdsServer(Generic[C]):
             return await pump.run()
         finally:
             del self._open[state.id]
+            self._askers.pop(state.id, None)
             pump.stream.close(self._now())
             if pump.stream.excessive:
                 self._excessive[caller] = None
