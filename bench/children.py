@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -56,10 +56,14 @@ class Child:
 
 
 @asynccontextmanager
-async def child(*argv: str) -> AsyncIterator[Child]:
-    """A process, which ends with the block: by the end of its input."""
+async def child(*argv: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[Child]:
+    """A process, which ends with the block: by the end of its input. `environment` is added to ours."""
     process = await asyncio.create_subprocess_exec(
-        *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_LINE_LIMIT
+        *argv,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=_LINE_LIMIT,
+        env={**os.environ, **(environment or {})},
     )
     try:
         yield Child(process)

@@ -80,11 +80,16 @@ class Crowd:
 
 @asynccontextmanager
 async def connected(
-    habits: Habits, members: Sequence[Member], expected: Mapping[str, int], record: Path | None = None
+    habits: Habits,
+    members: Sequence[Member],
+    expected: Mapping[str, int],
+    record: Path | None = None,
+    at_once: int | None = None,
 ) -> AsyncIterator[tuple[Crowd, float]]:
     """A crowd of which each member was sent as many resources as are expected, by type; seconds until then.
 
-    The resources that the first one was sent are written to `record`, a JSON object a line.
+    `at_once`: how many may be waiting for them at a time, None for all. The resources that the first one was sent are
+    written to `record`, a JSON object a line.
     """
     async with AsyncExitStack() as stack:
         parts = [await stack.enter_async_context(child(*python("bench.crowd"))) for _ in range(PROCESSES)]
@@ -99,6 +104,7 @@ async def connected(
                     },
                     "members": [asdict(member) for member in members[number::PROCESSES]],
                     "expected": dict(expected),
+                    "at_once": at_once // PROCESSES if at_once else None,
                     "record": str(record) if record and number == 0 else None,
                 }
             )
@@ -131,24 +137,36 @@ class _Part:
             )
             for one in specification["members"]
         ]
+        self._at_once: int = specification["at_once"] or len(self._members)
+        self._to_start: list[LightSidecar] = []
+        self._running: list[asyncio.Task[None]] = []
         self._waited_for: set[LightSidecar] = set()
-        self._arrived = asyncio.Event()
+        self._arriving: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._armed = False
 
     async def connect(self) -> None:
         """Returns once all members were sent what is expected. Raises what ends a stream."""
         self._waited_for = {member for member, _ in self._members} if self._expected else set()
-        running = [asyncio.create_task(member.run()) for member, _ in self._members]
-        arrived = asyncio.create_task(self._arrived.wait())
-        if self._waited_for:
-            await asyncio.wait({arrived, *running}, return_when=asyncio.FIRST_COMPLETED)
-        for task in running:
-            if task.done():
-                raise RuntimeError(f"a stream has ended: {task.exception()}")
-        self._running = running
+        self._to_start = [member for member, _ in reversed(self._members)]
+        for _ in range(self._at_once):
+            self._start_next()
+        while self._waited_for:
+            await asyncio.wait({self._arriving, *self._running}, return_when=asyncio.FIRST_COMPLETED)
+            self._check()
+            await asyncio.sleep(0)
+        self._check()
         if self._record is not None:
             self._record.close()
             self._record = None
+
+    def _start_next(self) -> None:
+        if self._to_start:
+            self._running.append(asyncio.create_task(self._to_start.pop().run()))
+
+    def _check(self) -> None:
+        for task in self._running:
+            if task.done():
+                raise RuntimeError(f"a stream has ended: {task.exception()}")
 
     def arm(self, whom: str) -> None:
         self._waited_for = {member for member, few in self._members if few or whom == "all"}
@@ -176,9 +194,11 @@ class _Part:
         if self._record is not None and member is self._members[0][0]:
             self._record.writelines(_recorded(member.last, delta=self._habits.delta))
         if self._waited_for and all(member.counts.get(url, 0) >= count for url, count in self._expected.items()):
-            self._waited_for.discard(member)
-            if not self._waited_for:
-                self._arrived.set()
+            if member in self._waited_for:
+                self._waited_for.remove(member)
+                self._start_next()
+            if not self._waited_for and not self._arriving.done():
+                self._arriving.set_result(None)
 
 
 def _recorded(raw: bytes, *, delta: bool) -> list[str]:

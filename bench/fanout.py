@@ -36,6 +36,8 @@ FEW = 10
 USED = 50
 """Of a sidecar on demand."""
 ROUNDS = 7
+_AT_ONCE = 40
+"""So many sidecars connect at a time here; what it takes if all do is measured elsewhere (connecting.py)."""
 _REST_SECONDS = 0.15
 """After the last acknowledgement, before the CPU time is read."""
 _KB_OVER_VHDS = 3.0
@@ -154,9 +156,12 @@ async def arena(services: int, sidecars: int, mode: Mode) -> AsyncIterator[Arena
         given = {"manifests": str(scratch / "manifests"), "keys": str(scratch / "keys")}
         told = await plane.ask({**given, "mode": "on-demand" if mode is Mode.ON_DEMAND else "eager"})
         certificate, key = write_certificate(scratch, scratch / "keys", told["server_name"])
+        few = {f"p{number}.{manifests.NAMESPACE}" for number in range(FEW)}
         members = [
-            Member(node=node, token=token, few=number < FEW, hosts=(_asked(manifests.RARE),) if number < FEW else ())
-            for number, (node, token) in enumerate(told["tokens"].items())
+            Member(node=node, token=token, few=True, hosts=(manifests.asked(manifests.RARE),))
+            if node.split("~")[2] in few
+            else Member(node=node, token=token)
+            for node, token in told["tokens"].items()
         ]
 
         def habits(address: str, types: set[str]) -> Habits:
@@ -167,11 +172,11 @@ async def arena(services: int, sidecars: int, mode: Mode) -> AsyncIterator[Arena
                 server_name=told["server_name"],
                 types=frozenset(types),
                 tables=tuple(map(str, manifests.PORTS)),
-                hosts=tuple(_asked(f"s{number}") for number in range(used)) if mode is Mode.ON_DEMAND else (),
+                hosts=tuple(manifests.asked(f"s{number}") for number in range(used)) if mode is Mode.ON_DEMAND else (),
             )
 
         of_plane, seconds = await stack.enter_async_context(
-            connected(habits(told["address"], {*content, SECRET}), members, expected, scratch / "resources")
+            connected(habits(told["address"], {*content, SECRET}), members, expected, scratch / "resources", _AT_ONCE)
         )
         print(f"  {mode.value}: {len(members)} sidecars connected in {seconds:.1f} s", file=sys.stderr)
         bare, address = await stack.enter_async_context(bare_server(certificate, key))
@@ -183,7 +188,7 @@ async def arena(services: int, sidecars: int, mode: Mode) -> AsyncIterator[Arena
                 go_server(program, certificate, key, scratch / "resources")
             )
             of_go, seconds_of_go = await stack.enter_async_context(
-                connected(habits(address, content), members, expected)
+                connected(habits(address, content), members, expected, at_once=_AT_ONCE)
             )
             print(f"  and to go-control-plane in {seconds_of_go:.1f} s", file=sys.stderr)
             go = Contender(server, of_go, len(members), Took())
@@ -198,11 +203,6 @@ async def arena(services: int, sidecars: int, mode: Mode) -> AsyncIterator[Arena
 
 def _scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="heddle-bench-")
-
-
-def _asked(name: str) -> str:
-    """A service as Envoy asks for it."""
-    return f"80/{name}.{manifests.NAMESPACE}.svc.cluster.local"
 
 
 def _write(folder: Path, services: int, sidecars: int) -> None:

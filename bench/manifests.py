@@ -58,6 +58,26 @@ status:
 """
 
 
+def asked(name: str) -> str:
+    """A service of port 80 as Envoy asks for its virtual host."""
+    return f"80/{name}.{NAMESPACE}.svc.cluster.local"
+
+
 def together(*texts: str) -> str:
     """One file of all of them."""
     return "---\n".join(texts)
+
+
+def endpoint_slice(number: int, endpoints: int, namespace: str = NAMESPACE) -> str:
+    """The endpoints of the service of that number: addresses that are no pod's."""
+    addresses = [number * endpoints + each for each in range(endpoints)]
+    listed = ", ".join(
+        f"{{addresses: [10.{200 + each // 62500}.{each // 250 % 250}.{each % 250 + 1}]}}" for each in addresses
+    )
+    return f"""apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: s{number}, namespace: {namespace}, labels: {{kubernetes.io/service-name: s{number}}}}}
+addressType: IPv4
+endpoints: [{listed}]
+ports: [{{name: http, port: 8080}}]
+"""

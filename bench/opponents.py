@@ -81,7 +81,7 @@ class _Bare:
 
     async def answered(self, count: int) -> int:
         while self._answers < count:  # noqa: ASYNC110 - what is counted must cost nothing
-            await asyncio.sleep(0.0005)
+            await asyncio.sleep(0.002)
         return self._last
 
     async def opened(self, count: int) -> None:

@@ -6,23 +6,20 @@ It runs as `heddle serve` does, with its log and its garbage collection, on a di
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from bench.children import Json, reply, run_child
+from heddle import garbage
 from heddle.control_plane import ControlPlane, PlaneSettings
 from heddle.log_output import configure_logging
 from model.on_demand import SidecarConfig
 
-_LOADING_THRESHOLD = 100_000
-
 
 async def _serve(given: AsyncIterator[Json]) -> None:
     first = await anext(given)
-    thresholds = gc.get_threshold()
-    gc.set_threshold(_LOADING_THRESHOLD)
+    garbage.while_loading()
     plane = ControlPlane(
         PlaneSettings(
             directory=Path(first["manifests"]),
@@ -32,8 +29,7 @@ async def _serve(given: AsyncIterator[Json]) -> None:
         )
     )
     async with plane.running():
-        gc.freeze()
-        gc.set_threshold(*thresholds)
+        garbage.while_serving()
         reply(
             {
                 "address": f"127.0.0.1:{plane.xds_address[1]}",
@@ -53,7 +49,7 @@ async def _serve(given: AsyncIterator[Json]) -> None:
             elif "acks" in command:
                 # Asked once the clients have answered: looking on meanwhile would cost what is measured.
                 while plane.streams.acknowledged(plane.store.generation) < command["acks"]:  # noqa: ASYNC110
-                    await asyncio.sleep(0.0005)
+                    await asyncio.sleep(0.002)
                 reply({"at": time.time_ns()})
 
 

@@ -40,9 +40,9 @@ opens one at its start, after each restart of a control plane, and then one in h
 _log = structlog.get_logger()
 
 
-def _is_proxyless(pod: Pod, node: Node) -> bool:
+def _is_grpc(node: Node) -> bool:
     """Whether it is the application itself that asks: gRPC libraries say so in their user agent."""
-    return pod.proxy is ProxyKind.SIDECAR and node.user_agent.startswith("gRPC")
+    return node.user_agent.startswith("gRPC")
 
 
 class PodTokens(Protocol):
@@ -104,6 +104,10 @@ class PodAdmission:
         self._published = asyncio.Event()
         self.issued = 0
         """How many certificates this process has made for pods."""
+        self._askers: dict[tuple[Caller, bool], tuple[Pod, Asker]] = {}
+        """Of each caller and whether it has no proxy, with the pod that it was made of."""
+        self._pods: object = None
+        """Of the snapshot that was published last."""
 
     async def authenticate(self, metadata: Mapping[str, str], peer: str) -> Caller:
         """The pod that the token proves, which is in the snapshot. Raises Unauthenticated, always with the same text,
@@ -139,16 +143,30 @@ class PodAdmission:
         return asker
 
     def asker_of(self, caller: Caller, node: Node) -> Asker | None:
-        """The asker that this pod is at present, None if it is gone or another of the same name took its place."""
+        """The asker that this pod is at present, None if it is gone or another of the same name took its place.
+
+        The same object as long as the pod is.
+        """
         pod = self._mesh().pods.get((caller.namespace, caller.pod_name))
+        key = (caller, _is_grpc(node))
+        known = self._askers.get(key)
+        if known is not None and known[0] is pod:
+            return known[1]
         if pod is None or pod.uid != caller.pod_uid or pod.service_account != caller.service_account:
+            self._askers.pop(key, None)
             return None
+        proxyless = _is_grpc(node) and pod.proxy is ProxyKind.SIDECAR
+        asker = self._to_asker(pod, ProxyKind.PROXYLESS if proxyless else pod.proxy)
+        self._askers[key] = (pod, asker)
+        return asker
+
+    def _to_asker(self, pod: Pod, kind: ProxyKind) -> Asker:
         capture, application_address = self._capture(pod)
         return Asker(
             namespace=pod.ref.namespace,
             pod=pod.ref.name,
             service_account=pod.service_account,
-            kind=ProxyKind.PROXYLESS if _is_proxyless(pod, node) else pod.proxy,
+            kind=kind,
             labels=pod.labels,
             locality=pod.locality,
             address=pod.addresses[0] if pod.addresses else "",
@@ -188,9 +206,15 @@ class PodAdmission:
         """There is another snapshot: drops the secrets of pods that are gone, lets in those that were waited for."""
         self._published.set()
         self._published = asyncio.Event()
-        for caller in [caller for caller in self._issues if self.asker_of(caller, _NOBODY) is None]:
-            del self._issues[caller]
+        if self._mesh().pods is self._pods:
+            return
+        self._pods = self._mesh().pods
+        known = self._issues.keys() | {caller for caller, _ in self._askers}
+        for caller in [caller for caller in known if self.asker_of(caller, _NOBODY) is None]:
+            self._issues.pop(caller, None)
             self._secrets.pop(caller, None)
+            for is_grpc in (False, True):
+                self._askers.pop((caller, is_grpc), None)
 
     async def _await(self, caller: Caller) -> None:
         """Returns once the pod is in the snapshot. Raises TokenRefused if there is none, CannotTell if nobody knows."""

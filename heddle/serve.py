@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import os
 import secrets
 import signal
@@ -19,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from heddle import garbage
 from heddle.injection_arguments import add_settings_argument
 from heddle.log_output import configure_logging
 from heddle.meshes import MeshExists, MeshHome, MeshRecord, claim
@@ -53,13 +53,8 @@ _SHED = timedelta(seconds=15)
 """Over how long a replica that is told to end (SIGTERM) hands its sidecars over: its pod's grace period is a minute."""
 _STREAM_AGE = timedelta(minutes=30)
 """Half the life of a pod's token: a stream never outlives by much what it was opened with."""
-_LOADING_THRESHOLD = 1_000_000
-"""What is loaded until we serve stays for good: looking for garbage among it, again and again as it grows, was a third
-of the time until the first sidecar is served; and one answer of an API server is half a million values, not one of them
-garbage. Not switched off: a cluster may keep us waiting for long."""
 _SWITCH_SECONDS = 0.001
 """What sidecars are sent is worked out in one thread; it waits for this long at most for those beside it."""
-_SERVING_THRESHOLDS = gc.get_threshold()
 _DEFAULT_CONFIG = f"{MESH_CONFIG.namespace}/{MESH_CONFIG.name}"
 _REFUSALS = (MeshExists, ValueError, OSError, KeyFileError)
 """What the user is told in one line: everything else is our own mistake."""
@@ -136,7 +131,7 @@ def run_command(args: argparse.Namespace) -> int:
     if args.config is not None and misplaced:
         complain(f"{', '.join(misplaced)}: only with --kubernetes, not with --config")
         return 2
-    gc.set_threshold(_LOADING_THRESHOLD)
+    garbage.while_loading()
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         return asyncio.run(_serve(args))
@@ -150,7 +145,7 @@ def run_command(args: argparse.Namespace) -> int:
         complain(str(_first(refused)))
         return 2
     finally:
-        gc.set_threshold(*_SERVING_THRESHOLDS)
+        garbage.as_usual()
 
 
 async def _serve(args: argparse.Namespace) -> int:
@@ -204,8 +199,7 @@ async def _serve_for_ever(args: argparse.Namespace, home: MeshHome, leaving: asy
                 # From now on `heddle status` says what is waited for.
                 home.write_record(record)
             async with plane.running(), with_cluster:
-                gc.freeze()
-                gc.set_threshold(*_SERVING_THRESHOLDS)
+                garbage.while_serving()
                 home.write_record(record)
                 host, port = plane.xds_address
                 said = f"heddle serves {plane.source.name} on {host}:{port} (mesh {home.name}); Ctrl-C ends it"

@@ -76,6 +76,8 @@ class Channel:
     refused_versions: set[str] = field(default_factory=set)
     """Of responses that were refused while the culprit is looked for (state of the world)."""
     nonce: str = ""
+    last_shared: int = 0
+    """The number of the last shared response: an older one would come with a nonce that was used before."""
     words: str = ""
     """The client's last words on a rejection."""
 

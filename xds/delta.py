@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from xds.channel import Channel, Push
 from xds.memo import Scope
+from xds.shared_responses import Response
 from xds.subscription import change_names
 from xds.wire import DeltaRequest, join_delta
 
@@ -18,10 +19,10 @@ def subscribe(channel: Channel, request: DeltaRequest, *, first: bool, scope: Ca
         channel.adopt(dict(request.initial))
 
 
-def compose(channel: Channel, push: Push, nonce: str) -> bytes:
-    """The encoded response."""
-    return join_delta(
-        type_url=channel.kind.type_url, nonce=nonce, entries=_entries(push), removed=sorted(set(push.removed))
+def compose(type_url: str, push: Push) -> Response:
+    """The response, without a nonce."""
+    return Response(
+        version="", raw=join_delta(type_url=type_url, entries=_entries(push), removed=sorted(set(push.removed)))
     )
 
 

@@ -53,11 +53,14 @@ class Demand:
         "_invented",
         "_limits",
         "_lingering",
+        "_looks",
         "_memo",
         "_needs",
         "_nobodys",
         "_passing",
         "_scopes",
+        "_snapshot",
+        "_told",
         "_unstamped",
         "_workload",
     )
@@ -85,6 +88,10 @@ class Demand:
         self._unstamped: set[str] = set()
         """Clusters that nothing names since a moment ago."""
         self._base: tuple[Scope | None, Scope | None] = (None, None)
+        self._snapshot = -1
+        """Of the memo, when they were last looked up."""
+        self._looks = self._told = 0
+        """How often the scopes were made, and at the last call of `differs`."""
         self._scopes: dict[str, Scope] = {}
         self._look()
 
@@ -92,6 +99,12 @@ class Demand:
     def excessive(self) -> bool:
         """Whether the client asked for more hosts that are none of the mesh's than it may."""
         return self._nobodys > self._limits.nobodys or self._passing > self._limits.passing
+
+    def differs(self) -> bool:
+        """Whether the scopes may be others than at the last call of this."""
+        self._look()
+        looks, self._told = self._told, self._looks
+        return looks != self._looks
 
     @property
     def restless(self) -> bool:
@@ -123,7 +136,8 @@ class Demand:
                 self._count(self._asked.pop(name), -1)
         if first:
             self._adopt(request.initial, now)
-        self._scopes.clear()
+        if first or request.subscribe or request.unsubscribe:
+            self._scopes.clear()
 
     def renew(self, hosts: Set[str], asked: Set[str]) -> None:
         """The mesh has changed: these virtual hosts may name other clusters, others may answer for what was asked."""
@@ -135,6 +149,7 @@ class Demand:
     def reassign(self, asker: KnownAsker) -> None:
         """The workload is another now. Everything is to be renewed."""
         self._asker = asker
+        self._snapshot = -1
         self._workload = workload_of(asker.asker)
 
     def renew_all(self) -> None:
@@ -168,10 +183,14 @@ class Demand:
                 self._history.note(self._workload, wanted.name, now)
 
     def _look(self) -> None:
+        if self._scopes and self._snapshot == self._memo.snapshot:
+            return
+        self._snapshot = self._memo.snapshot
         base = self._memo.scope(VIRTUAL_HOST, self._asker), self._memo.scope(CLUSTER, self._asker)
         if self._scopes and base[0] is self._base[0] and base[1] is self._base[1]:
             return
         self._base = base
+        self._looks += 1
         hosts, clusters = base
         answering = [wanted for wanted in self._asked.values() if wanted is not None]
         self._invented = frozenset(wanted.name for wanted in answering if not wanted.declared)

@@ -18,6 +18,7 @@ from xds.events import DerivationFailed
 from xds.read_memo import KnownAsker, ReadMemo
 from xds.resource import Resource, build_resource
 from xds.shared_parts import SharedParts
+from xds.shared_responses import SharedResponses
 
 Derive: TypeAlias = Callable[[str, str, View], betterproto2.Message | None]
 """(type URL, name, view) to the message; None: there is no such resource."""
@@ -89,6 +90,8 @@ class Memo:
         "_report",
         "_resources",
         "_scopes",
+        "responses",
+        "snapshot",
     )
 
     def __init__(
@@ -109,6 +112,10 @@ class Memo:
         self._derive = derive
         self._names = names
         self._report = report
+        self.responses = SharedResponses()
+        """What a response has in it says all, so that no snapshot ends it."""
+        self.snapshot = 0
+        """Counts the snapshots: as long as it stays, everything is found as before."""
         self._mesh = mesh
         parts = self._parts = SharedParts(mesh=mesh, limit=limit)
         self._resources: ReadMemo[_Named, Found] = ReadMemo(mesh=mesh, limit=limit, sharing=parts.of)
@@ -118,6 +125,7 @@ class Memo:
 
     def advance(self, mesh: Mesh) -> Marks:
         """Makes `mesh` the present snapshot. Nothing is derived before it is asked for."""
+        self.snapshot += 1
         by_type: dict[str, set[str]] = {}
         slots = changed_slots(self._mesh, mesh)
         parts, self._mesh = self._parts.advance(mesh, slots), mesh

@@ -18,9 +18,10 @@ from xds.demand import DEFAULT_LIMITS, Demand, DemandLimits
 from xds.events import Rejected, SecretFailed
 from xds.gates import Gates
 from xds.history import History
-from xds.kinds import CLUSTER, ENDPOINT, KINDS, PUSH_ORDER, REMOVAL_ORDER, ROUTE, SECRET, VIRTUAL_HOST, Kind
+from xds.kinds import CLUSTER, KINDS, PUSH_ORDER, REMOVAL_ORDER, SECRET, VIRTUAL_HOST, Kind
 from xds.memo import ABSENT, Found, Marks, Memo, Scope
 from xds.read_memo import KnownAsker
+from xds.sending import compose, mark_followers
 from xds.state import StreamProgress, StreamState
 from xds.stream_secrets import SecretShelf, StreamSecrets
 from xds.violation import Fault, Violation, check_count
@@ -86,6 +87,11 @@ class Stream:
         self._demand: Demand | None = None
         if asker.on_demand and delta:
             self._demand = Demand(memo=memo, asker=self._asker, limits=limits, history=history or History(), now=now)
+
+    @property
+    def id(self) -> str:
+        """Its name among all streams."""
+        return self._id
 
     @property
     def asker(self) -> Asker:
@@ -200,6 +206,8 @@ class Stream:
     def next(self, now: datetime) -> bytes | None:
         """The next response, None if there is nothing to send before something happens."""
         self._gates.observe(now)
+        if self._is_quiet():
+            return None
         for kind in PUSH_ORDER:
             channel = self._channels.get(kind.type_url)
             if channel is None or channel.flight is not None or not channel.unsent:
@@ -219,6 +227,17 @@ class Stream:
                     return response
         self._settle()
         return None
+
+    def _is_quiet(self) -> bool:
+        """Whether nothing is to be sent, for the answers to what was sent are all that is missing, or not even they."""
+        answered = True
+        for channel in self._channels.values():
+            if channel.unsent or channel.doomed:
+                return False
+            answered = answered and channel.flight is None
+        if answered and self._channels:
+            self._acknowledged = self._generation
+        return True
 
     def wake_at(self) -> datetime | None:
         """When `tick` and `next` are to be called even if nothing happens before; None if never."""
@@ -301,7 +320,9 @@ class Stream:
 
     def _follow_demand(self) -> None:
         """What was asked for, or is no longer, changes what the client is to hold."""
-        for kind in (CLUSTER, VIRTUAL_HOST) if self._demand is not None else ():
+        if self._demand is None or not self._demand.differs():
+            return
+        for kind in (CLUSTER, VIRTUAL_HOST):
             if channel := self._channels.get(kind.type_url):
                 channel.rescope(self._scope(kind))
 
@@ -327,13 +348,9 @@ class Stream:
 
     def _send(self, channel: Channel, push: Push, now: datetime) -> bytes | None:
         """The encoded response; None if the client is to be taken as having answered it already."""
-        nonce = str(self._nonces + 1)
-        version = ""
-        if self._delta:
-            response = delta.compose(channel, push, nonce)
-        else:
-            resources = sotw.contents(channel, push)
-            version = sotw.version_of(resources)
+        response = compose(channel, push, self._memo.responses, incremental=self._delta)
+        version = response.version
+        if not self._delta:
             claimed, channel.claimed = channel.claimed, ""
             known = channel.kind.complete and claimed == version
             if known or not (channel.kind.complete or push.changed):
@@ -343,27 +360,17 @@ class Stream:
                 # The rest of a set that was refused, after its other part was taken, makes the same set again.
                 self._rejected(channel, push, channel.words, final=channel.refuse(push, channel.words))
                 return None
-            response = sotw.compose(channel, resources, version, nonce)
-        self._nonces += 1
+        if response.number > channel.last_shared:
+            channel.last_shared = response.number
+            nonce, raw = response.nonce, response.raw
+        else:
+            self._nonces += 1
+            nonce = str(self._nonces)
+            raw = response.with_nonce(nonce)
         channel.nonce = nonce
         channel.flight = Flight(nonce=nonce, version=version, push=push, sent_at=now)
-        self._follow(channel.kind, push)
-        return response
-
-    def _follow(self, kind: Kind, push: Push) -> None:
-        """What has to be sent right after, changed or not."""
-        if kind == CLUSTER and (endpoints := self._channels.get(ENDPOINT.type_url)):
-            # A changed cluster warms anew, and waits for its endpoints without asking for them again.
-            endpoints.forced.update(
-                resource.name for resource in push.changed if resource.name in endpoints.subscription.names
-            )
-        if kind == ROUTE and (hosts := self._channels.get(VIRTUAL_HOST.type_url)):
-            tables = self._channels[ROUTE.type_url].held
-            for table in push.changed:
-                # The listener of a new table waits for a virtual host; Envoy asks for one on the first table only.
-                prefix = f"{table.name}/"
-                members = [name for name in hosts.scope.members | hosts.subscription.names if name.startswith(prefix)]
-                hosts.forced.update(members if table.name not in tables else sorted(members)[:1])
+        mark_followers(self._channels, channel.kind, push)
+        return raw
 
     def _settle(self) -> bool:
         settled = all(channel.settled and not channel.doomed for channel in self._channels.values())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
+from xds.alarm import Alarm
 from xds.protocol import Stream
 from xds.violation import Fault, Violation
 from xds.wire import DeltaRequest, SotwRequest
@@ -15,6 +16,8 @@ SEND_WITHIN = timedelta(seconds=10)
 """A client that reads nothing for so long is cut off."""
 READS_AT_ONCE = 2
 """Requests come before pushes, but so many at most where both could go on: Istio's measure."""
+LOOK_AGAIN = timedelta(seconds=1)
+"""After that: a process that had no time for its streams for as long may only not have seen what they read."""
 STUCK_PAUSE = timedelta(seconds=1)
 """What is due and cannot be done is looked at again after this."""
 
@@ -35,7 +38,7 @@ class Pump:
     `served` is called whenever the client has everything and said so.
     """
 
-    __slots__ = ("_fault", "_now", "_parse", "_reason", "_served", "_wake", "_wire", "stream")
+    __slots__ = ("_fault", "_late", "_now", "_parse", "_reason", "_served", "_slow", "_wake", "_wire", "stream")
 
     def __init__(
         self,
@@ -54,6 +57,10 @@ class Pump:
         self._wake = asyncio.Event()
         self._reason = ""
         self._fault: Violation | None = None
+        self._late = False
+        """The message that is being written has taken as long as it may."""
+        self._slow = False
+        """So has the look after that: the client does not read."""
 
     def wake(self) -> None:
         """Something changed for this stream."""
@@ -98,32 +105,48 @@ class Pump:
 
     async def _write(self) -> bool:
         """True if the client was too slow."""
-        while not self._reason:
-            self._wake.clear()
-            self.stream.tick(self._now())
-            if self.stream.excessive:
-                self.end("mode")
-            while not self._reason and (response := self.stream.next(self._now())) is not None:
-                try:
-                    async with asyncio.timeout(SEND_WITHIN.total_seconds()):
-                        await self._wire.write(response)
-                except TimeoutError:
-                    return True
-            if self.stream.acknowledged(0):
-                self._served()
-            if not self._reason:
-                await self._rest()
+        task = asyncio.current_task()
+        assert task is not None
+        waking = Alarm(self._wake.set)
+        sending: Alarm = Alarm(lambda: self._look(sending, task))
+        try:
+            while not self._reason:
+                self._wake.clear()
+                now = self._now()
+                self.stream.tick(now)
+                if self.stream.excessive:
+                    self.end("mode")
+                while not self._reason and (response := self.stream.next(now)) is not None:
+                    self._late = False
+                    sending.set(SEND_WITHIN.total_seconds())
+                    await self._wire.write(response)
+                    sending.unset()
+                    now = self._now()
+                if self.stream.acknowledged(0):
+                    self._served()
+                if not self._reason:
+                    await self._rest(waking, now)
+        except asyncio.CancelledError:
+            if self._slow and task.uncancel() == 0:
+                return True
+            raise
+        finally:
+            waking.close()
+            sending.close()
         return False
 
-    async def _rest(self) -> None:
-        timer = None
+    def _look(self, sending: Alarm, task: asyncio.Task[Any]) -> None:
+        if self._late:
+            self._slow = True
+            task.cancel()
+        else:
+            self._late = True
+            sending.set(LOOK_AGAIN.total_seconds())
+
+    async def _rest(self, waking: Alarm, now: datetime) -> None:
         at = self.stream.wake_at()
-        if at is not None:
-            ahead = at - self._now()
-            pause = ahead if ahead > timedelta(0) else STUCK_PAUSE
-            timer = asyncio.get_running_loop().call_later(pause.total_seconds(), self._wake.set)
-        try:
-            await self._wake.wait()
-        finally:
-            if timer is not None:
-                timer.cancel()
+        if at is None:
+            waking.unset()
+        else:
+            waking.set((at - now if at > now else STUCK_PAUSE).total_seconds())
+        await self._wake.wait()

@@ -115,6 +115,10 @@ class AdsServer(Generic[C]):
         """Of every stream, from its first byte to its last event."""
         self._shown: tuple[object, object] = (None, None)
         """What decides which certificates gateways show, as it was last published."""
+        self._pods: object = None
+        self._settings: object = None
+        self._askers: dict[str, Asker] = {}
+        """As the admission had them when they were last looked at, by stream."""
         self._stopping = False
         self.refused: Counter[str] = Counter()
         """How many streams were refused or ended with an error, by the name of their status (`UNAUTHENTICATED`)."""
@@ -178,15 +182,14 @@ class AdsServer(Generic[C]):
         """
         marks = self._memo.advance(mesh)
         self._generation = generation
+        # How a client gets its configuration follows from scopes too.
+        scoped, self._settings = mesh.settings is not self._settings or bool(marks.scopes), mesh.settings
+        others, self._pods = scoped or mesh.pods is not self._pods, mesh.pods
         shown, self._shown = self._shown, (mesh.gateways, mesh.credentials)
         certificates_changed = any(old is not new for old, new in zip(shown, self._shown, strict=True))
         for pump, caller, node in self._open.values():
-            asker = self._admission.asker_of(caller, node)
-            if asker is None:
-                pump.end("gone")
-                continue
-            if not self._reassign(pump.stream, asker, caller):
-                pump.end("mode")
+            if others and (reason := self._look_at(pump.stream, caller, node, scoped=scoped)):
+                pump.end(reason)
                 continue
             if certificates_changed and pump.stream.asker.kind is ProxyKind.GATEWAY:
                 pump.stream.secrets_changed()
@@ -216,14 +219,20 @@ class AdsServer(Generic[C]):
         """Whether streams are let in."""
         return self._generation is not None and not self._stopping
 
-    def _reassign(self, stream: Stream, asker: Asker, caller: C) -> bool:
-        """False if the stream cannot be that asker's: its mode is another."""
+    def _look_at(self, stream: Stream, caller: C, node: Node, *, scoped: bool) -> str:
+        """Has the stream answer as whoever its pod is by now; why it has to end, if it does."""
+        asker = self._admission.asker_of(caller, node)
+        if asker is None:
+            return "gone"
+        if asker is self._askers.get(stream.id) and not scoped:
+            return ""
+        self._askers[stream.id] = asker
         asker = self._with_mode(asker, caller, vhds=stream.asker.vhds, before=stream.asker.on_demand)
         if asker.on_demand is not stream.asker.on_demand:
-            return False
+            return "mode"
         if asker != stream.asker:
             stream.reassign(asker)
-        return True
+        return ""
 
     def _with_mode(self, asker: Asker, caller: C, *, vhds: bool, before: bool | None) -> Asker:
         able = vhds and asker.kind is ProxyKind.SIDECAR and asker.capture is Capture.REDIRECT
@@ -340,6 +349,7 @@ class AdsServer(Generic[C]):
             return await pump.run()
         finally:
             del self._open[state.id]
+            self._askers.pop(state.id, None)
             pump.stream.close(self._now())
             if pump.stream.excessive:
                 self._excessive[caller] = None

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from xds.channel import Channel, Push
 from xds.memo import Scope
 from xds.resource import Resource
+from xds.shared_responses import Response
 from xds.subscription import add_names, replace_names
 from xds.wire import SotwRequest, join_sotw
 
@@ -45,7 +46,8 @@ def contents(channel: Channel, push: Push) -> tuple[Resource, ...]:
     return tuple(held.values())
 
 
-def compose(channel: Channel, resources: tuple[Resource, ...], version: str, nonce: str) -> bytes:
-    """The encoded response."""
+def compose(type_url: str, resources: tuple[Resource, ...]) -> Response:
+    """The response, without a nonce."""
+    version = version_of(resources)
     packed = (resource.packed for resource in resources if resource.packed)
-    return join_sotw(version=version, type_url=channel.kind.type_url, nonce=nonce, packed=packed)
+    return Response(version=version, raw=join_sotw(version=version, type_url=type_url, packed=packed))

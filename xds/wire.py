@@ -14,6 +14,9 @@ from google.protobuf.message import DecodeError
 from protos import discovery_pb2 as pb
 from protos.scalars import varint
 
+_RESOURCE = b"\x12"
+"""The key of the field `resources`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
@@ -84,19 +87,26 @@ def parse_delta_request(raw: bytes) -> DeltaRequest:
     )
 
 
-def join_sotw(*, version: str, type_url: str, nonce: str, packed: Iterable[bytes]) -> bytes:
-    """A DiscoveryResponse with these encoded Anys."""
-    pieces = [delimited(1, version.encode()), delimited(4, type_url.encode()), delimited(5, nonce.encode())]
-    pieces.extend(delimited(2, one) for one in packed)
+def join_sotw(*, version: str, type_url: str, packed: Iterable[bytes]) -> bytes:
+    """A DiscoveryResponse with these encoded Anys, without its nonce."""
+    pieces = [delimited(1, version.encode()), delimited(4, type_url.encode())]
+    for one in packed:
+        pieces += _RESOURCE, varint(len(one)), one
     return b"".join(pieces)
 
 
-def join_delta(*, type_url: str, nonce: str, entries: Iterable[bytes], removed: Iterable[str]) -> bytes:
-    """A DeltaDiscoveryResponse; `entries` are pieces of encoded `resources` fields, tags and lengths included."""
-    pieces = [delimited(4, type_url.encode()), delimited(5, nonce.encode())]
+def join_delta(*, type_url: str, entries: Iterable[bytes], removed: Iterable[str]) -> bytes:
+    """A DeltaDiscoveryResponse without its nonce; `entries` are pieces of encoded `resources` fields, tags and lengths
+    included."""
+    pieces = [delimited(4, type_url.encode())]
     pieces.extend(entries)
     pieces.extend(delimited(6, name.encode()) for name in removed)
     return b"".join(pieces)
+
+
+def nonce_field(nonce: str) -> bytes:
+    """The nonce of a response, of either kind, to be appended to it."""
+    return delimited(5, nonce.encode())
 
 
 def _parse(message: pb.DiscoveryRequest | pb.DeltaDiscoveryRequest, raw: bytes) -> None:

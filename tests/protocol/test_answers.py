@@ -9,6 +9,7 @@ from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, Talk, version_of
 from xds.accepted_sets import AcceptedSets
 from xds.events import Rejected
 from xds.resource import build_resource
+from xds.shared_responses import WORTH_KEEPING
 from xds.sotw import version_of as version_of_set
 
 both = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
@@ -24,6 +25,18 @@ def test_r9_nonces_are_unique_in_the_stream_whatever_the_version(delta: bool) ->
         talk.says(EDS, name)
         nonces.append(talk.hears(EDS, {name: "1"}).nonce)
     assert len(set(nonces)) == 3
+
+
+@both
+def test_r9_nonces_are_unique_in_the_stream_where_streams_share_large_responses(delta: bool) -> None:
+    large = {content: content * WORTH_KEEPING for content in ("1", "2")}
+    talk = Talk(delta, {CDS: {"a": large["1"]}})
+    talk.says(CDS)
+    nonces = [talk.hears(CDS, {"a": large["1"]}).nonce]
+    for content in ("2", "1", "2", "1"):
+        talk.becomes({CDS: {"a": large[content]}})
+        nonces.append(talk.hears(CDS, {"a": large[content]}).nonce)
+    assert len(set(nonces)) == 5
 
 
 @both

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from protos import discovery_pb2 as pb
 from xds.resource import build_missing, build_resource
-from xds.wire import join_delta, join_sotw, parse_delta_request, parse_sotw_request
+from xds.wire import join_delta, join_sotw, nonce_field, parse_delta_request, parse_sotw_request
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "envoy_first_delta_request.bin"
@@ -21,7 +21,7 @@ def test_a_delta_response_reads_back(name: str, body: bytes, nonce: str, removed
     one = build_resource("type/x", name, body)
     missing = build_missing(name)
     entries = [one.head, one.packed, one.tail, missing.head, missing.packed, missing.tail]
-    raw = join_delta(type_url="type/x", nonce=nonce, entries=entries, removed=removed)
+    raw = join_delta(type_url="type/x", entries=entries, removed=removed) + nonce_field(nonce)
     read = pb.DeltaDiscoveryResponse.FromString(raw)
     assert (read.type_url, read.nonce, list(read.removed_resources)) == ("type/x", nonce, removed)
     first, second = read.resources
@@ -33,7 +33,8 @@ def test_a_delta_response_reads_back(name: str, body: bytes, nonce: str, removed
 @given(bodies=st.lists(st.binary(max_size=200), max_size=4), version=texts, nonce=texts)
 def test_a_state_of_the_world_response_reads_back(bodies: list[bytes], version: str, nonce: str) -> None:
     resources = [build_resource("type/x", str(number), body) for number, body in enumerate(bodies)]
-    raw = join_sotw(version=version, type_url="type/x", nonce=nonce, packed=(one.packed for one in resources))
+    joined = join_sotw(version=version, type_url="type/x", packed=(one.packed for one in resources))
+    raw = joined + nonce_field(nonce)
     read = pb.DiscoveryResponse.FromString(raw)
     assert (read.version_info, read.type_url, read.nonce) == (version, "type/x", nonce)
     assert [(one.type_url, one.value) for one in read.resources] == [("type/x", body) for body in bodies]

@@ -1,0 +1,113 @@
+"""1,000 sidecars connect at once, each using 50 of 1,000 services, and then rest: how long, how much memory and CPU.
+
+Each has TLS, a token, and a key and certificate made for it. The services have 10,000 endpoints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import manifests
+from bench.children import child, python
+from bench.crowd import Member, connected
+from bench.figures_table import Figure, print_figures
+from bench.light_sidecar import Habits
+from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, VIRTUAL_HOST
+
+SERVICES = 1000
+SIDECARS = 1000
+USED = 50
+ENDPOINTS = 10
+"""Of each service."""
+REST_SECONDS = 30.0
+_CONNECT_SECONDS, _PEAK_MIB = 20.0, 600.0
+_REST_MIB, _REST_PERCENT = 350.0, 2.0
+
+
+async def measure(services: int, sidecars: int, used: int, rest_seconds: float) -> list[Figure]:
+    types = frozenset({CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, VIRTUAL_HOST})
+    expected = {CLUSTER: used, ENDPOINT: used, VIRTUAL_HOST: used, SECRET: 2}
+    with tempfile.TemporaryDirectory(prefix="heddle-bench-") as directory:
+        scratch = Path(directory)
+        _write(scratch / "manifests", services, sidecars)
+        async with child(*python("bench.plane_process")) as plane:
+            given = {"manifests": str(scratch / "manifests"), "keys": str(scratch / "keys"), "mode": "auto"}
+            told = await plane.ask(given)
+            habits = Habits(
+                address=told["address"],
+                delta=True,
+                root=told["root"].encode(),
+                server_name=told["server_name"],
+                types=types,
+                tables=tuple(map(str, manifests.PORTS)),
+                hosts=tuple(manifests.asked(f"s{number}") for number in range(used)),
+            )
+            members = [Member(node=node, token=token) for node, token in told["tokens"].items()]
+            spent = plane.cpu_ms()
+            async with connected(habits, members, expected) as (crowd, seconds):
+                spent = plane.cpu_ms() - spent
+                peak = plane.memory_mib("VmHWM")
+                totals = await crowd.totals()
+                what = f"{sidecars} sidecars connect at once, {services} services, {used} used by each"
+                took = f"{seconds:.1f} s, CPU {spent / 1000:.1f} s"
+                figures = [
+                    Figure(
+                        what=what,
+                        measured=f"{took}, {totals.requests:,} requests, none refused",
+                        target=f"within {_CONNECT_SECONDS:.0f} s, none refused",
+                        met=seconds <= _CONNECT_SECONDS,
+                        values={"connect_s": seconds, "cpu_s": spent / 1000, "requests": totals.requests},
+                    ),
+                    Figure(
+                        what="  peak memory of the server",
+                        measured=f"{peak:,.0f} MiB",
+                        target=f"under {_PEAK_MIB:.0f} MB",
+                        met=peak * 1.048576 < _PEAK_MIB,
+                        values={"peak_mib": peak},
+                    ),
+                ]
+                await asyncio.sleep(2)
+                spent = plane.cpu_ms()
+                await asyncio.sleep(rest_seconds)
+                percent = (plane.cpu_ms() - spent) / rest_seconds / 10
+                memory = plane.memory_mib()
+                figures.append(
+                    Figure(
+                        what=f"the server at rest, {services * ENDPOINTS:,} endpoints, {sidecars} sidecars",
+                        measured=f"{memory:,.0f} MiB, {percent:.2f} % of a core",
+                        target=f"under {_REST_MIB:.0f} MB, {_REST_PERCENT:.0f} %",
+                        met=memory * 1.048576 < _REST_MIB and percent < _REST_PERCENT,
+                        values={"memory_mib": memory, "cpu_percent": percent},
+                    )
+                )
+    figures.append(Figure(what="load of the machine meanwhile", measured=f"{os.getloadavg()[0]:.1f}"))
+    return figures
+
+
+def _write(folder: Path, services: int, sidecars: int) -> None:
+    folder.mkdir()
+    (folder / "services.yaml").write_text(manifests.together(*map(manifests.service, range(services))))
+    slices = (manifests.endpoint_slice(number, ENDPOINTS) for number in range(services))
+    (folder / "endpoints.yaml").write_text(manifests.together(*slices))
+    (folder / "pods.yaml").write_text(manifests.together(*map(manifests.pod, range(sidecars))))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.connecting", description=__doc__)
+    parser.add_argument("--services", type=int, default=SERVICES)
+    parser.add_argument("--sidecars", type=int, default=SIDECARS)
+    parser.add_argument("--used", type=int, default=USED)
+    parser.add_argument("--rest", type=float, default=REST_SECONDS, metavar="SECONDS")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    args = parser.parse_args()
+    figures = asyncio.run(measure(args.services, args.sidecars, args.used, args.rest))
+    return print_figures(figures, as_json=args.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""A real Envoy in a mesh of 100 to 10,000 services: its memory with 20 in use, and how long first requests take.
+
+The mesh is `heddle local up`: a pod with a sidecar calls services that one other pod, without one, stands behind. Names
+are resolved before the clock starts; each request has a connection of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import manifests
+from bench.figures_table import Figure, print_figures
+from model.on_demand import SidecarConfig
+from tests.mesh.running_mesh import RunningMesh
+
+SIZES = (100, 1000, 10_000)
+USED = 20
+FIRSTS = 200
+"""Services that are then called for the first time; fewer where there are not so many."""
+LATER = 10
+"""How often each is called again."""
+_NAMESPACE = "app"
+_WITHIN_MB = 5.0
+_FIRST_P99_MS = 25.0
+_NO_DIFFERENCE = 1.1
+"""Of medians, which on a quiet machine differ by less from run to run."""
+
+_SERVER = """
+import socket
+listener = socket.create_server(("", 8080), backlog=128)
+while True:
+    connection, _ = listener.accept()
+    connection.recv(4096)
+    connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok")
+    connection.close()
+"""
+_CALLER = """
+import http.client, json, socket, sys, time
+
+def call(host):
+    connection = http.client.HTTPConnection(host, 80, timeout=30)
+    began = time.perf_counter()
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    answer.read()
+    took = 1000 * (time.perf_counter() - began)
+    connection.close()
+    assert answer.status == 200, (host, answer.status)
+    return took
+
+hosts, later = sys.argv[2:], int(sys.argv[1])
+for host in hosts:
+    socket.getaddrinfo(host, 80)
+first = [call(host) for host in hosts]
+print(json.dumps({"first": first, "later": [call(host) for _ in range(later) for host in hosts]}))
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """Of one mesh: MB that Envoy has allocated, and MB resident; milliseconds of requests."""
+
+    services: int
+    allocated_mb: float
+    resident_mb: float
+    first: tuple[float, ...]
+    later: tuple[float, ...]
+
+
+def measure(sizes: Sequence[int]) -> list[Figure]:
+    on_demand = [_measure(size, SidecarConfig.ON_DEMAND) for size in sizes]
+    eager = [_measure(size, SidecarConfig.EAGER) for size in sizes]
+    figures = [
+        Figure(
+            what=f"memory of Envoy that uses {USED} of {one.services:,} services",
+            measured=f"{one.allocated_mb:,.1f} MB; eager {other.allocated_mb:,.1f} MB",
+            values={
+                "allocated_mb": one.allocated_mb,
+                "resident_mb": one.resident_mb,
+                "eager_mb": other.allocated_mb,
+                "eager_resident_mb": other.resident_mb,
+            },
+        )
+        for one, other in zip(on_demand, eager, strict=True)
+    ]
+    allocated = [one.allocated_mb for one in on_demand]
+    apart = max(allocated) - min(allocated)
+    figures.append(
+        Figure(
+            what="  between the smallest and the largest",
+            measured=f"{apart:.1f} MB",
+            target=f"within {_WITHIN_MB:.0f} MB",
+            met=apart <= _WITHIN_MB,
+            values={"apart_mb": apart},
+        )
+    )
+    for one, other in zip(on_demand, eager, strict=True):
+        figures += _requests(one, other)
+    figures.append(Figure(what="load of the machine meanwhile", measured=f"{os.getloadavg()[0]:.1f}"))
+    return figures
+
+
+def _requests(one: Sidecar, other: Sidecar) -> Iterator[Figure]:
+    p99 = statistics.quantiles(one.first, n=100)[98]
+    yield Figure(
+        what=f"first request to one of {one.services:,} services, {len(one.first)} times",
+        measured=f"p50 {statistics.median(one.first):.1f} ms, p99 {p99:.1f} ms",
+        target=f"p99 under {_FIRST_P99_MS:.0f} ms",
+        met=p99 < _FIRST_P99_MS,
+        values={"first_p50_ms": statistics.median(one.first), "first_p99_ms": p99},
+    )
+    ours, eager = statistics.median(one.later), statistics.median(other.later)
+    p99, eager_p99 = (statistics.quantiles(each.later, n=100)[98] for each in (one, other))
+    yield Figure(
+        what="  later requests",
+        measured=f"p50 {ours:.2f} ms, p99 {p99:.2f} ms; eager {eager:.2f} and {eager_p99:.2f} ms",
+        target="as in eager mode",
+        met=ours <= _NO_DIFFERENCE * eager,
+        values={"later_p50_ms": ours, "later_p99_ms": p99, "eager_p50_ms": eager, "eager_p99_ms": eager_p99},
+    )
+
+
+def _measure(services: int, mode: SidecarConfig) -> Sidecar:
+    print(f"  {mode}: {services} services ...", file=sys.stderr)
+    with _mesh(services, mode) as (mesh, state):
+        _called(mesh, 2, range(USED))
+        allocated, resident = _memory(state)
+        took = _called(mesh, LATER, range(USED, min(services, USED + FIRSTS)))
+    return Sidecar(
+        services=services,
+        allocated_mb=allocated,
+        resident_mb=resident,
+        first=tuple(took["first"]),
+        later=tuple(took["later"]),
+    )
+
+
+@contextmanager
+def _mesh(services: int, mode: SidecarConfig) -> Iterator[tuple[RunningMesh, Path]]:
+    before = os.environ.get("HEDDLE_STATE")
+    with tempfile.TemporaryDirectory(prefix="hb-") as directory:
+        folder = Path(directory) / "manifests"
+        _write(folder, services)
+        os.environ["HEDDLE_STATE"] = directory
+        mesh = RunningMesh("bench", folder)
+        try:
+            mesh.up("--sidecar-config", mode)
+            yield mesh, Path(directory)
+        finally:
+            mesh.down()
+            if before is None:
+                del os.environ["HEDDLE_STATE"]
+            else:
+                os.environ["HEDDLE_STATE"] = before
+
+
+def _called(mesh: RunningMesh, later: int, numbers: Sequence[int]) -> dict[str, list[float]]:
+    hosts = [f"s{number}" for number in numbers]
+    done = mesh.exec("deploy/client", "python3", "-c", _CALLER, str(later), *hosts, timeout=300)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    took: dict[str, list[float]] = json.loads(done.stdout)
+    return took
+
+
+def _memory(state: Path) -> tuple[float, float]:
+    (path,) = state.rglob("admin.sock")
+    told = json.loads(_ask(path, "/memory"))
+    return int(told["allocated"]) / 1e6, int(told["total_physical_bytes"]) / 1e6
+
+
+def _ask(path: Path, query: str) -> bytes:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        connection.sendall(f"GET {query} HTTP/1.0\r\nHost: envoy\r\n\r\n".encode())
+        received = b""
+        while piece := connection.recv(65536):
+            received += piece
+    return received.partition(b"\r\n\r\n")[2]
+
+
+def _write(folder: Path, services: int) -> None:
+    folder.mkdir()
+    (folder / "services.yaml").write_text(manifests.together(*(_service(number) for number in range(services))))
+    (folder / "pods.yaml").write_text(
+        manifests.together(
+            _workload("client", ["sleep", "infinity"], ""), _workload("server", ["python3", "-c", _SERVER], "false")
+        )
+    )
+
+
+def _service(number: int) -> str:
+    return f"""apiVersion: v1
+kind: Service
+metadata: {{name: s{number}, namespace: {_NAMESPACE}}}
+spec:
+  selector: {{app: server}}
+  ports: [{{name: http, port: 80, targetPort: 8080}}]
+"""
+
+
+def _workload(name: str, command: Sequence[str], inject: str) -> str:
+    annotations = {"sidecar.istio.io/inject": inject} if inject else {}
+    pod = {
+        "metadata": {"labels": {"app": name}, "annotations": annotations},
+        "spec": {"containers": [{"name": "main", "image": "bench", "command": list(command)}]},
+    }
+    spec = {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": pod}
+    metadata = {"name": name, "namespace": _NAMESPACE}
+    return json.dumps({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.real_sidecar", description=__doc__)
+    parser.add_argument("--services", type=int, nargs="+", default=list(SIZES))
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    args = parser.parse_args()
+    return print_figures(measure(args.services), as_json=args.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""What a push becomes: the response, and what has to be sent right after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from xds import delta, sotw
+from xds.channel import Channel, Push
+from xds.kinds import CLUSTER, ENDPOINT, ROUTE, SECRET, VIRTUAL_HOST, Kind
+from xds.shared_responses import Response, SharedResponses
+
+
+def compose(channel: Channel, push: Push, shared: SharedResponses, *, incremental: bool) -> Response:
+    """The response that tells this push, with the bytes that other streams are sent too where it is in `shared`."""
+    type_url = channel.kind.type_url
+    if incremental:
+        resources = push.changed
+        make = partial(delta.compose, type_url, push)
+    else:
+        resources = sotw.contents(channel, push)
+        make = partial(sotw.compose, type_url, resources)
+    # Secrets are a stream's own; what is removed is not in the key.
+    own = channel.kind == SECRET or (incremental and push.removed)
+    return make() if own else shared.get((type_url, incremental, resources), make)
+
+
+def mark_followers(channels: Mapping[str, Channel], kind: Kind, push: Push) -> None:
+    """Marks what has to be sent right after this push, changed or not."""
+    if kind == CLUSTER and (endpoints := channels.get(ENDPOINT.type_url)):
+        # A changed cluster warms anew, and waits for its endpoints without asking for them again.
+        endpoints.forced.update(
+            resource.name for resource in push.changed if resource.name in endpoints.subscription.names
+        )
+    if kind == ROUTE and (hosts := channels.get(VIRTUAL_HOST.type_url)):
+        tables = channels[ROUTE.type_url].held
+        for table in push.changed:
+            # The listener of a new table waits for a virtual host; Envoy asks for one on the first table only.
+            prefix = f"{table.name}/"
+            members = [name for name in hosts.scope.members | hosts.subscription.names if name.startswith(prefix)]
+            hosts.forced.update(members if table.name not in tables else sorted(members)[:1])
