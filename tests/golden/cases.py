@@ -17,6 +17,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -42,6 +43,9 @@ TYPES = {
     "virtual_host": VIRTUAL_HOST,
 }
 SEPARATOR = "\n---\n"
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""Both write and read as their like in Python do, ten times as fast."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +70,7 @@ class Outcome:
 def read_case(path: Path) -> Case:
     """Raises KeyError if the first document does not say what to show."""
     header, *documents = path.read_text().split(SEPARATOR)
-    said = yaml.safe_load(header)
+    said = yaml.load(header, _LOADER)
     name = f"{path.parent.name}/{path.name.removesuffix('.in.yaml')}"
     return Case(
         name=name,
@@ -75,6 +79,12 @@ def read_case(path: Path) -> Case:
         errors=tuple(said.get("errors", ())),
         documents=tuple(documents),
     )
+
+
+@cache
+def outcome_of(path: Path) -> Outcome:
+    """What the case gives as it is written, made once for all tests that compare with it."""
+    return run_case(read_case(path))
 
 
 def run_case(case: Case, *, shuffle: random.Random | None = None) -> Outcome:
@@ -99,7 +109,7 @@ def run_case(case: Case, *, shuffle: random.Random | None = None) -> Outcome:
         if resource is not None:
             resources.append(resource)
         shown[wanted] = _part(resource, part) if resource is not None else "none"
-    text = yaml.safe_dump(shown, sort_keys=False, width=120, default_flow_style=False)
+    text = yaml.dump(shown, Dumper=_DUMPER, sort_keys=False, width=120, default_flow_style=False)
     return Outcome(text=text, resources=tuple(resources))
 
 

@@ -16,7 +16,7 @@ import pytest
 from bench.simulated_sidecar import METHOD
 from protos import discovery_pb2 as pb
 from tests.protocol.conversation import CDS, EDS, LDS, RDS, SDS, VHDS, Talk
-from tests.unit.xds.small_server import SOTW_METHOD, first_request, refusal, serving, world
+from tests.services.xds.small_server import SOTW_METHOD, first_request, refusal, serving, world
 from xds.events import StreamFailed
 from xds.protocol import Violation
 from xds.wire import parse_delta_request, parse_sotw_request

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
+from structlog.testing import capture_logs
 
 from heddle.cluster import admission_findings
 from heddle.cluster.admission_findings import ENOUGH, FRESH_SECONDS, AdmissionFindings
@@ -111,7 +112,9 @@ async def test_our_own_mistake_is_no_refusal(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(admission_findings, "find_beside", find)
     async with running(store_of(SERVICES)) as findings:
-        assert await findings(parse(text(ROUTE))) == ()
+        with capture_logs() as logged:
+            assert await findings(parse(text(ROUTE))) == ()
+    assert [(line["event"], line["log_level"]) for line in logged] == [("validator.findings_failed", "error")]
 
 
 async def test_no_more_than_are_passed_on() -> None:

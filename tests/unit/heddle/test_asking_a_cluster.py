@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from heddle.cluster import cluster_status
 from heddle.cluster.admin_protocol import REASON, TOKEN_HEADER
 from heddle.cluster.ask_replicas import Answered, CannotAsk, ControlPlanes, Declined, Silent
 from heddle.cluster.cluster_config import choose_config
@@ -230,7 +231,8 @@ async def test_findings_that_all_have_are_told_once_and_pending_says_where() -> 
     assert (found["mesh"], found["directory"]) == (NAMESPACE, "https://api")
 
 
-async def test_a_wait_asks_again_until_nobody_is_late() -> None:
+async def test_a_wait_asks_again_until_nobody_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_status, "_PAUSE_SECONDS", 0.01)
     api = AskedApi(pod("a"), pod("b"))
     gone = refused(503, "error trying to reach service", "ServiceUnavailable")
     late = status("a", outcome="late", late=["sidecar web-1.shop"])

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from heddle.cluster import metrics
-from heddle.cluster.chart import CHART, BadValues, load_chart
+from heddle.cluster.chart import CHART, BadValues
 from heddle.cluster.health import METRICS_PATH
 from heddle.cluster.names import HEDDLE, INSTALLED, PART_OF, REVISION_OF, injector_name, labels_of, revision_name
 from heddle.cluster.replicas import PORT, PORT_NAME, reader_of
@@ -24,6 +24,7 @@ from injector.settings import InjectionSettings
 from model.problems import ObjectRef
 from sds.tokens import ADMIN_AUDIENCE, LONGEST_ADMIN_LIFE
 from sources.kubernetes.resources import Scope, resources_in
+from tests.unit.heddle.our_chart import our_chart, render_ours
 
 Json = dict[str, Any]
 NAMESPACE = "heddle-system"
@@ -32,11 +33,11 @@ NOT_READ_YET = {("networking.istio.io", "gateways")}
 
 @pytest.fixture(scope="module")
 def chart() -> Any:
-    return load_chart()
+    return our_chart()
 
 
 def objects(chart: Any, **values: Any) -> dict[tuple[str, str], Json]:
-    found = chart.render(values, namespace=NAMESPACE).objects
+    found = render_ours(values, namespace=NAMESPACE).objects
     return {
         (item["kind"], f"{item['metadata'].get('namespace', '')}/{item['metadata']['name']}"): item for item in found
     }

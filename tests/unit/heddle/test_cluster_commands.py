@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from heddle.check import check_all
+from heddle.cluster import chart, removal
 from heddle.cluster.apply import NoNamespace, NotOurs, apply_definitions, apply_objects
-from heddle.cluster.chart import load_chart
 from heddle.cluster.check_results import Result, State, to_lines
 from heddle.cluster.cluster_checks import check_api, check_other_webhooks, check_pod_security, check_rights
 from heddle.cluster.installation_checks import (
@@ -29,6 +29,7 @@ from heddle.cluster.rollout import find_waits, pod_waits, rollout_waits
 from heddle.main import main
 from heddle.spans import wait_seconds
 from tests.unit.heddle.cluster_fake import FakeCluster
+from tests.unit.heddle.our_chart import our_chart, render_ours
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NAMESPACE = "heddle-system"
@@ -39,7 +40,7 @@ DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/virtualser
 
 
 async def install(cluster: FakeCluster, namespace: str = NAMESPACE, **values: Any) -> list[str]:
-    rendered = load_chart().render({"namespace": {"create": True}, **values}, namespace=namespace)
+    rendered = render_ours({"namespace": {"create": True}, **values}, namespace=namespace)
     said: list[str] = []
     await apply_objects(cluster, rendered.objects, namespace=namespace, revision=rendered.revision, tell=said.append)
     return said
@@ -134,7 +135,7 @@ async def test_a_namespace_that_is_missing_is_told_before_anything_is_written(va
 
 
 async def test_its_own_namespace_is_not_made_unless_asked() -> None:
-    rendered = load_chart().render({}, namespace=NAMESPACE)
+    rendered = render_ours({}, namespace=NAMESPACE)
     place: dict[str, Any] = {"namespace": NAMESPACE, "revision": "heddle", "tell": [].append}
     cluster = FakeCluster()
     with pytest.raises(NoNamespace, match="heddle-system, which is to be Heddle's own"):
@@ -214,12 +215,13 @@ async def test_the_lease_goes_with_the_last_revision_and_after_all_else() -> Non
     assert (await plan_removal(cluster, namespace=NAMESPACE, revision="heddle", purge=False)).objects == ()
 
 
-async def test_rights_go_when_the_pods_that_use_them_have_ended() -> None:
+async def test_rights_go_when_the_pods_that_use_them_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "_POLL_SECONDS", 0.01)
     cluster = FakeCluster()
     await install(cluster)
     cluster.put(LEASE, {"spec": {"holderIdentity": "heddle-0_ab"}})
-    removal = await plan_removal(cluster, namespace=NAMESPACE, revision="heddle", purge=False)
-    kinds = [item["kind"] for item in removal.objects]
+    planned = await plan_removal(cluster, namespace=NAMESPACE, revision="heddle", purge=False)
+    kinds = [item["kind"] for item in planned.objects]
     first = min(kinds.index(kind) for kind in RIGHTS if kind in kinds)
     assert set(kinds[first:]) <= {*RIGHTS, "Lease"}
     assert kinds[-1] == "Lease"
@@ -239,7 +241,7 @@ async def test_a_revision_that_lacks_what_another_has_is_told() -> None:
     await install(cluster, gatewaySecretNamespaces=["edge"])
 
     async def lacks(**values: Any) -> tuple[str, ...]:
-        objects = load_chart().render({"revision": "canary", **values}, namespace=NAMESPACE).objects
+        objects = render_ours({"revision": "canary", **values}, namespace=NAMESPACE).objects
         return await find_lacks(cluster, objects, namespace=NAMESPACE, revision="heddle-canary")
 
     (said,) = await lacks()
@@ -249,13 +251,13 @@ async def test_a_revision_that_lacks_what_another_has_is_told() -> None:
     (said,) = await lacks(gatewaySecretNamespaces=["edge"], meshConfig={"namespace": "istio-system"})
     assert "ConfigMap heddle-system/istio" in said
     # An upgrade of itself decides anew.
-    objects = load_chart().render({}, namespace=NAMESPACE).objects
+    objects = render_ours({}, namespace=NAMESPACE).objects
     assert await find_lacks(cluster, objects, namespace=NAMESPACE, revision="heddle") == ()
 
 
 @pytest.mark.parametrize(("namespace", "made"), [("kube-system", 0), ("default", 0), ("heddle-system", 1)])
 def test_a_namespace_of_the_clusters_own_is_not_rendered(namespace: str, made: int) -> None:
-    objects = load_chart().render({"namespace": {"create": True}}, namespace=namespace).objects
+    objects = render_ours({"namespace": {"create": True}}, namespace=namespace).objects
     assert sum(item["kind"] == "Namespace" for item in objects) == made
 
 
@@ -492,8 +494,9 @@ def test_lines_are_in_sections_with_hints_under_what_is_not_green() -> None:
     ],
 )
 def test_install_says_what_is_wrong_in_one_line(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(chart, "load_chart", our_chart)
     assert main(["install", *arguments]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""

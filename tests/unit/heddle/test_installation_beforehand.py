@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from heddle.cluster.apply import apply_objects
-from heddle.cluster.chart import BadValues, load_chart
+from heddle.cluster.chart import BadValues
 from heddle.cluster.check_results import State
 from heddle.cluster.installation_checks import check_control_plane
 from heddle.cluster.trial import WouldBeRefused, try_objects
 from tests.unit.heddle.cluster_fake import FakeCluster, Json
+from tests.unit.heddle.our_chart import render_ours
 
 NAMESPACE = "heddle-system"
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/heddle"
@@ -20,7 +21,7 @@ MIGRATION = {"autoscaling": {"enabled": True}}
 
 
 def rendered(**values: Any) -> tuple[Json, ...]:
-    return load_chart().render({"namespace": {"create": True}, **values}, namespace=NAMESPACE).objects
+    return render_ours({"namespace": {"create": True}, **values}, namespace=NAMESPACE).objects
 
 
 async def install(cluster: FakeCluster, **values: Any) -> None:

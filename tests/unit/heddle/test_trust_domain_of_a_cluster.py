@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from heddle.cluster import chart
 from heddle.cluster.authority_secret import AuthoritySecret
-from heddle.cluster.chart import BadValues, load_chart
+from heddle.cluster.chart import BadValues
 from heddle.cluster.check_results import State
 from heddle.cluster.trust_domain import OtherTrustDomain, check_trust_domain, refuse_other_trust_domain
 from heddle.main import main
@@ -18,6 +19,7 @@ from sds.authority import create_authority
 from sds.authority_material import build_material
 from sds.keyfiles import KeyFileError
 from tests.unit.heddle.cluster_fake import FakeCluster, Json
+from tests.unit.heddle.our_chart import our_chart, render_ours
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NAMESPACE = "heddle-system"
@@ -28,7 +30,7 @@ MATERIAL = build_material(create_authority(trust_domain="cluster.local", now=NOW
 
 
 def rendered(*, namespace: str = NAMESPACE, **values: Any) -> tuple[Json, ...]:
-    return load_chart().render(values, namespace=namespace).objects
+    return render_ours(values, namespace=namespace).objects
 
 
 def asking(domain: str) -> Json:
@@ -150,6 +152,7 @@ def test_a_mistake_in_the_mesh_config_is_an_error_with_the_values_path(mesh: Jso
     assert str(told.value).startswith(said)
 
 
-def test_what_has_no_effect_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_has_no_effect_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(chart, "load_chart", our_chart)
     assert main(["install", "--set", "meshConfig.mesh.enableTracing=true"]) == 0
     assert "meshConfig.mesh.enableTracing: enableTracing is not implemented yet" in capsys.readouterr().err

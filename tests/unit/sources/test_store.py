@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.mesh import Mesh
@@ -266,7 +266,6 @@ CONTENTS = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(["a", "b", "c"]), CONTENTS, min_size=1), max_size=6))
 def test_any_history_of_good_files_ends_where_a_fresh_store_begins(history: list[dict[str, str | None]]) -> None:
     store, final = Store(), dict[str, str | None]()

@@ -13,7 +13,7 @@ from bench.simulated_sidecar import METHOD, SimulatedSidecar
 from model.asker import Asker
 from protos import discovery_pb2 as pb
 from protos.type_urls import CLUSTER, ENDPOINT, VIRTUAL_HOST
-from tests.unit.xds.small_server import (
+from tests.services.xds.small_server import (
     SOTW_METHOD,
     TokenIsName,
     both,

@@ -18,8 +18,8 @@ import pytest
 from bench.simulated_sidecar import METHOD, SimulatedSidecar
 from protos import discovery_pb2 as pb
 from protos.type_urls import CLUSTER, ENDPOINT
-from tests.unit.xds.between import between
-from tests.unit.xds.small_server import (
+from tests.services.xds.between import between
+from tests.services.xds.small_server import (
     SOTW_METHOD,
     TokenIsName,
     both,
