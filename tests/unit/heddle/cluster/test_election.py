@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heddle.cluster.election import Election, Lease, Times
@@ -142,6 +142,7 @@ def test_times_that_cannot_hold_are_refused(times: tuple[float, float, float]) -
     st.tuples(*[st.floats(-1000, 1000)] * 3),
     st.tuples(*[st.floats(0.9, 1.1)] * 3),
 )
+@settings(max_examples=100, deadline=None)
 def test_there_is_never_more_than_one_leader(
     attempts: list[tuple[int, float, float, bool]], offsets: tuple[float, ...], speeds: tuple[float, ...]
 ) -> None:
