@@ -93,7 +93,7 @@ async def test_r48_r50_what_a_slow_client_has_not_read_is_one_message_a_type() -
 
 
 async def test_r54_requests_come_before_pushes_and_pushes_are_not_starved() -> None:
-    names = [f"n{number}" for number in range(3000)]
+    names = [f"n{number}" for number in range(1500)]
     talk, wire = Talk(True, {CDS: {"a": "1"}, EDS: dict.fromkeys(names, "1")}), FakeWire()
     for name in names:
         wire.say(pb.DeltaDiscoveryRequest(type_url=EDS, resource_names_subscribe=[name]))
