@@ -8,7 +8,7 @@ see whether it is asked for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -41,6 +41,7 @@ class Demand:
     """Two sets of names, kept as they follow from what was asked for: virtual hosts, and the clusters those name.
 
     `scope` gives them with what every client gets unasked. What changes them has to be followed by a look at both.
+    `holding` gives the clusters that a virtual host names as the client has it, which may have refused a newer one.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Demand:
         "_base",
         "_counts",
         "_history",
+        "_holding",
         "_invented",
         "_limits",
         "_lingering",
@@ -65,8 +67,18 @@ class Demand:
         "_workload",
     )
 
-    def __init__(self, *, memo: Memo, asker: KnownAsker, limits: DemandLimits, history: History, now: datetime) -> None:
+    def __init__(
+        self,
+        *,
+        memo: Memo,
+        asker: KnownAsker,
+        limits: DemandLimits,
+        history: History,
+        holding: Callable[[str], frozenset[str]],
+        now: datetime,
+    ) -> None:
         self._memo = memo
+        self._holding = holding
         self._asker = asker
         self._limits = limits
         self._history = history
@@ -143,6 +155,10 @@ class Demand:
         """The mesh has changed: these virtual hosts may name other clusters, others may answer for what was asked."""
         for name in self._asked.keys() & asked:
             self._answer(name)
+        self.answered(hosts)
+
+    def answered(self, hosts: Iterable[str]) -> None:
+        """The client has other ones of these virtual hosts than before."""
         for name in self._needs.keys() & hosts:
             self._need(name, self._named(name))
 
@@ -234,7 +250,8 @@ class Demand:
                 self._ahead.setdefault(name, now)
 
     def _named(self, name: str) -> frozenset[str]:
-        return self._memo.find(VIRTUAL_HOST, name, self._asker, invented=name in self._invented).clusters
+        found = self._memo.find(VIRTUAL_HOST, name, self._asker, invented=name in self._invented)
+        return found.clusters | self._holding(name)
 
     def _need(self, name: str, clusters: frozenset[str]) -> None:
         before = self._needs.get(name, frozenset())

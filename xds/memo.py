@@ -160,9 +160,10 @@ class Memo:
                 return Found(resource=last, failed=True, clusters=before.clusters if before else frozenset())
             if message is None or body is None:
                 return ABSENT
+            clusters = self._mentions(message)
             if last is None or last.body != body:
-                last = build_resource(type_url, name, body)
-            return Found(resource=last, clusters=self._mentions(message))
+                last = build_resource(type_url, name, body, clusters=clusters)
+            return Found(resource=last, clusters=clusters)
 
         memo = self._invented if invented else self._resources
         return memo.get((type_url, name), asker, build)

@@ -86,7 +86,14 @@ class Stream:
         self._shelf = SecretShelf(secrets)
         self._demand: Demand | None = None
         if asker.on_demand and delta:
-            self._demand = Demand(memo=memo, asker=self._asker, limits=limits, history=history or History(), now=now)
+            self._demand = Demand(
+                memo=memo,
+                asker=self._asker,
+                limits=limits,
+                history=history or History(),
+                holding=self._clusters_held_for,
+                now=now,
+            )
 
     @property
     def id(self) -> str:
@@ -296,6 +303,8 @@ class Stream:
         took = request.error is None or (isinstance(request, SotwRequest) and request.version == flight.version)
         if took:
             channel.accept(flight.push)
+            if self._demand is not None and channel.kind == VIRTUAL_HOST:
+                self._demand.answered(resource.name for resource in flight.push.changed)
             if not channel.groups:
                 channel.refused_versions.clear()
         if request.error is not None:
@@ -325,6 +334,11 @@ class Stream:
         for kind in (CLUSTER, VIRTUAL_HOST):
             if channel := self._channels.get(kind.type_url):
                 channel.rescope(self._scope(kind))
+
+    def _clusters_held_for(self, host: str) -> frozenset[str]:
+        channel = self._channels.get(VIRTUAL_HOST.type_url)
+        held = channel.held.get(host) if channel is not None else None
+        return frozenset() if held is None else held.clusters
 
     def _scope(self, kind: Kind) -> Scope:
         if self._demand is not None and kind in (CLUSTER, VIRTUAL_HOST):

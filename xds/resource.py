@@ -17,7 +17,7 @@ class Resource:
 
     `packed` is the encoded google.protobuf.Any; empty for a virtual host that does not exist, which is sent
     as its name and alias alone. `head` and `tail` are what surrounds it in an incremental response. Bodies
-    may hold keys, so that none is ever printed.
+    may hold keys, so that none is ever printed. `clusters`: those that a virtual host sends requests to.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Resource:
     head: bytes = field(repr=False)
     tail: bytes = field(repr=False)
     aliases: tuple[str, ...] = ()
+    clusters: frozenset[str] = frozenset()
 
     @property
     def foreign(self) -> bool:
@@ -48,28 +49,40 @@ def content_version(body: bytes) -> str:
     return blake2b(body, digest_size=_VERSION_BYTES).hexdigest()
 
 
-def build_resource(type_url: str, name: str, body: bytes, *, version: str | None = None) -> Resource:
+def build_resource(
+    type_url: str, name: str, body: bytes, *, version: str | None = None, clusters: frozenset[str] = frozenset()
+) -> Resource:
     """The resource whose encoded message is `body`. The version is the content's hash unless one is given."""
     kind = delimited(1, type_url.encode())
     packed = kind + delimited(2, body)
-    return _assemble(name, version or content_version(body), packed, len(body), ())
+    return _assemble(name, version or content_version(body), packed, len(body), clusters=clusters)
 
 
 def build_missing(name: str) -> Resource:
     """What tells a client that `name` does not exist where only an answer under that name ends its wait:
     the name, itself as alias, no body (virtual hosts; other types say it by `removed_resources`)."""
-    return _assemble(name, "", b"", 0, (name,))
+    return _assemble(name, "", b"", 0, aliases=(name,))
 
 
 def build_foreign(name: str, version: str) -> Resource:
     """A resource that the client holds from an earlier stream: only its version is known."""
-    return _assemble(name, version, b"", 0, ())
+    return _assemble(name, version, b"", 0)
 
 
-def _assemble(name: str, version: str, packed: bytes, body_length: int, aliases: tuple[str, ...]) -> Resource:
+def _assemble(
+    name: str,
+    version: str,
+    packed: bytes,
+    body_length: int,
+    *,
+    aliases: tuple[str, ...] = (),
+    clusters: frozenset[str] = frozenset(),
+) -> Resource:
     before = (delimited(1, version.encode()) if version else b"") + (delimited(2, packed) if packed else b"")
     tail = delimited(3, name.encode()) + b"".join(delimited(4, alias.encode()) for alias in aliases)
     entry = delimited(_RESOURCES_FIELD, before + tail)
     head = entry[: len(entry) - len(packed) - len(tail)]
     body = memoryview(packed)[len(packed) - body_length :]
-    return Resource(name=name, version=version, packed=packed, body=body, head=head, tail=tail, aliases=aliases)
+    return Resource(
+        name=name, version=version, packed=packed, body=body, head=head, tail=tail, aliases=aliases, clusters=clusters
+    )

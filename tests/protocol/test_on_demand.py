@@ -98,10 +98,31 @@ def test_r40_a_route_to_another_cluster_waits_for_it_and_the_old_one_has_its_gra
     talk.silence()
     talk.accepts(CDS)
     talk.hears(VHDS, {"80/x": "uses b"})
+    talk.passes(seconds=0)  # from now on, since the client has taken it
     talk.passes(seconds=59)
     talk.silence()
     assert talk.stream.wake_at() == talk.now + timedelta(seconds=1)
     talk.passes(seconds=1)
+    talk.hears(CDS, removed=("a",))
+    talk.silence()
+
+
+def test_r46_the_clusters_of_a_host_are_kept_up_to_date_while_a_newer_one_is_refused() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/x")
+    talk.hears(CDS, {"a": "1"})
+    talk.hears(VHDS, {"80/x": "uses a"})
+    talk.becomes({VHDS: {**WORLD[VHDS], "80/x": "bad"}})
+    talk.hears(VHDS, {"80/x": "bad"}, accept=False)
+    talk.refuses(VHDS)
+    talk.passes(minutes=5)
+    talk.silence()
+    talk.becomes({CDS: {**WORLD[CDS], "a": "2"}})
+    talk.hears(CDS, {"a": "2"})
+    talk.becomes({VHDS: {**WORLD[VHDS], "80/x": "1"}})
+    talk.hears(VHDS, {"80/x": "1"})
+    talk.passes(seconds=0)
+    talk.passes(minutes=1)
     talk.hears(CDS, removed=("a",))
     talk.silence()
 
@@ -321,9 +342,7 @@ class Machine(RuleBasedStateMachine):
             name: content for name, content in expected.items() if name not in unsure
         }
         assert not [content for content in held.values() if BAD in content]
-        # What was gone and then could not be derived, both unseen by the client, is kept without what it named.
-        known = [content for name, content in held.items() if world.get(name) != BROKEN]
-        needed = {content.removeprefix(USES) for content in known if content.startswith(USES)} | {"base"}
+        needed = {content.removeprefix(USES) for content in held.values() if content.startswith(USES)} | {"base"}
         clusters = {name: content for name, (_, content) in self.client.wants[CDS].held.items()}
         assert {name: clusters.get(name) for name in needed} == {name: self.talk.world[CDS][name] for name in needed}
         if not self.talk.stream.state().rejected and not unsure:
