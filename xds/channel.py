@@ -221,6 +221,8 @@ class Channel:
                 self.forced.discard(resource.name)
             else:
                 self.marked.add(resource.name)
+                if self.on_demand and resource.name not in self.held:
+                    self.forced.add(resource.name)  # whoever waits for it hears what has become of it
         return tuple(kept)
 
     def _take_all(self, find: Callable[[str], Found]) -> Push | None:

@@ -107,6 +107,18 @@ def test_r40_a_route_to_another_cluster_waits_for_it_and_the_old_one_has_its_gra
     talk.silence()
 
 
+def test_r46_a_host_that_goes_while_the_culprit_is_looked_for_is_answered_too() -> None:
+    talk = OnDemandTalk(world={**WORLD, VHDS: {**WORLD[VHDS], "80/bad": "bad"}})
+    talk.delta_says(VHDS, "*")
+    talk.delta_says(VHDS, "80/bad")
+    talk.hears(VHDS, {"80/bad": "bad", "base80": "1"}, accept=False)
+    talk.refuses(VHDS)
+    talk.becomes({VHDS: WORLD[VHDS]})
+    talk.hears(VHDS, {"base80": "1"})
+    talk.hears(VHDS, missing=("80/bad",))
+    talk.silence()
+
+
 def test_r46_the_clusters_of_a_host_are_kept_up_to_date_while_a_newer_one_is_refused() -> None:
     talk = opened(OnDemandTalk(world=WORLD))
     talk.delta_says(VHDS, "80/x")
