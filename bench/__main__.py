@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from bench import cluster_sync, fanout, injection, pod_start, real_cluster
+from bench import cluster_sync, connecting, fanout, injection, mesh_size, pod_start, real_cluster, real_sidecar
 
 
 def main() -> int:
@@ -14,6 +14,12 @@ def main() -> int:
     missed = subprocess.run([sys.executable, "-m", "bench.wire"], check=False).returncode
     print("\nA change", flush=True)
     missed = fanout.main() or missed
+    print("\nAll at once, and at rest", flush=True)
+    missed = connecting.main() or missed
+    print("\nBy the size of the mesh", flush=True)
+    missed = mesh_size.main() or missed
+    print("\nA real sidecar", flush=True)
+    missed = real_sidecar.main() or missed
     print("\nA cluster", flush=True)
     missed = cluster_sync.main() or missed
     print("\nInjection", flush=True)

@@ -7,6 +7,8 @@ are resolved before the clock starts; each request has a connection of its own.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import http.client
 import json
 import os
 import socket
@@ -149,13 +151,15 @@ def _measure(services: int, mode: SidecarConfig) -> Sidecar:
 def _mesh(services: int, mode: SidecarConfig) -> Iterator[tuple[RunningMesh, Path]]:
     before = os.environ.get("HEDDLE_STATE")
     with tempfile.TemporaryDirectory(prefix="hb-") as directory:
-        folder = Path(directory) / "manifests"
+        # Envoy runs as a user of its own, who has to get there.
+        os.chmod(directory, 0o711)
+        folder, state = Path(directory) / "manifests", Path(directory) / "state"
         _write(folder, services)
-        os.environ["HEDDLE_STATE"] = directory
+        os.environ["HEDDLE_STATE"] = str(state)
         mesh = RunningMesh("bench", folder)
         try:
             mesh.up("--sidecar-config", mode)
-            yield mesh, Path(directory)
+            yield mesh, state
         finally:
             mesh.down()
             if before is None:
@@ -174,19 +178,24 @@ def _called(mesh: RunningMesh, later: int, numbers: Sequence[int]) -> dict[str, 
 
 
 def _memory(state: Path) -> tuple[float, float]:
-    (path,) = state.rglob("admin.sock")
+    """What the one Envoy says of itself, on its socket in the mesh's own mount namespace."""
+    (process,) = [
+        line.parent
+        for line in Path("/proc").glob("[0-9]*/cmdline")
+        if b"bootstrap.json" in (words := line.read_bytes()) and str(state).encode() in words
+    ]
+    (path,) = (process / "root" / state.relative_to("/")).glob(".run/pods/*/admin.sock")
     told = json.loads(_ask(path, "/memory"))
     return int(told["allocated"]) / 1e6, int(told["total_physical_bytes"]) / 1e6
 
 
 def _ask(path: Path, query: str) -> bytes:
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(str(path))
-        connection.sendall(f"GET {query} HTTP/1.0\r\nHost: envoy\r\n\r\n".encode())
-        received = b""
-        while piece := connection.recv(65536):
-            received += piece
-    return received.partition(b"\r\n\r\n")[2]
+    connection = http.client.HTTPConnection("envoy")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    with contextlib.closing(connection):
+        connection.sock.connect(str(path))
+        connection.request("GET", query)
+        return connection.getresponse().read()
 
 
 def _write(folder: Path, services: int) -> None:

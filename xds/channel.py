@@ -296,12 +296,12 @@ class Channel:
 
     def _forget_unwanted(self) -> None:
         unwanted = [name for name in self.held if not self.wants(name)]
+        for name in [name for name in self.refused if not self.wants(name)]:
+            del self.refused[name]
         if self._holds_all:
-            self.marked.update(unwanted)
+            self.marked.update(unwanted)  # it has them until it is told that they are gone
             return
         for name in unwanted:
             del self.held[name]
-        for name in [name for name in self.refused if not self.wants(name)]:
-            del self.refused[name]
         for marks in (self.marked, self.doomed):
             marks.intersection_update([name for name in marks if self.wants(name)])

@@ -251,7 +251,8 @@ class Demand:
 
     def _named(self, name: str) -> frozenset[str]:
         found = self._memo.find(VIRTUAL_HOST, name, self._asker, invented=name in self._invented)
-        return found.clusters | self._holding(name)
+        named = found.resource.clusters if found.resource is not None else frozenset()
+        return named | self._holding(name)
 
     def _need(self, name: str, clusters: frozenset[str]) -> None:
         before = self._needs.get(name, frozenset())

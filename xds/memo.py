@@ -38,14 +38,10 @@ ASKED_LIMIT = 50_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a name leads to. `failed`: it could not be derived; `resource` is then the last good one, if any.
-
-    `clusters`: those that a virtual host sends requests to.
-    """
+    """What a name leads to. `failed`: it could not be derived; `resource` is then the last good one, if any."""
 
     resource: Resource | None
     failed: bool = False
-    clusters: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -157,13 +153,12 @@ class Memo:
                 body = None if message is None else encode(message)
             except Exception as error:  # the other resources are served all the same; the report is the outcry
                 self._report(DerivationFailed(type_url=type_url, name=name, error=error))
-                return Found(resource=last, failed=True, clusters=before.clusters if before else frozenset())
+                return Found(resource=last, failed=True)
             if message is None or body is None:
                 return ABSENT
-            clusters = self._mentions(message)
             if last is None or last.body != body:
-                last = build_resource(type_url, name, body, clusters=clusters)
-            return Found(resource=last, clusters=clusters)
+                last = build_resource(type_url, name, body, clusters=self._mentions(message))
+            return Found(resource=last)
 
         memo = self._invented if invented else self._resources
         return memo.get((type_url, name), asker, build)

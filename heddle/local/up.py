@@ -21,7 +21,7 @@ from heddle.local.mesh_process_file import record_own_process
 from heddle.local.mesh_state import read_state
 from heddle.local.progress import Progress
 from heddle.local.supervisor_options import KEYS_REFUSED, SupervisorOptions
-from heddle.meshes import MeshExists, MeshHome, all_homes, claim
+from heddle.meshes import MeshExists, MeshHome, all_homes, claim, state_root
 from heddle.output import complain
 from heddle.sidecar_arguments import to_unused_after
 
@@ -44,6 +44,8 @@ def start_mesh(args: argparse.Namespace) -> int:
         complain(f"{args.directory} does not exist: name a directory (or a file) of manifests")
         return 2
     try:
+        if directory.is_relative_to(root := state_root().resolve()):
+            raise ValueError(f"{directory} is within {root}, which a mesh does not see: move it, or set HEDDLE_STATE")
         unused_after = to_unused_after(args.unused_after)
         found = probe(ISOLATIONS[args.isolation])
         home, lock = claim(args.mesh or _default_name(directory))

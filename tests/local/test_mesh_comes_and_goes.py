@@ -156,6 +156,14 @@ def test_a_directory_that_is_not_there(small: RunningMesh) -> None:
     assert "does not exist" in started.stderr
 
 
+def test_a_directory_that_the_mesh_would_not_see_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEDDLE_STATE", str(tmp_path))
+    mesh = copy_manifests(tmp_path, "unseen")
+    started = mesh.heddle("local", "up", str(mesh.directory), "--mesh", mesh.name)
+    assert started.returncode == 2
+    assert f"{mesh.directory} is within {tmp_path}" in started.stderr
+
+
 def test_two_meshes_side_by_side(tmp_path: Path) -> None:
     meshes = [copy_manifests(tmp_path, name) for name in ("left", "right")]
     try:
