@@ -50,8 +50,8 @@ lock: dev ## pin requirements*.in again
 crds: dev ## write deploy/chart/crds again
 	@$(BIN)/python -m deploy.write_crds
 
-protos: dev ## compile protos/discovery.proto again
-	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. protos/discovery.proto
+protos: dev ## compile protos/*.proto again
+	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. protos/discovery.proto protos/kubernetes_pods.proto
 
 clean: ## remove what was installed and built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,8 +9,8 @@ class, two members of a oneof), so that they find nothing that is not found with
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields, make_dataclass
 from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -52,13 +52,38 @@ def _declare_plainly() -> None:
     def declare(cls: type | None = None, *, config: Any = None, **options: Any) -> Any:
         def decorate(declared: type) -> type:
             if declared.__module__.split(".")[0] == _PACKAGE:
-                if "__post_init__" in declared.__dict__:
-                    # It warns of deprecated fields, which takes a third of building a cluster.
-                    del declared.__post_init__  # type: ignore[attr-defined]  # looked up above
-                return dataclass(**options)(declared)
+                return _plain_message(declared, options)
             decorated: type = validating(config=config, **options)(declared)
             return decorated
 
         return decorate if cls is None else decorate(cls)
 
     pydantic.dataclasses.dataclass = declare  # type: ignore[assignment]
+
+
+def _plain_message(declared: type, options: Mapping[str, Any]) -> type:
+    """As a dataclass whose constructor is written when it is called first: of 600 classes few ever are."""
+    if "__post_init__" in declared.__dict__:
+        # It warns of deprecated fields, which takes a third of building a cluster.
+        del declared.__post_init__  # type: ignore[attr-defined]  # looked up above
+    cls: type = dataclass(init=False, **options)(declared)
+
+    def construct(self: Any, *values: Any, **named: Any) -> None:
+        cls.__init__ = _constructor(cls)  # type: ignore[misc]
+        cls.__init__(self, *values, **named)  # type: ignore[misc]
+
+    cls.__init__ = construct  # type: ignore[misc]
+    return cls
+
+
+def _constructor(cls: type) -> Callable[..., None]:
+    """The `__init__` that `dataclass` would have given that class."""
+    same = [(each.name, each.type, _as_declared(each)) for each in fields(cls)]
+    theirs = {name: getattr(cls, name) for name in ("__doc__", "__post_init__") if hasattr(cls, name)}
+    made = make_dataclass(cls.__name__, same, eq=False, repr=False, namespace=theirs)
+    constructor: Callable[..., None] = made.__init__  # type: ignore[misc]
+    return constructor
+
+
+def _as_declared(found: Field[Any]) -> Any:
+    return field() if found.default_factory is MISSING else field(default_factory=found.default_factory)

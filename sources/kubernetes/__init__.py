@@ -4,7 +4,7 @@
 is the pump between them, `objects` and `observed_pods` make values of what comes, and `source` puts it together.
 """
 
-from sources.kubernetes.client_package import skip_synchronous_client
+from sources.kubernetes.client_package import skip_unused_client
 
 # Before a module of this package imports the client.
-skip_synchronous_client()
+skip_unused_client()

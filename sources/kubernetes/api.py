@@ -21,6 +21,7 @@ from sources.kubernetes.access import ClusterAccess, LoadedConfiguration, NoClus
 from sources.kubernetes.events import Garbled, Json, Refusal, parse_refusal
 
 FULL = "application/json"
+FULL_PODS = "application/vnd.kubernetes.protobuf,application/json"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 

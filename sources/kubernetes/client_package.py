@@ -1,7 +1,8 @@
-"""The `kubernetes` client without its synchronous half.
+"""The asyncio half of the `kubernetes` client, and of that only what is imported by name.
 
-Importing `kubernetes.aio` runs the start of `kubernetes` first, which loads a second client with requests and OAuth: a
-tenth of what a control plane does until it serves its first sidecar, for code that it never calls.
+Importing a module of it runs the start of `kubernetes` first, which loads a second client with requests and OAuth, and
+then that of `kubernetes.aio`, which loads all there is beside the client: more than a tenth of what a control plane
+does until it serves its first sidecar, for code that it never calls.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec, module_from_spec
 
-_PACKAGE = "kubernetes"
+_PACKAGES = ("kubernetes", "kubernetes.aio")
 
 
-def skip_synchronous_client() -> None:
-    """From now on, unless the package is loaded already. Whoever imports `kubernetes.client` by name still gets it."""
-    if _PACKAGE in sys.modules:
-        return
-    spec = find_spec(_PACKAGE)
-    if spec is not None:
-        sys.modules[_PACKAGE] = module_from_spec(spec)
+def skip_unused_client() -> None:
+    """From now on, for what is not loaded already. Whoever imports `kubernetes.client` by name still gets it."""
+    for package in _PACKAGES:
+        if package in sys.modules:
+            continue
+        spec = find_spec(package)
+        if spec is not None:
+            sys.modules[package] = module_from_spec(spec)

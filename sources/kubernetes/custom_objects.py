@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
+import orjson
+
 from model.problems import ObjectRef
 from sources.kubernetes.events import Json
 from sources.kubernetes.object_status import ObservedStatus, to_observed_status
@@ -64,5 +66,13 @@ class CustomObjects:
 def _digest(item: Json) -> bytes:
     metadata = item["metadata"]
     read = {name: value for name, value in item.items() if name not in ("metadata", "status")}
-    text = json.dumps([read, {name: metadata.get(name) for name in READ_METADATA}])
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    text = _spelled([read, {name: metadata.get(name) for name in READ_METADATA}])
+    return blake2b(text, digest_size=16).digest()
+
+
+def _spelled(value: object) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        # Half a surrogate pair, or a number without bound: as rare as the faster encoder's refusals are.
+        return json.dumps(value).encode()

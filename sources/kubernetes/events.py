@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from sources.kubernetes import protobuf
+
 Json: TypeAlias = dict[str, Any]
 """A decoded object. Not checked: who reads it looks at the type of what it takes."""
 
@@ -157,12 +159,24 @@ def _refusal(item: Json, status: int) -> Refusal:
 
 
 def _decode(text: bytes) -> Json:
+    if text.startswith(protobuf.MAGIC):
+        return _decode_protobuf(text)
     try:
         decoded = orjson.loads(text)
     except ValueError:
         decoded = _decode_oddities(text)
     if not isinstance(decoded, dict):
         raise Garbled("it is no JSON object")
+    return decoded
+
+
+def _decode_protobuf(body: bytes) -> Json:
+    try:
+        decoded = protobuf.decode(body)
+    except ValueError as error:
+        raise Garbled(str(error)) from None
+    if decoded is None:
+        raise Garbled("it is protobuf of a kind that was not asked for")
     return decoded
 
 

@@ -10,10 +10,10 @@ from typing import Protocol
 
 import structlog
 
-from sources.kubernetes.api import FULL, METADATA, METADATA_LIST, Api, Refused, Unreachable
+from sources.kubernetes.api import FULL, FULL_PODS, METADATA, METADATA_LIST, Api, Refused, Unreachable
 from sources.kubernetes.collection import Collection, Lost, Next, WentBack
 from sources.kubernetes.events import Garbled, Json, LineSplitter, Page, key_of, parse_event, parse_page, version_of
-from sources.kubernetes.resources import Resource
+from sources.kubernetes.resources import PODS, Resource
 
 PAGE = 500
 FIRST_WAIT_SECONDS = 0.1
@@ -168,7 +168,7 @@ class Reflector:
         versions: dict[str, str] = {}
         values: dict[str, object | None] = {}
         version = ""
-        async with aclosing(self._pages(METADATA_LIST if self.resource.metadata_only else FULL)) as pages:
+        async with aclosing(self._pages(_list_form(self.resource))) as pages:
             async for page in pages:
                 if not version:
                     version = page.version
@@ -305,3 +305,9 @@ class Reflector:
         wait: float = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** min(self._failures, 16))
         self._failures += 1
         return wait * (1 + self._jitter() / 2)
+
+
+def _list_form(resource: Resource) -> str:
+    if resource.metadata_only:
+        return METADATA_LIST
+    return FULL_PODS if resource == PODS else FULL

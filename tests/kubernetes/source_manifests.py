@@ -50,6 +50,26 @@ STATUS = """
  "conditions": [{"type": "Ready", "status": "True"}]}}
 """
 
+EVERY_PART_OF_A_POD = """
+apiVersion: v1
+kind: Pod
+metadata:
+  name: full
+  labels: {app: full, pod-template-hash: abc, istio-locality: r.z}
+  annotations: {heddle.io/injected: "{}", heddle.io/sidecar-config: eager}
+  ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: full-owner-abc, uid: abc, controller: true}]
+spec:
+  nodeName: far
+  hostname: full-0
+  subdomain: inner
+  initContainers:
+  - {name: istio-proxy, image: example/envoy, restartPolicy: Always}
+  - {name: auth, image: example/auth, restartPolicy: Always, ports: [{name: auth, containerPort: 9000}]}
+  - {name: once, image: example/once, ports: [{containerPort: 9001}]}
+  containers:
+  - {name: app, image: example/app, ports: [{containerPort: 8080, protocol: UDP}]}
+"""
+
 
 def definition(kind: str, plural: str, group: str = "networking.istio.io") -> str:
     """A CustomResourceDefinition that takes every field."""

@@ -11,12 +11,15 @@ import pytest
 from model.problem_codes import ProblemCode
 from model.services import Endpoint, Locality
 from sources.kubernetes.access import ClusterAccess
-from sources.kubernetes.api import open_api
+from sources.kubernetes.api import FULL, FULL_PODS, Refused, open_api
+from sources.kubernetes.events import parse_page, version_of
+from sources.kubernetes.observed_pods import to_observed_pod
+from sources.kubernetes.protobuf import MAGIC
 from sources.kubernetes.resources import Scope
 from sources.kubernetes.source import KubernetesSource
 from sources.store import Store
 from tests.cluster.control_plane import ControlPlane
-from tests.kubernetes.source_manifests import READER, STATUS, WORKLOAD, definition, virtual_service
+from tests.kubernetes.source_manifests import EVERY_PART_OF_A_POD, READER, STATUS, WORKLOAD, definition, virtual_service
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow]
 
@@ -99,6 +102,29 @@ async def test_endpoints_are_what_the_controllers_made(cluster: ControlPlane, na
         assert str(endpoint.identity) == f"spiffe://cluster.local/ns/{namespace}/sa/default"
         await found.kubectl("delete", "pod", "web-1", "--force", "--grace-period=0")
         await found.until(lambda: found.endpoints == ())
+
+
+async def test_a_pod_is_the_same_in_either_form(cluster: ControlPlane, namespace: str) -> None:
+    await asyncio.to_thread(cluster.kubectl, "apply", "-n", namespace, "-f", "-", stdin=EVERY_PART_OF_A_POD)
+    status = ("patch", "pod", "full", "--subresource=status", "--type=merge", "-p", STATUS)
+    await asyncio.to_thread(cluster.kubectl, *status, "-n", namespace)
+    async with open_api(ClusterAccess(kubeconfig=cluster.kubeconfig)) as api:
+        path = f"/api/v1/namespaces/{namespace}/pods"
+        plain, packed = await api.get(path, {}, FULL), await api.get(path, {}, FULL_PODS)
+        with pytest.raises(Refused, match="not found") as refused:
+            await api.get(f"{path}/nobody", {}, FULL_PODS)
+    assert packed.startswith(MAGIC)
+    assert refused.value.refusal.reason == "NotFound"
+    one, other = parse_page(plain), parse_page(packed)
+    assert (other.version, other.token, len(other.items)) == (one.version, one.token, 1)
+    assert [version_of(item) for item in other.items] == [version_of(item) for item in one.items]
+    read = to_observed_pod(other.items[0])
+    assert read == to_observed_pod(one.items[0])
+    assert read is not None
+    # What both forms could have lost alike.
+    assert (read.pod.meshed, read.pod.addresses, read.pod.ready) == (True, ("10.9.8.7",), True)
+    assert {port.number for port in read.pod.ports} == {8080, 9000}
+    assert (read.node, read.pod.workload, read.pod.subdomain) == ("far", "full-owner", "inner")
 
 
 async def test_the_last_pod_is_draining_while_it_ends_and_serves(cluster: ControlPlane, namespace: str) -> None:
