@@ -1,4 +1,4 @@
-"""Lists of pods as an API server spells them in protobuf: a fifth of the work, for either side, of the same in JSON.
+"""Lists of pods as an API server spells them in protobuf: half the work, for either side, of the same in JSON.
 
 Of a cluster's objects most are pods, and of a pod most is nothing that we read.
 """
