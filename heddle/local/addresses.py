@@ -12,9 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Final
 
-_Key = TypeVar("_Key")
 _FIRST_POD: Final = 256
 _UNIQUE_LOCAL: Final = int(IPv6Address("fd68:6564:646c::"))
 
@@ -68,7 +67,7 @@ class MeshSubnet:
 
 
 class AddressUnavailable(Exception):
-    """No address is left, or the one asked for cannot be had; the message says which."""
+    """No address is left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,38 +94,52 @@ class AddressBook:
             offset = _FIRST_POD + (self.last_pod - _FIRST_POD + step) % (size - _FIRST_POD)
             if offset not in taken and offset % 256 not in (0, 255):
                 address = self.subnet.network[offset]
-                return replace(self, pods=_with(self.pods, key, address), last_pod=offset), address
+                return replace(self, pods=MappingProxyType({**self.pods, key: address}), last_pod=offset), address
         raise AddressUnavailable(f"all pod addresses of {self.subnet.pods} are taken")
 
     def without_pod(self, key: str) -> "AddressBook":
         """The book in which `key` has no address."""
         return replace(self, pods=MappingProxyType({k: a for k, a in self.pods.items() if k != key}))
 
-    def with_service(
-        self, namespace: str, name: str, *, wanted: IPv4Address | None = None
-    ) -> tuple["AddressBook", IPv4Address]:
-        """The book in which the Service has an address, and that address.
+    def with_services(
+        self, wanted: Mapping[tuple[str, str], IPv4Address | None]
+    ) -> tuple["AddressBook", Mapping[tuple[str, str], str]]:
+        """The book in which each of these Services has an address, and why one has not the one it wants.
 
-        `wanted` is the `clusterIP` its manifest asks for, which may be any address that is not another Service's and
-        not in the mesh's other half, so that manifests taken from a cluster work.
-        Raises AddressUnavailable.
+        `wanted` is the `clusterIP` that a manifest asks for, which may be any address that is not another Service's and
+        not in the mesh's other half, so that manifests taken from a cluster work. None: any; the one it had, if it has
+        one. A Service that has none in the answer is refused too: all are taken.
         """
-        key = (namespace, name)
-        present = self.services.get(key)
-        if present is not None and wanted in (None, present):
-            return self, present
-        owners = {address: owner for owner, address in self.services.items() if owner != key}
-        if wanted is not None:
-            if wanted in owners:
-                other = "/".join(owners[wanted])
-                raise AddressUnavailable(f"clusterIP {wanted} is the address of Service {other}")
-            if wanted in self.subnet.pods or wanted.is_loopback or wanted.is_multicast or wanted.is_unspecified:
-                raise AddressUnavailable(f"clusterIP {wanted} cannot be a Service's address in this mesh")
-            return replace(self, services=_with(self.services, key, wanted)), wanted
-        for address in self.subnet.services.hosts():
-            if address not in owners:
-                return replace(self, services=_with(self.services, key, address)), address
-        raise AddressUnavailable(f"all Service addresses of {self.subnet.services} are taken")
+        services = dict(self.services)
+        owners = {address: owner for owner, address in services.items()}
+        refused = {}
+        for key, address in wanted.items():
+            if address is None or services.get(key) == address:
+                continue
+            reason = self._why_not(address, owners.get(address))
+            if reason:
+                refused[key] = reason
+                continue
+            if key in services:
+                del owners[services[key]]
+            services[key], owners[address] = address, key
+        free = (address for address in self.subnet.services.hosts() if address not in owners)
+        for key in wanted:
+            if key in services:
+                continue
+            found = next(free, None)
+            if found is None:
+                refused[key] = f"all Service addresses of {self.subnet.services} are taken"
+            else:
+                services[key] = found
+        return replace(self, services=MappingProxyType(services)), refused
+
+    def _why_not(self, address: IPv4Address, owner: tuple[str, str] | None) -> str:
+        if owner is not None:
+            return f"clusterIP {address} is the address of Service {'/'.join(owner)}"
+        if address in self.subnet.pods or address.is_loopback or address.is_multicast or address.is_unspecified:
+            return f"clusterIP {address} cannot be a Service's address in this mesh"
+        return ""
 
 
 def choose_subnets(taken: Iterable[IPv4Network]) -> tuple[MeshSubnet, ...]:
@@ -137,7 +150,3 @@ def choose_subnets(taken: Iterable[IPv4Network]) -> tuple[MeshSubnet, ...]:
     return tuple(
         MeshSubnet(network=network) for network in subnets if not any(network.overlaps(other) for other in used)
     )
-
-
-def _with(entries: Mapping[_Key, IPv4Address], key: _Key, address: IPv4Address) -> Mapping[_Key, IPv4Address]:
-    return MappingProxyType({**entries, key: address})

@@ -152,19 +152,15 @@ class IsolatedPlaces:
         self._book = self._book.without_pod(key)
 
     def service_addresses(self, mesh: Mesh) -> Mapping[tuple[str, str], tuple[str, ...]]:
-        found = {}
-        for service in mesh.services.values():
-            if service.resolution is not Resolution.CLUSTER_IP:
-                continue
-            name = (service.ref.namespace, service.ref.name)
-            wanted = _wanted(service.addresses, self._network.subnet.services)
-            try:
-                self._book, address = self._book.with_service(*name, wanted=wanted)
-            except AddressUnavailable as error:
-                _log.warning("local.service_address", service="/".join(name), reason=str(error))
-                self._book, address = self._book.with_service(*name)
-            found[name] = (str(address),)
-        return found
+        wanted = {
+            (service.ref.namespace, service.ref.name): _wanted(service.addresses, self._network.subnet.services)
+            for service in mesh.services.values()
+            if service.resolution is Resolution.CLUSTER_IP
+        }
+        self._book, refused = self._book.with_services(wanted)
+        for name, reason in refused.items():
+            _log.warning("local.service_address", service="/".join(name), reason=reason)
+        return {name: (str(self._book.services[name]),) for name in wanted if name in self._book.services}
 
     async def publish(self, mesh: Mesh) -> None:
         assert self._names is not None

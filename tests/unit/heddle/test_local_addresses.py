@@ -57,21 +57,32 @@ def test_pod_addresses_are_unique_and_in_the_pods_range(steps: list[tuple[bool, 
         assert len(set(book.pods.values())) == len(book.pods)
 
 
+USERS, PAYMENTS = ("shop", "users"), ("shop", "payments")
+
+
 def test_a_service_keeps_its_address() -> None:
-    book, address = BOOK.with_service("shop", "users")
-    assert address == IPv4Address("10.213.128.1")
-    book, other = book.with_service("shop", "payments")
-    assert other == IPv4Address("10.213.128.2")
-    assert book.with_service("shop", "users") == (book, address)
+    book, refused = BOOK.with_services({USERS: None})
+    assert (dict(book.services), refused) == ({USERS: IPv4Address("10.213.128.1")}, {})
+    book, _ = book.with_services({PAYMENTS: None})
+    assert book.services[PAYMENTS] == IPv4Address("10.213.128.2")
+    assert book.with_services({USERS: None, PAYMENTS: None}) == (book, {})
 
 
 def test_a_cluster_ip_that_is_asked_for_is_given() -> None:
     wanted = IPv4Address("10.96.0.10")
-    book, address = BOOK.with_service("shop", "users", wanted=wanted)
-    assert address == wanted
-    assert book.with_service("shop", "users")[1] == wanted
-    moved, address = book.with_service("shop", "users", wanted=IPv4Address("10.213.200.1"))
-    assert moved.services["shop", "users"] == address
+    book, _ = BOOK.with_services({USERS: wanted})
+    assert book.services[USERS] == wanted
+    assert book.with_services({USERS: None})[0].services[USERS] == wanted
+    moved, _ = book.with_services({USERS: IPv4Address("10.213.200.1")})
+    assert moved.services[USERS] == IPv4Address("10.213.200.1")
+    assert moved.with_services({PAYMENTS: wanted})[1] == {}
+
+
+def test_whoever_wants_an_address_goes_before_those_who_take_any() -> None:
+    first = IPv4Address("10.213.128.1")
+    book, refused = BOOK.with_services({USERS: None, PAYMENTS: first})
+    assert (book.services[PAYMENTS], refused) == (first, {})
+    assert book.services[USERS] == IPv4Address("10.213.128.2")
 
 
 @pytest.mark.parametrize(
@@ -85,9 +96,17 @@ def test_a_cluster_ip_that_is_asked_for_is_given() -> None:
     ],
 )
 def test_a_cluster_ip_that_cannot_be_had_says_why(wanted: str, reason: str) -> None:
-    book, _ = BOOK.with_service("shop", "users")
-    with pytest.raises(AddressUnavailable, match=reason):
-        book.with_service("shop", "payments", wanted=IPv4Address(wanted))
+    book, _ = BOOK.with_services({USERS: None})
+    book, refused = book.with_services({PAYMENTS: IPv4Address(wanted)})
+    assert reason in refused[PAYMENTS]
+    assert book.services[PAYMENTS] == IPv4Address("10.213.128.2")
+
+
+def test_a_service_too_many_has_no_address() -> None:
+    many = {("shop", f"s{number}"): None for number in range(2**15 - 1)}
+    book, refused = BOOK.with_services(many)
+    assert len(book.services) == 2**15 - 2
+    assert refused == {("shop", f"s{2**15 - 2}"): "all Service addresses of 10.213.128.0/17 are taken"}
 
 
 def test_a_chosen_subnet_overlaps_nothing_the_host_uses() -> None:
