@@ -26,8 +26,9 @@ LOOK_AGAIN_SECONDS = 0.01
 RESCAN_SECONDS = 1.0
 """How often everything is looked at although no event came: what links lead to is not watched."""
 
-# The least that watchfiles can do: it gathers events until none came for one step.
-_STEP_MS = 2
+# It gathers events until none came for one step, and wakes up at every step, come what may: at 2 ms that is more than a
+# hundredth of a core for as long as the mesh runs, to see a change 5 ms sooner.
+_STEP_MS = 5
 _DEBOUNCE_MS = 20
 
 _EMPTY = digest(b"")
