@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +13,8 @@ import pytest
 from heddle.main import main
 from tests.cluster.build import ClusterUnavailable
 from tests.kubelet import mesh_manifests as manifests
-from tests.kubelet.installed_mesh import InstalledMesh, installed
+from tests.kubelet.installed_mesh import NAMESPACE, InstalledMesh, installed
+from tests.kubelet.load import load
 from tests.kubelet.running_cluster import cluster_up, eventually
 
 pytestmark = [
@@ -22,6 +25,8 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="pods have users of their own, which only root can give them"),
     pytest.mark.skipif(os.environ.get("HEDDLE_SKIP_CLUSTER") == "1", reason="HEDDLE_SKIP_CLUSTER=1"),
 ]
+
+AWAY_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +65,29 @@ def test_the_leader_counts_the_sidecars_of_both_and_so_does_a_person(
     assert sorted(plane["leading"] for plane in planes.values()) == [False, True]
     assert {sidecar["control_plane"] for sidecar in found["sidecars"]} <= set(planes)
     assert len(found["sidecars"]) == sum(plane["sidecars"] for plane in planes.values()) == 2
+
+
+def test_a_minute_without_any_control_plane_fails_no_request_to_what_was_used(mesh: InstalledMesh) -> None:
+    """Killed, all at once, and not started again: to a sidecar that learns on demand as to one that has everything."""
+    mesh.meshed_namespace("away")
+    caller = manifests.client("client", annotations="heddle.io/sidecar-config: on-demand")
+    mesh.cluster.apply(manifests.server("web") + manifests.service("web") + caller, "away")
+    mesh.cluster.rolled_out("away", "deployment/web-v1")
+    mesh.cluster.ready("away", "client")
+    eventually(lambda: mesh.call("away", "client", "http://web/"), lambda call: call.status == 200)
+    with load(mesh, "away") as summary:
+        assert len(mesh.signal_control_planes(signal.SIGKILL)) == 2
+        mesh.cluster.kubectl("scale", "-n", NAMESPACE, "deployment/heddle", "--replicas=0")
+        mesh.cluster.kubectl("wait", "-n", NAMESPACE, "--for=delete", "pod", "--all", "--timeout=60s")
+        time.sleep(AWAY_SECONDS)
+        assert mesh.control_planes() == []
+        mesh.cluster.kubectl("scale", "-n", NAMESPACE, "deployment/heddle", "--replicas=2")
+        mesh.cluster.rolled_out(NAMESPACE, "deployment/heddle")
+        eventually(lambda: ("away", "client") in mesh.connected())
+        mesh.cluster.apply(manifests.marked("web", "back"), "away")
+        eventually(
+            lambda: mesh.call("away", "client", "http://web/").json["headers"].get("x-mark", ""),
+            lambda mark: mark == "back",
+        )
+    assert summary["failed"] == 0, summary
+    assert summary["answers"] > 40 * AWAY_SECONDS
