@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from model.on_demand import SidecarConfig
+from tests.mesh.raw_requests import get, post, requests
 from tests.mesh.running_mesh import RunningMesh
 from tests.mesh.test_changes import load
 
@@ -29,41 +28,6 @@ spec:
   selector: {{app: echo}}
   ports: [{{name: http, port: 80, targetPort: 8080}}]
 """
-
-
-def get(host: str, *, to: str = "echo:80") -> dict[str, Any]:
-    return {"to": to, "pieces": [[0, f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"]]}
-
-
-def post(host: str, *pieces: tuple[float, str], length: int) -> dict[str, Any]:
-    head = f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n"
-    return {"to": "echo:80", "pieces": [[0, head], *pieces]}
-
-
-@contextmanager
-def requests(mesh: RunningMesh, caller: str = "client") -> Iterator[RawRequests]:
-    argv = mesh.exec_argv(f"deploy/{caller}", "python3", "app/raw_requests.py")
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield RawRequests(process)
-        finally:
-            process.kill()
-
-
-class RawRequests:
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def send(self, *items: dict[str, Any]) -> list[dict[str, Any]]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(items) + "\n")
-        self._process.stdin.flush()
-        answers: list[dict[str, Any]] = json.loads(self._process.stdout.readline())
-        return answers
-
-    def statuses(self, *items: dict[str, Any]) -> list[int]:
-        return [answer["status"] for answer in self.send(*items)]
 
 
 def clusters(mesh: RunningMesh, workload: str = "client") -> set[str]:

@@ -3,7 +3,7 @@
 http    answers JSON that says what arrived. /status/N answers N; /flaky/KEY/N fails with 503 N times, then answers;
         /reset/KEY/N closes the connection without an answer N times; /failing/VERSION answers 500 if it is it;
         /sleep/SECONDS answers late; /seen/KEY tells
-        how many requests had the header `x-key: KEY` or such a path.
+        how many requests had the header `x-key: KEY` or such a path. An upgrade is taken: all bytes are echoed then.
 tcp     sends back what it gets, after the line `tcp VERSION POD`, once it got something.
 banner  speaks first: the line `banner VERSION POD`, as a mail or database server would, then echoes.
 """
@@ -37,6 +37,9 @@ class Http(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def answer(self) -> None:
+        if self.headers.get("upgrade"):
+            self.echo()
+            return
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         if self.headers.get("x-key"):
             seen(self.headers["x-key"])
@@ -64,6 +67,15 @@ class Http(BaseHTTPRequestHandler):
                 )  # fmt: skip
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = answer  # noqa: N815 - http.server's names
+
+    def echo(self) -> None:
+        self.send_response(101)
+        self.send_header("connection", "upgrade")
+        self.send_header("upgrade", self.headers["upgrade"])
+        self.end_headers()
+        while data := self.rfile.read1(65536):
+            self.wfile.write(data)
+        self.close_connection = True
 
     def send_json(self, value: object, status: int = 200) -> None:
         body = json.dumps(value).encode()

@@ -1,8 +1,9 @@
 """Requests written by hand, one connection each: reads a JSON list from standard input a line at a time.
 
-An item is {"to": "host:port", "pieces": [[seconds to wait, text], ...], "reset": true}. Its answer is {"status",
-"seconds"}; status 0: none came. "reset" closes the connection after the last piece without waiting for an answer. A
-line is answered by a line.
+An item is {"to": "host:port", "pieces": [[seconds to wait, text], ...], "until": text, "reset": true}. Its answer is
+{"status", "seconds", "heard"}; status 0: none came. It is heard until the first line has ended, or until the text is
+there. A text stands for the bytes that have its characters' numbers. "reset" closes the connection after the last piece
+without waiting for an answer. A line is answered by a line.
 """
 
 from __future__ import annotations
@@ -28,22 +29,23 @@ def address_of(host: str) -> str:
 
 def answer(item: dict) -> dict:
     host, _, port = item["to"].rpartition(":")
+    until = item.get("until", "\r\n").encode("latin-1")
     started = time.monotonic()
     heard = b""
     try:
         with socket.create_connection((address_of(host), int(port)), timeout=30) as connection:
             for pause, text in item["pieces"]:
                 time.sleep(pause)
-                connection.sendall(text.encode())
+                connection.sendall(text.encode("latin-1"))
             if item.get("reset"):
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return {"status": 0, "seconds": time.monotonic() - started}
-            while b"\r\n" not in heard and (more := connection.recv(65536)):
+            while until not in heard and (more := connection.recv(65536)):
                 heard += more
     except OSError:
         pass
     status = int(heard.split()[1]) if heard.startswith(b"HTTP/") else 0
-    return {"status": status, "seconds": time.monotonic() - started}
+    return {"status": status, "seconds": time.monotonic() - started, "heard": heard.decode("latin-1")}
 
 
 if __name__ == "__main__":
