@@ -151,16 +151,22 @@ class Demand:
         if first or request.subscribe or request.unsubscribe:
             self._scopes.clear()
 
-    def renew(self, hosts: Set[str], asked: Set[str]) -> None:
-        """The mesh has changed: these virtual hosts may name other clusters, others may answer for what was asked."""
-        for name in self._asked.keys() & asked:
-            self._answer(name)
-        self.answered(hosts)
+    def renew(self, hosts: Set[str], asked: Set[str]) -> bool:
+        """The mesh has changed: these virtual hosts may name other clusters, others may answer for what was asked.
 
-    def answered(self, hosts: Iterable[str]) -> None:
-        """The client has other ones of these virtual hosts than before."""
-        for name in self._needs.keys() & hosts:
+        Whether any of it is this client's.
+        """
+        again = self._asked.keys() & asked
+        for name in again:
+            self._answer(name)
+        return self.answered(hosts) or bool(again)
+
+    def answered(self, hosts: Iterable[str]) -> bool:
+        """The client has other ones of these virtual hosts than before. Whether it has any of them."""
+        had = self._needs.keys() & hosts
+        for name in had:
             self._need(name, self._named(name))
+        return bool(had)
 
     def reassign(self, asker: KnownAsker) -> None:
         """The workload is another now. Everything is to be renewed."""

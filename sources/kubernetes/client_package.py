@@ -19,5 +19,9 @@ def skip_unused_client() -> None:
         if package in sys.modules:
             continue
         spec = find_spec(package)
-        if spec is not None:
-            sys.modules[package] = module_from_spec(spec)
+        if spec is None:
+            return
+        module = sys.modules[package] = module_from_spec(spec)
+        parent, _, name = package.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], name, module)
