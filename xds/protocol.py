@@ -338,7 +338,7 @@ class Stream:
     def _clusters_held_for(self, host: str) -> frozenset[str]:
         channel = self._channels.get(VIRTUAL_HOST.type_url)
         held = channel.held.get(host) if channel is not None else None
-        return frozenset() if held is None else held.clusters
+        return frozenset() if held is None else held.needs
 
     def _scope(self, kind: Kind) -> Scope:
         if self._demand is not None and kind in (CLUSTER, VIRTUAL_HOST):

@@ -29,9 +29,9 @@ def mark_followers(channels: Mapping[str, Channel], kind: Kind, push: Push) -> N
     """Marks what has to be sent right after this push, changed or not."""
     if kind == CLUSTER and (endpoints := channels.get(ENDPOINT.type_url)):
         # A changed cluster warms anew, and waits for its endpoints without asking for them again.
-        endpoints.forced.update(
-            resource.name for resource in push.changed if resource.name in endpoints.subscription.names
-        )
+        # Nor does a second cluster ask for those of another, which it may share.
+        wanted = {name for resource in push.changed for name in resource.needs or (resource.name,)}
+        endpoints.forced.update(wanted & endpoints.subscription.names)
     if kind == ROUTE and (hosts := channels.get(VIRTUAL_HOST.type_url)):
         tables = channels[ROUTE.type_url].held
         for table in push.changed:

@@ -32,7 +32,7 @@ from model.view import View
 from protos import type_urls
 from protos.encoder import to_any
 from translators.http_connection import ON_DEMAND
-from translators.mentions import clusters_named
+from translators.mentions import names_needed
 from xds.demand import DEFAULT_LIMITS, DemandLimits
 from xds.events import Event
 from xds.memo import Memo
@@ -240,7 +240,7 @@ async def toy_server(
         names=toy_names,
         report=events.append,
         answering=toy_answering,
-        mentions=clusters_named,
+        mentions=names_needed,
     )
     server = AdsServer(
         memo=memo,

@@ -1,0 +1,105 @@
+"""The filter chains of a sidecar that learns on demand: few, whatever the number of services of bytes.
+
+All of these share one chain, and the sidecar asks for the cluster of the address. Chains of their own have the ports on
+which HTTP may come, where the addresses of bytes are told apart from the rest by one more chain, and the services whose
+policy is the connection's and not the cluster's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from envoy_data_plane.envoy.config.listener.v3 import FilterChain
+
+from model.names import AddressCluster, OutboundCluster, RouteTable
+from model.services import Protocol
+from model.settings import OutboundTraffic
+from model.view import View
+from translators.http_connection import build_outbound_http
+from translators.inbound_chains import PLAIN_HTTP
+from translators.near_addresses import near_addresses
+from translators.outbound_chains import build_chain, build_tcp_chains, policy_of
+from translators.outbound_claims import Claim, PortClaims, shared_claims
+from translators.tcp_connection import build_tcp_on_demand, is_of_the_connection
+
+
+def claims_apart(ports: Iterable[int], view: View) -> list[PortClaims]:
+    """The ports among these that need chains of their own, and who has them."""
+    return [shared_claims(port, view) for port in ports if view.shared(_stands_apart, port)]
+
+
+def build_on_demand_chains(claims: Sequence[PortClaims], view: View) -> list[FilterChain]:
+    """All chains: of the ports that stand apart, and one for all other bytes to what may be the mesh's."""
+    near = near_addresses(view)
+    chains = [chain for each in claims for chain in _port_chains(each, near, view)]
+    return [*chains, build_chain("tcp", None, build_tcp_on_demand(view.settings), near)]
+
+
+def own_clusters(view: View) -> set[OutboundCluster]:
+    """The clusters that filter chains name, sent ahead."""
+    claims = (claim for each in claims_apart(view.ports, view) for claim in each.exact)
+    return {claim.cluster for claim in claims if _has_own_chain(claim, view)}
+
+
+def declared_addresses(view: View) -> set[AddressCluster]:
+    """The clusters of addresses that the asker's workload declares in its Sidecar, sent ahead."""
+    sidecar = view.sidecar
+    if sidecar is None:
+        return set()
+    return {
+        AddressCluster(address=address, port=port)
+        for port in view.ports
+        for claim in shared_claims(port, view).exact
+        if sidecar.declares(claim.cluster.host, view.namespace) and not _has_own_chain(claim, view)
+        for address in claim.addresses
+    }
+
+
+def _stands_apart(view: View, port: int) -> bool:
+    claims = shared_claims(port, view)
+    return (
+        claims.http_anywhere
+        or _is_taken_everywhere(claims, view)
+        or any(claim.protocol is Protocol.DETECT or _has_own_chain(claim, view) for claim in claims.exact)
+    )
+
+
+def _is_taken_everywhere(claims: PortClaims, view: View) -> bool:
+    """Whether bytes to every address of the port may be a service's whose address we do not know."""
+    refuses = view.outbound_traffic is OutboundTraffic.REGISTRY_ONLY
+    return claims.detect_anywhere or (claims.tcp_anywhere is not None and refuses)
+
+
+def _has_own_chain(claim: Claim, view: View) -> bool:
+    return is_of_the_connection(policy_of(claim.cluster, view))
+
+
+def _port_chains(claims: PortClaims, near: Sequence[str], view: View) -> Iterator[FilterChain]:
+    port = claims.port
+    http = [build_outbound_http(view.settings, RouteTable(port=port), on_demand=True)]
+    asking = build_tcp_on_demand(view.settings)
+    own = [claim for claim in claims.exact if _has_own_chain(claim, view)]
+    others = [claim for claim in claims.exact if claim not in own]
+    detected = [claim for claim in claims.exact if claim.protocol is Protocol.DETECT]
+    if claims.http_anywhere:
+        yield build_chain(f"{port}.http", port, http)
+    elif claims.detect_anywhere:
+        yield build_chain(f"{port}.http", port, http, applications=PLAIN_HTTP)
+    if detected:
+        yield build_chain(f"{port}.detected.http", port, http, _addresses(detected), PLAIN_HTTP)
+    for claim in own:
+        yield from build_tcp_chains(claim, view)
+    if not claims.http_anywhere and not _is_taken_everywhere(claims, view):
+        # A service of bytes alone need not be named, so that the listener stays as it is when one comes or goes.
+        known = _addresses(claim for claim in others if claim in detected)
+        known += [block for block in near if block not in {*known, *_addresses(own)}]
+    else:
+        known = _addresses(others)
+    if known:
+        yield build_chain(f"{port}.tcp", port, asking, known)
+    if _is_taken_everywhere(claims, view) and not claims.http_anywhere:
+        yield build_chain(f"{port}.elsewhere", port, asking)
+
+
+def _addresses(claims: Iterable[Claim]) -> list[str]:
+    return [address for claim in claims for address in claim.addresses]
