@@ -233,9 +233,10 @@ async def toy_server(
     admission: Anyone | None = None,
     on_demand: bool = False,
     limits: DemandLimits = DEFAULT_LIMITS,
+    memo: Memo | None = None,
 ) -> AsyncIterator[ToyServer]:
-    """A server on loopback, without any snapshot yet."""
-    memo = Memo(
+    """A server on loopback, without any snapshot yet. `memo`: what it serves in place of the toy's resources."""
+    memo = memo or Memo(
         derive=toy_derive,
         names=toy_names,
         report=events.append,
