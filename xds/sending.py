@@ -39,3 +39,10 @@ def mark_followers(channels: Mapping[str, Channel], kind: Kind, push: Push) -> N
             prefix = f"{table.name}/"
             members = [name for name in hosts.scope.members | hosts.subscription.names if name.startswith(prefix)]
             hosts.forced.update(members if table.name not in tables else sorted(members)[:1])
+
+
+def mark_late(channels: Mapping[str, Channel], kind: Kind) -> None:
+    """Marks, of a type that was just subscribed to, what should have followed a push that came before."""
+    clusters = channels.get(CLUSTER.type_url)
+    if kind == ENDPOINT and clusters is not None and clusters.flight is not None:
+        mark_followers(channels, CLUSTER, clusters.flight.push)

@@ -63,6 +63,18 @@ def test_r41_the_endpoints_that_a_cluster_shares_with_another_are_sent_again() -
     talk.silence()
 
 
+def test_r41_endpoints_follow_a_cluster_though_they_are_subscribed_to_after_it_was_sent() -> None:
+    """A client that comes back names what it holds, type by type; it asks nothing for a new cluster that shares it."""
+    talk = OnDemandTalk(world={**WORLD, CDS: {**CLUSTERS, "tcp|db": "uses e", "tcp|store": "uses e"}})
+    held = {"base": version_of("base", "1"), "tcp|db": version_of("tcp|db", "uses e")}
+    talk.delta_says(CDS, "*", "tcp|db", "tcp|store", initial=held)
+    talk.hears(CDS, {"tcp|store": "uses e"}, accept=False)
+    talk.delta_says(EDS, "e", initial={"e": version_of("e", "1")})
+    talk.hears(EDS, {"e": "1"})
+    talk.accepts(CDS)
+    talk.silence()
+
+
 def test_r34_a_client_that_comes_back_keeps_what_it_asked_for() -> None:
     talk = opened(OnDemandTalk(world=WORLD))
     talk.delta_says(CDS, "tcp|db", "tcp|nobody")

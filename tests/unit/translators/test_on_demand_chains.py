@@ -1,0 +1,209 @@
+"""Filter chains where destinations are learnt on demand: few, and leading where those of a full listener lead."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
+from ipaddress import ip_address, ip_network
+from itertools import product
+
+import pytest
+from envoy_data_plane.envoy.config.core.v3 import Metadata
+from envoy_data_plane.envoy.config.listener.v3 import FilterChain, FilterChainMatch, Listener
+from envoy_data_plane.envoy.extensions.filters.network.tcp_proxy.v3 import TcpProxy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.mesh import Mesh
+from model.names import ADDRESS_CLUSTER, AddressCluster
+from model.services import Protocol, Resolution, Service
+from model.settings import MeshSettings, OutboundTraffic
+from model.traffic import ConnectionPool, ConsistentHash, HashSourceAddress, TrafficPolicy
+from protos.type_urls import CLUSTER
+from tests.unit.translators.outbound_meshes import endpoint, mesh, rule, seen_from, service
+from translators.address_clusters import build_address_cluster
+from translators.outbound_listener import build_outbound_listener
+from translators.resources import derive, names_in_scope
+
+REGISTRY_ONLY = MeshSettings(outbound_traffic=OutboundTraffic.REGISTRY_ONLY)
+TCP, HTTP, DETECT = Protocol.TCP, Protocol.HTTP, Protocol.DETECT
+POOLS = (
+    ConnectionPool(tcp_idle_timeout=timedelta(minutes=5)),
+    ConnectionPool(max_connection_duration=timedelta(minutes=5)),
+)
+
+
+def built(snapshot: Mesh, *, on_demand: bool = True) -> Listener:
+    return build_outbound_listener(seen_from(snapshot, on_demand=on_demand))
+
+
+def match_of(chain: FilterChain) -> FilterChainMatch:
+    return chain.filter_chain_match or FilterChainMatch()
+
+
+def chain_names(snapshot: Mesh) -> list[str]:
+    return [chain.name for chain in built(snapshot).filter_chains if not chain.name.startswith("trap.")]
+
+
+def many(count: int, protocol: Protocol = TCP, port: int = 5432) -> list[Service]:
+    return [service(f"s{n}", (port, protocol), addresses=(f"10.1.{n // 250}.{n % 250 + 1}",)) for n in range(count)]
+
+
+def test_services_of_bytes_share_one_chain_and_change_nothing_of_the_listener() -> None:
+    store = service("store", (6379, TCP), resolution=Resolution.HEADLESS)
+    pods = {store.host: (endpoint("10.2.0.1", 6379), endpoint("10.2.0.2", 6379))}
+    assert chain_names(mesh([*many(500), store], endpoints=pods)) == ["tcp"]
+    assert built(mesh([*many(500), store], endpoints=pods)) == built(mesh(many(1)))
+
+
+def test_addresses_that_no_cluster_has_are_not_asked_about_unless_they_are_the_meshs() -> None:
+    internet, ours = "203.0.113.7", "203.0.113.8"
+    listener = built(mesh([service("far", (5432, TCP), addresses=(ours,)), *many(1)]))
+    assert lead(listener, ours, 5432) == "asks"
+    assert lead(listener, internet, 5432) == "PassthroughCluster"
+    assert lead(listener, "10.255.0.1", 5432) == lead(listener, "fd00::7", 1) == "asks"
+
+
+def test_bytes_on_a_port_of_requests_are_one_chain_more_whatever_their_number() -> None:
+    requests = [service("web", (80, HTTP), addresses=("10.9.0.1",))]
+    assert chain_names(mesh(many(300, port=80) + requests)) == ["80.http", "80.tcp", "tcp"]
+    detected = many(300, DETECT, 9000)
+    assert chain_names(mesh(detected)) == ["9000.detected.http", "9000.tcp", "tcp"]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        *(TrafficPolicy(connection_pool=pool) for pool in POOLS),
+        TrafficPolicy(load_balancer=ConsistentHash(key=HashSourceAddress())),
+    ],
+)
+def test_what_a_policy_says_of_connections_has_a_chain_and_its_cluster_ahead(policy: TrafficPolicy) -> None:
+    services = [service(name, (5432, TCP), addresses=(f"10.1.0.{n}",)) for n, name in enumerate(("cache", "db"), 1)]
+    snapshot = mesh(services, rules=[rule("cache.shop.svc.cluster.local", policy=policy)])
+    assert chain_names(snapshot) == ["cache.shop.svc.cluster.local:5432", "5432.tcp", "tcp"]
+    view = seen_from(snapshot, on_demand=True)
+    ahead = [name for name in names_in_scope(CLUSTER, view) if "|" in name]
+    assert ahead == ["outbound|5432||cache.shop.svc.cluster.local"]
+    assert derive(CLUSTER, ahead[0], view) is not None
+    listener = build_outbound_listener(view)
+    assert lead(listener, "10.1.0.1", 5432) == ahead[0]
+    assert lead(listener, "10.1.0.2", 5432) == lead(listener, "10.1.0.77", 5432) == "asks"
+    assert lead(listener, "203.0.113.1", 5432) == "PassthroughCluster"
+
+
+# The same as with everything ahead
+
+
+def lead(listener: Listener, address: str, port: int, application: str = "") -> str:
+    """Where a connection leads as Envoy chooses: by port, then the longest range, then the application protocol."""
+    chains: list[FilterChain] = [each for each in listener.filter_chains if match_of(each).destination_port == port]
+    chains = chains or [each for each in listener.filter_chains if match_of(each).destination_port is None]
+    lengths = {id(each): length for each in chains if (length := longest(each, address)) is not None}
+    best = max(lengths.values(), default=None)
+    near = [each for each in chains if lengths.get(id(each)) == best] if best is not None else []
+    exact = [each for each in near if application and application in match_of(each).application_protocols]
+    rest = [each for each in near if not match_of(each).application_protocols]
+    chosen = [*exact, *rest][:1] or [listener.default_filter_chain]
+    assert len(exact) <= 1
+    assert len(rest) <= 1
+    return target(chosen[0])
+
+
+def longest(chain: FilterChain, address: str) -> int | None:
+    ranges = match_of(chain).prefix_ranges
+    blocks = [ip_network(f"{each.address_prefix}/{each.prefix_len}") for each in ranges]
+    lengths = [block.prefixlen for block in blocks if ip_address(address) in block]
+    return max(lengths, default=None) if ranges else 0
+
+
+def target(chain: FilterChain | None) -> str:
+    assert chain is not None
+    last = chain.filters[-1]
+    if not last.name.endswith("tcp_proxy"):
+        return "http"
+    assert last.typed_config is not None
+    proxy = TcpProxy.parse(last.typed_config.value)
+    if proxy.on_demand is not None:
+        return "asks"
+    return f"{proxy.cluster}{pod_in(proxy.metadata_match)}"
+
+
+def pod_in(metadata: Metadata | None) -> str:
+    if metadata is None:
+        return ""
+    return f" at {metadata.filter_metadata['envoy.lb'].fields['address'].string_value}"
+
+
+def answered(snapshot: Mesh, address: str, port: int) -> str:
+    """Where the cluster leads that answers for an address."""
+    cluster = build_address_cluster(AddressCluster(address=address, port=port), seen_from(snapshot, on_demand=True))
+    assert cluster is not None
+    assert cluster.name.startswith(ADDRESS_CLUSTER)
+    subset = cluster.lb_subset_config.default_subset if cluster.lb_subset_config else None
+    pod = f" at {subset.fields['address'].string_value}" if subset is not None else ""
+    return f"{cluster.alt_stat_name}{pod}"
+
+
+PROTOCOLS = st.sampled_from([HTTP, TCP, Protocol.TLS, DETECT, Protocol.UDP])
+KINDS = st.sampled_from(list(Resolution))
+POLICIES = st.sampled_from([None, None, TrafficPolicy(connection_pool=POOLS[0])])
+DRAWN = st.lists(st.tuples(PROTOCOLS, st.sampled_from((80, 81)), KINDS, st.integers(1, 3), POLICIES), max_size=6)
+
+
+def drawn_mesh(
+    drawn: Iterable[tuple[Protocol, int, Resolution, int, TrafficPolicy | None]], settings: MeshSettings
+) -> Mesh:
+    """Some with addresses that are not private. No two have the same virtual address, as in a cluster; pods are
+    shared."""
+    services, endpoints, rules = [], {}, []
+    for number, (protocol, port, resolution, pod, policy) in enumerate(drawn):
+        addresses = (f"10.1.0.{number}", f"203.0.113.{number}") if resolution is Resolution.CLUSTER_IP else ()
+        each = service(
+            f"s{number}", (port, protocol), resolution=resolution, addresses=addresses, external_name="x.example"
+        )
+        services.append(each)
+        if resolution is Resolution.HEADLESS:
+            endpoints[each.host] = (endpoint(f"10.2.0.{pod}", port), endpoint(f"198.51.100.{pod}", port))
+        if policy is not None:
+            rules.append(rule(each.host, policy=policy))
+    return mesh(services, endpoints=endpoints, rules=rules, settings=settings)
+
+
+ANYWHERE = (
+    *(f"10.1.0.{n}" for n in range(6)),
+    *(f"203.0.113.{n}" for n in range(6)),
+    *(f"10.2.0.{n}" for n in range(1, 4)),
+    *(f"198.51.100.{n}" for n in range(1, 4)),
+    "10.99.0.1",
+    "198.51.100.99",
+)
+
+
+@given(DRAWN, st.sampled_from([MeshSettings(), REGISTRY_ONLY]))
+def test_every_connection_leads_where_it_would_if_all_were_known(
+    drawn: list[tuple[Protocol, int, Resolution, int, TrafficPolicy | None]], settings: MeshSettings
+) -> None:
+    snapshot = drawn_mesh(drawn, settings)
+    eager, asking = built(snapshot, on_demand=False), built(snapshot)
+    for address, port, application in product(ANYWHERE, (80, 81, 82), ("", "http/1.1")):
+        found = lead(asking, address, port, application)
+        if found == "asks":
+            found = answered(snapshot, address, port)
+        assert found == lead(eager, address, port, application), (address, port, application)
+
+
+@given(DRAWN, st.sampled_from([MeshSettings(), REGISTRY_ONLY]))
+def test_no_two_chains_match_the_same_connection(
+    drawn: list[tuple[Protocol, int, Resolution, int, TrafficPolicy | None]], settings: MeshSettings
+) -> None:
+    listener = built(drawn_mesh(drawn, settings))
+    seen: Counter[tuple[object, ...]] = Counter()
+    for chain in listener.filter_chains:
+        match = match_of(chain)
+        blocks = [(each.address_prefix, each.prefix_len) for each in match.prefix_ranges] or [("", 0)]
+        for combination in product([match.destination_port], blocks, match.application_protocols or [""]):
+            seen[combination] += 1
+    assert set(seen.values()) <= {1}
+    assert len({chain.name for chain in listener.filter_chains}) == len(listener.filter_chains)
