@@ -72,6 +72,19 @@ def test_bytes_on_a_port_of_requests_are_one_chain_more_whatever_their_number() 
     assert chain_names(mesh(detected)) == ["9000.detected.http", "9000.tcp", "tcp"]
 
 
+def test_an_external_name_of_bytes_may_be_anywhere_where_nothing_else_may_pass() -> None:
+    far = service("far", (5432, TCP), resolution=Resolution.EXTERNAL_NAME, external_name="db.example.com")
+    assert chain_names(mesh([far])) == ["tcp"]
+    assert chain_names(mesh([far], settings=REGISTRY_ONLY)) == ["5432.elsewhere", "tcp"]
+    assert answered(mesh([far], settings=REGISTRY_ONLY), "203.0.113.7", 5432) == f"outbound|5432||{far.host}"
+
+
+def test_a_pod_of_two_headless_services_is_the_one_s_that_is_the_first_by_host() -> None:
+    services = [service(name, (5432, TCP), resolution=Resolution.HEADLESS) for name in ("b", "a")]
+    snapshot = mesh(services, endpoints={each.host: (endpoint("10.2.0.1", 5432),) for each in services})
+    assert answered(snapshot, "10.2.0.1", 5432) == "outbound|5432||a.shop.svc.cluster.local at 10.2.0.1"
+
+
 @pytest.mark.parametrize(
     "policy",
     [
