@@ -120,7 +120,7 @@ def _cluster(name: str, view: View) -> Cluster | None:
         return build_inbound_passthrough_cluster(view)
     if is_address_cluster(name):
         address = _parsed(parse_address_cluster, name)
-        return build_address_cluster(address, view) if _redirected(view) else None
+        return build_address_cluster(address, view) if _redirected(view) and not _is_gateway(view) else None
     parsed = _parsed(parse_cluster_name, name)
     match parsed:
         case OutboundCluster():

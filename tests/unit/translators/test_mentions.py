@@ -1,8 +1,8 @@
-"""The clusters that a virtual host names: all of them, wherever they stand."""
+"""What resources need of others: a virtual host's clusters, wherever they stand, and a cluster's endpoints."""
 
 from __future__ import annotations
 
-from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterEdsClusterConfig
 
 from model.names import VirtualHostName
 from model.routing import Destination, HttpRoute, Mirror, Redirect, WeightedDestination
@@ -38,3 +38,9 @@ def test_routes_shares_and_mirrors_count_and_redirects_do_not() -> None:
 
 def test_other_messages_name_none_that_must_be_there_first() -> None:
     assert names_needed(Cluster(name="a")) == frozenset()
+
+
+def test_a_cluster_needs_the_assignment_that_has_another_name() -> None:
+    shared = ClusterEdsClusterConfig(service_name="outbound|80||a")
+    assert names_needed(Cluster(name="a", eds_cluster_config=shared)) == {"outbound|80||a"}
+    assert names_needed(Cluster(name="a", eds_cluster_config=ClusterEdsClusterConfig())) == frozenset()
