@@ -132,7 +132,8 @@ def at(upstream: int, port: int = 5432, address: str = LOOPBACK) -> tuple[Endpoi
 def a_mesh(*served: Served, mode: OutboundTraffic = OutboundTraffic.ALLOW_ANY) -> Mesh:
     services = [each for each, _ in served]
     endpoints = {each.host: found for each, found in served}
-    return mesh(services, endpoints=endpoints, settings=MeshSettings(outbound_traffic=mode))
+    settings = MeshSettings(outbound_traffic=mode, access_log_file="/dev/stdout")
+    return mesh(services, endpoints=endpoints, settings=settings)
 
 
 def database(address: str = DATABASE, name: str = "db") -> Service:
@@ -186,6 +187,9 @@ async def test_what_is_called_first_is_held_until_its_cluster_is_there(tmp_path:
             many = await asyncio.gather(*(application.call(f"10.98.0.{n + 1}", 5432) for n in range(100)))
             assert {answer for answer, _ in many} == {"db"}
             assert max(seconds for _, seconds in many) < BOUND_SECONDS
+    logged = [line for line in (tmp_path / "envoy.log").read_text().splitlines() if DATABASE in line]
+    assert len(logged) == 1
+    assert "outbound|5432||db.shop.svc.cluster.local" in logged[0], "the log has the service's name too"
 
 
 async def test_pods_of_a_headless_service_are_called_one_by_one(tmp_path: Path) -> None:
