@@ -60,7 +60,7 @@ def _stands_apart(view: View, port: int) -> bool:
     return (
         claims.http_anywhere
         or _is_taken_everywhere(claims, view)
-        or any(claim.protocol is Protocol.DETECT or _has_own_chain(claim, view) for claim in claims.exact)
+        or any(_is_detected(claim) or _has_own_chain(claim, view) for claim in claims.exact)
     )
 
 
@@ -79,26 +79,32 @@ def _port_chains(claims: PortClaims, near: Sequence[str], view: View) -> Iterato
     http = [build_outbound_http(view.settings, RouteTable(port=port), on_demand=True)]
     asking = build_tcp_on_demand(view.settings)
     own = [claim for claim in claims.exact if _has_own_chain(claim, view)]
-    others = [claim for claim in claims.exact if claim not in own]
-    detected = [claim for claim in claims.exact if claim.protocol is Protocol.DETECT]
+    others = [claim for claim in claims.exact if not _has_own_chain(claim, view)]
+    everywhere = not claims.http_anywhere and _is_taken_everywhere(claims, view)
+    detected = _addresses(filter(_is_detected, claims.exact))
     if claims.http_anywhere:
         yield build_chain(f"{port}.http", port, http)
     elif claims.detect_anywhere:
         yield build_chain(f"{port}.http", port, http, applications=PLAIN_HTTP)
     if detected:
-        yield build_chain(f"{port}.detected.http", port, http, _addresses(detected), PLAIN_HTTP)
+        yield build_chain(f"{port}.detected.http", port, http, detected, PLAIN_HTTP)
     for claim in own:
         yield from build_tcp_chains(claim, view)
-    if not claims.http_anywhere and not _is_taken_everywhere(claims, view):
-        # A service of bytes alone need not be named, so that the listener stays as it is when one comes or goes.
-        known = _addresses(claim for claim in others if claim in detected)
-        known += [block for block in near if block not in {*known, *_addresses(own)}]
-    else:
+    if claims.http_anywhere or everywhere:
         known = _addresses(others)
+    else:
+        # A service of bytes alone need not be named, so that the listener stays as it is when one comes or goes.
+        known = _addresses(filter(_is_detected, others))
+        taken = {*known, *_addresses(own)}
+        known += [block for block in near if block not in taken]
     if known:
         yield build_chain(f"{port}.tcp", port, asking, known)
-    if _is_taken_everywhere(claims, view) and not claims.http_anywhere:
+    if everywhere:
         yield build_chain(f"{port}.elsewhere", port, asking)
+
+
+def _is_detected(claim: Claim) -> bool:
+    return claim.protocol is Protocol.DETECT
 
 
 def _addresses(claims: Iterable[Claim]) -> list[str]:

@@ -45,7 +45,7 @@ def learnt(mesh: RunningMesh, workload: str = "client") -> set[str]:
 def chains(mesh: RunningMesh) -> list[str]:
     printed = mesh.must("config", "listener", "deploy/client", "-n", "app", "--mesh", mesh.name, "-o", "json")
     (outbound,) = [one for one in json.loads(printed)["listener"] if one["name"] == "virtualOutbound"]
-    return [chain["name"] for chain in outbound["filter_chains"]]
+    return [chain["name"] for chain in outbound["filterChains"]]
 
 
 def test_a_hundred_services_are_no_chain_more_and_each_is_reached(mesh: RunningMesh) -> None:
