@@ -11,11 +11,11 @@ from typing import assert_never
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 
 from model.names import AddressCluster, OutboundCluster
-from model.services import Protocol, Resolution, Service
+from model.services import Protocol, Service
 from model.settings import OutboundTraffic
 from model.view import View
 from translators.clusters import build_bytes_cluster, build_bytes_to, build_bytes_to_nobody
-from translators.outbound_claims import pods_on, shared_claims
+from translators.outbound_claims import pods_on
 
 
 def owner_of_address(name: AddressCluster, view: View) -> Service | None:
@@ -31,14 +31,11 @@ def build_address_cluster(name: AddressCluster, view: View) -> Cluster | None:
     """The cluster of an address: its service's port, as bytes; where it has none, what becomes of all such."""
     owner = owner_of_address(name, view)
     if owner is not None:
-        service_port = OutboundCluster(port=name.port, host=owner.host)
-        per_pod = owner.resolution is Resolution.HEADLESS
-        return build_bytes_cluster(service_port, view, called=name, per_pod=per_pod)
+        return build_bytes_cluster(OutboundCluster(port=name.port, host=owner.host), view, called=name)
     match view.outbound_traffic:
         case OutboundTraffic.ALLOW_ANY:
             return build_bytes_to(name)
         case OutboundTraffic.REGISTRY_ONLY:
-            unplaced = shared_claims(name.port, view).tcp_anywhere
-            return build_bytes_to_nobody(name) if unplaced is None else build_bytes_cluster(unplaced, view, called=name)
+            return build_bytes_to_nobody(name)
         case _:
             assert_never(view.outbound_traffic)

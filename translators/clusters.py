@@ -58,20 +58,16 @@ def build_outbound_cluster(name: OutboundCluster, view: View) -> Cluster | None:
     return _build(name, view)
 
 
-def build_bytes_cluster(
-    name: OutboundCluster, view: View, *, called: AddressCluster, per_pod: bool = False
-) -> Cluster | None:
+def build_bytes_cluster(name: OutboundCluster, view: View, *, called: AddressCluster) -> Cluster | None:
     """The same service port for connections of which only the bytes are known, under the name `called`.
 
-    It has the endpoints of the cluster `name`, and its name in statistics. `per_pod`: of them only the one pod whose
-    address is the one that was called.
+    It has the endpoints of the cluster `name`, of a headless service that pod alone whose address was called; and its
+    name in statistics.
     """
-    return _build(name, view, called=called, per_pod=per_pod)
+    return _build(name, view, called)
 
 
-def _build(
-    name: OutboundCluster, view: View, *, called: AddressCluster | None = None, per_pod: bool = False
-) -> Cluster | None:
+def _build(name: OutboundCluster, view: View, called: AddressCluster | None = None) -> Cluster | None:
     service = view.destination(name.host)
     port = service.port(name.port) if service else None
     if service is None or port is None or port.protocol is Protocol.UDP:
@@ -106,7 +102,7 @@ def _build(
         lb_policy=balancing.policy,
         ring_hash_lb_config=balancing.ring_hash,
         maglev_lb_config=balancing.maglev,
-        lb_subset_config=build_pod_subsets(called.address if called and per_pod else None) if by_pod else None,
+        lb_subset_config=build_pod_subsets(called.address if called else None) if by_pod else None,
         transport_socket=_declared_tls(name, service, policy, speaks, view),
         transport_socket_matches=(
             build_automatic_tls(name, _taken_by_mesh(name.port, aliased(service, view).host, view), speaks)

@@ -1,8 +1,8 @@
 """The filter chains of a sidecar that learns on demand: few, whatever the number of services of bytes.
 
 All of these share one chain, and the sidecar asks for the cluster of the address. Chains of their own have the ports on
-which HTTP may come, where the addresses of bytes are told apart from the rest by one more chain, and the services whose
-policy is the connection's and not the cluster's.
+which HTTP may come, where one more chain has the addresses of bytes; external names, if nothing else may pass; and the
+services whose policy is the connection's and not the cluster's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from model.view import View
 from translators.http_connection import build_outbound_http
 from translators.inbound_chains import PLAIN_HTTP
 from translators.near_addresses import near_addresses
-from translators.outbound_chains import build_chain, build_tcp_chains, policy_of
+from translators.outbound_chains import build_chain, build_elsewhere_on, build_tcp_chains, policy_of
 from translators.outbound_claims import Claim, PortClaims, shared_claims
 from translators.tcp_connection import build_tcp_on_demand, is_of_the_connection
 
@@ -37,8 +37,10 @@ def build_on_demand_chains(claims: Sequence[PortClaims], view: View) -> list[Fil
 
 def own_clusters(view: View) -> set[OutboundCluster]:
     """The clusters that filter chains name, sent ahead."""
-    claims = (claim for each in claims_apart(view.ports, view) for claim in each.exact)
-    return {claim.cluster for claim in claims if _has_own_chain(claim, view)}
+    ports = claims_apart(view.ports, view)
+    exact = {claim.cluster for each in ports for claim in each.exact if _has_own_chain(claim, view)}
+    refuses = view.outbound_traffic is OutboundTraffic.REGISTRY_ONLY
+    return exact | {each.tcp_anywhere for each in ports if each.tcp_anywhere is not None and refuses}
 
 
 def declared_addresses(view: View) -> set[AddressCluster]:
@@ -65,7 +67,7 @@ def _stands_apart(view: View, port: int) -> bool:
 
 
 def _is_taken_everywhere(claims: PortClaims, view: View) -> bool:
-    """Whether bytes to every address of the port may be a service's whose address we do not know."""
+    """Whether all addresses of the port have a chain, besides those that are known."""
     refuses = view.outbound_traffic is OutboundTraffic.REGISTRY_ONLY
     return claims.detect_anywhere or (claims.tcp_anywhere is not None and refuses)
 
@@ -100,7 +102,7 @@ def _port_chains(claims: PortClaims, near: Sequence[str], view: View) -> Iterato
     if known:
         yield build_chain(f"{port}.tcp", port, asking, known)
     if everywhere:
-        yield build_chain(f"{port}.elsewhere", port, asking)
+        yield build_chain(f"{port}.elsewhere", port, build_elsewhere_on(claims, view))
 
 
 def _is_detected(claim: Claim) -> bool:

@@ -44,9 +44,9 @@ def build_outbound_chains(claims: PortClaims, view: View) -> list[FilterChain]:
         chains.append(build_chain(f"{port}.http", port, http))
     elif claims.detect_anywhere:
         chains.append(build_chain(f"{port}.http", port, http, applications=PLAIN_HTTP))
-        chains.append(build_chain(f"{port}.tcp", port, _elsewhere_on(claims, view)))
+        chains.append(build_chain(f"{port}.tcp", port, build_elsewhere_on(claims, view)))
     elif claims.tcp_anywhere is not None:
-        chains.append(build_chain(f"{port}.tcp", port, _elsewhere_on(claims, view)))
+        chains.append(build_chain(f"{port}.tcp", port, build_elsewhere_on(claims, view)))
     detected = [address for claim in claims.exact if claim.protocol is Protocol.DETECT for address in claim.addresses]
     if detected:
         chains.append(build_chain(f"{port}.detected.http", port, http, detected, PLAIN_HTTP))
@@ -64,7 +64,7 @@ def build_elsewhere(view: View) -> list[Filter]:
             return [build_tcp_proxy(view.settings, BLACK_HOLE_CLUSTER)]
 
 
-def _elsewhere_on(claims: PortClaims, view: View) -> list[Filter]:
+def build_elsewhere_on(claims: PortClaims, view: View) -> list[Filter]:
     """Bytes to an address that nobody claims. If all may pass, a service without addresses needs no help: the
     connection is going to its address anyway, and others on the port are left alone."""
     cluster = claims.tcp_anywhere

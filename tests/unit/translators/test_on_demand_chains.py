@@ -72,11 +72,21 @@ def test_bytes_on_a_port_of_requests_are_one_chain_more_whatever_their_number() 
     assert chain_names(mesh(detected)) == ["9000.detected.http", "9000.tcp", "tcp"]
 
 
-def test_an_external_name_of_bytes_may_be_anywhere_where_nothing_else_may_pass() -> None:
+def test_an_external_name_of_bytes_is_ahead_where_nothing_else_may_pass_and_keeps_its_policy() -> None:
     far = service("far", (5432, TCP), resolution=Resolution.EXTERNAL_NAME, external_name="db.example.com")
+    near = service("near", (5432, TCP), addresses=("10.1.0.1",))
+    policy = rule(far.host, policy=TrafficPolicy(connection_pool=POOLS[0]))
     assert chain_names(mesh([far])) == ["tcp"]
-    assert chain_names(mesh([far], settings=REGISTRY_ONLY)) == ["5432.elsewhere", "tcp"]
-    assert answered(mesh([far], settings=REGISTRY_ONLY), "203.0.113.7", 5432) == f"outbound|5432||{far.host}"
+    snapshot = mesh([far, near], rules=[policy], settings=REGISTRY_ONLY)
+    assert chain_names(snapshot) == ["5432.tcp", "5432.elsewhere", "tcp"]
+    listener = built(snapshot)
+    assert lead(listener, "10.1.0.1", 5432) == "asks"
+    assert lead(listener, "203.0.113.7", 5432) == lead(listener, "10.1.0.2", 5432) == f"outbound|5432||{far.host}"
+    ahead = names_in_scope(CLUSTER, seen_from(snapshot, on_demand=True))
+    assert [name for name in ahead if "|" in name] == [f"outbound|5432||{far.host}"]
+    (last,) = next(chain for chain in listener.filter_chains if chain.name == "5432.elsewhere").filters
+    assert last.typed_config is not None
+    assert TcpProxy.parse(last.typed_config.value).idle_timeout == timedelta(minutes=5)
 
 
 def test_a_pod_of_two_headless_services_is_the_one_s_that_is_the_first_by_host() -> None:
