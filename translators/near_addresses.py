@@ -24,21 +24,29 @@ PRIVATE = (
 """Where clusters have their pods and Services: private, shared, benchmark, reserved and unique local addresses.
 Source: RFC 1918, 6598, 2544, 1112 and 4193."""
 
+_BLOCK_BITS = {4: 16, 6: 48}
+"""By IP version: no less than a cluster has for its pods or its Services, and little of the internet."""
+
 _NETWORKS = tuple(ip_network(block) for block in PRIVATE)
 
 
 def near_addresses(view: View) -> tuple[str, ...]:
-    """The private ranges, and each address of the mesh's own that is in none of them and is called with bytes."""
-    far = {address for port in view.ports for address in view.shared(_far_on, port)}
+    """The private ranges, and the blocks around those of the mesh's own addresses that are in none of them and are
+    called with bytes. Blocks, so that it changes seldom: a filter chain whose ranges change closes its connections.
+    """
+    far = {block for port in view.ports for block in view.shared(_far_on, port)}
     return (*PRIVATE, *sorted(far))
 
 
 def _far_on(view: View, port: int) -> tuple[str, ...]:
-    claims = shared_claims(port, view).exact
-    return tuple(sorted({address for claim in claims for address in claim.addresses if not _is_private(address)}))
+    addresses = (address for claim in shared_claims(port, view).exact for address in claim.addresses)
+    return tuple(sorted({block for address in addresses if (block := _block_of(address))}))
 
 
 @lru_cache(maxsize=65_536)
-def _is_private(address: str) -> bool:
+def _block_of(address: str) -> str:
+    """The block that an address is in; '' for a private one."""
     parsed = ip_address(address)
-    return any(parsed in network for network in _NETWORKS)
+    if any(parsed in network for network in _NETWORKS):
+        return ""
+    return str(ip_network(f"{address}/{_BLOCK_BITS[parsed.version]}", strict=False))

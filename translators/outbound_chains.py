@@ -6,7 +6,7 @@ has a chain for HTTP needs one for everything else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 from envoy_data_plane.envoy.config.core.v3 import (
     DataSource,
@@ -73,23 +73,14 @@ def build_elsewhere_on(claims: PortClaims, view: View) -> list[Filter]:
     return build_elsewhere(view)
 
 
-def build_tcp_chains(claim: Claim, view: View) -> Iterable[FilterChain]:
-    """The chains of one claim for bytes: one, or one a pod."""
-    name, port = str(claim.cluster), claim.cluster.port
+def build_tcp_chains(claim: Claim, view: View) -> Iterator[FilterChain]:
+    """The chains of one claim for bytes, which lead to its cluster."""
     offer = _offer(tcp_alpn_override(claim.cluster, view))
     policy = policy_of(claim.cluster, view)
-    if not claim.per_pod:
-        filters = [*offer, build_tcp_proxy(view.settings, name, policy=policy)]
-        return [build_chain(f"{claim.cluster.host}:{port}", port, filters, claim.addresses)]
-    return [
-        build_chain(
-            f"{claim.cluster.host}:{port}.{address}",
-            port,
-            [*offer, build_tcp_proxy(view.settings, name, pod_match(address), policy=policy)],
-            [address],
-        )
-        for address in claim.addresses
-    ]
+    for name, addresses in claim.chains:
+        pod = pod_match(addresses[0]) if claim.per_pod else None
+        proxy = build_tcp_proxy(view.settings, str(claim.cluster), pod, policy=policy)
+        yield build_chain(name, claim.cluster.port, [*offer, proxy], addresses)
 
 
 def policy_of(cluster: OutboundCluster, view: View) -> TrafficPolicy:

@@ -20,6 +20,14 @@ class Claim:
     addresses: tuple[str, ...]
     per_pod: bool = False
 
+    @property
+    def chains(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The filter chains that it has for bytes, each with its name and its addresses: one, or one a pod."""
+        name = f"{self.cluster.host}:{self.cluster.port}"
+        if not self.per_pod:
+            return ((name, self.addresses),)
+        return tuple((f"{name}.{address}", (address,)) for address in self.addresses)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortClaims:
