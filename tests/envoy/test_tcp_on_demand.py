@@ -220,27 +220,29 @@ async def test_unknown_addresses_pass_at_once_or_are_refused_at_once(tmp_path: P
             assert (await application.call(DATABASE, 5432))[0] == "db"
 
 
-async def test_what_comes_and_goes_at_an_address_is_followed_without_a_second_question(tmp_path: Path) -> None:
-    events: list[Event] = []
+async def test_what_comes_and_goes_at_an_address_is_followed_and_hurts_no_other(tmp_path: Path) -> None:
     async with server(echo="one") as one, server(echo="two") as two:
-        async with sidecar(tmp_path, a_mesh((database(OTHER), at(one)), mode=REGISTRY_ONLY), events) as (
-            application,
-            toy,
-            _,
-        ):
-            turns: tuple[tuple[Served | None, str], ...] = (
-                (None, ""),
-                ((database(), at(one)), "one"),
-                ((database(), at(two)), "two"),
-                ((database(name="another"), at(one)), "one"),
-                (None, ""),
-                ((service("mixed", (5432, Protocol.DETECT), addresses=(DATABASE,)), at(two)), "two"),
+        other = (database(OTHER, "other"), at(one))
+        async with sidecar(tmp_path, a_mesh(other, mode=REGISTRY_ONLY), []) as (application, toy, admin):
+            reader, writer = await application.open(OTHER, 5432)
+            turns: tuple[tuple[tuple[Served, ...], str], ...] = (
+                ((), ""),
+                (((database(), at(one)),), "one"),
+                (((database(), at(two)),), "two"),
+                (((database(name="another"), at(one)),), "one"),
+                ((), ""),
+                (((service("mixed", (5432, Protocol.DETECT), addresses=(DATABASE,)), at(two)),), "two"),
             )
             for generation, (served, answer) in enumerate(turns, 2):
-                toy.server.publish(a_mesh(*([served] if served else []), mode=REGISTRY_ONLY), generation)
+                toy.server.publish(a_mesh(other, *served, mode=REGISTRY_ONLY), generation)
                 await until_acknowledged(toy, generation)
                 found, seconds = await application.call(DATABASE, 5432)
                 assert (found, seconds < BOUND_SECONDS / 2) == (answer, True), generation
+            draining = await stats(admin, "listener_manager.total_filter_chains_draining")
+            assert set(draining.values()) == {0}, "a chain that drains closes its connections"
+            writer.write(b"hello")
+            assert await reader.read(100) == b"one"
+            writer.close()
 
 
 async def test_bytes_on_a_port_of_requests_are_told_apart_by_address(tmp_path: Path) -> None:
