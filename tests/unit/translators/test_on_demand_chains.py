@@ -21,7 +21,7 @@ from model.services import Protocol, Resolution, Service
 from model.settings import MeshSettings, OutboundTraffic
 from model.traffic import ConnectionPool, ConsistentHash, HashSourceAddress, TrafficPolicy
 from protos.type_urls import CLUSTER
-from tests.unit.translators.outbound_meshes import endpoint, mesh, rule, seen_from, service
+from tests.unit.translators.outbound_meshes import endpoint, mesh, rule, seen_from, service, to_users, virtual_service
 from translators.address_clusters import build_address_cluster
 from translators.outbound_listener import build_outbound_listener
 from translators.resources import derive, names_in_scope
@@ -91,6 +91,15 @@ def test_bytes_for_certain_are_not_taken_for_http_on_a_detected_port() -> None:
     listener = built(mesh(services))
     assert lead(listener, "10.9.0.1", 9000, "http/1.1") == lead(listener, "10.1.0.1", 9000) == "asks"
     assert lead(listener, "10.1.0.1", 9000, "http/1.1") == "http"
+
+
+def test_where_routes_have_hosts_of_their_own_requests_may_go_anywhere_and_bytes_are_asked_for_near() -> None:
+    routes = virtual_service(to_users(), hosts=("api.example.com",))
+    listener = built(mesh(many(1, DETECT, 80), routes=[routes]))
+    internet = "198.51.100.7"
+    assert lead(listener, internet, 80, "http/1.1") == lead(listener, "10.1.0.1", 80, "http/1.1") == "http"
+    assert lead(listener, internet, 80) == "PassthroughCluster"
+    assert lead(listener, "10.1.0.1", 80) == "asks"
 
 
 def test_an_external_name_of_bytes_is_ahead_where_nothing_else_may_pass_and_keeps_its_policy() -> None:
