@@ -123,7 +123,7 @@ def _by_range(claims: PortClaims, near: Sequence[str], view: View) -> Iterator[F
     if reach:
         yield build_chain(f"{port}.http", port, http, reach, PLAIN_HTTP)
         yield from _asking([claim for claim in others if not _is_detected(claim)], view)
-    if detects or own:
+    if detects or (own and not claims.detect_anywhere):
         yield build_chain(f"{port}.tcp", port, build_tcp_on_demand(view.settings), near)
     if claims.detect_anywhere:
         yield build_chain(f"{port}.elsewhere", port, build_elsewhere_on(claims, view), EVERYWHERE)

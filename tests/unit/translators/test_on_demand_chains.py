@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import cache
 from ipaddress import ip_address, ip_network
 from itertools import product
 
@@ -100,6 +101,13 @@ def test_where_routes_have_hosts_of_their_own_requests_may_go_anywhere_and_bytes
     assert lead(listener, internet, 80, "http/1.1") == lead(listener, "10.1.0.1", 80, "http/1.1") == "http"
     assert lead(listener, internet, 80) == "PassthroughCluster"
     assert lead(listener, "10.1.0.1", 80) == "asks"
+    policy = rule("s0.shop.svc.cluster.local", policy=TrafficPolicy(connection_pool=POOLS[0]))
+    for protocol, requests in ((DETECT, "http"), (TCP, "outbound|80||s0.shop.svc.cluster.local")):
+        listener = built(mesh(many(1, protocol, 80), routes=[routes], rules=[policy]))
+        assert lead(listener, "10.1.0.1", 80, "http/1.1") == requests
+        assert lead(listener, "10.1.0.1", 80) == "outbound|80||s0.shop.svc.cluster.local"
+        assert lead(listener, "10.1.0.9", 80, "http/1.1") == lead(listener, internet, 80, "http/1.1") == "http"
+        assert lead(listener, "10.1.0.9", 80) == lead(listener, internet, 80) == "PassthroughCluster"
 
 
 def test_an_external_name_of_bytes_is_ahead_where_nothing_else_may_pass_and_keeps_its_policy() -> None:
@@ -176,9 +184,13 @@ def lead(listener: Listener, address: str, port: int, application: str = "") -> 
 
 def longest(chain: FilterChain, address: str) -> int | None:
     ranges = match_of(chain).prefix_ranges
-    blocks = [ip_network(f"{each.address_prefix}/{each.prefix_len}") for each in ranges]
-    lengths = [block.prefixlen for block in blocks if ip_address(address) in block]
+    lengths = [each.prefix_len or 0 for each in ranges if is_in(address, f"{each.address_prefix}/{each.prefix_len}")]
     return max(lengths, default=None) if ranges else 0
+
+
+@cache
+def is_in(address: str, block: str) -> bool:
+    return ip_address(address) in ip_network(block)
 
 
 def target(chain: FilterChain | None) -> str:
@@ -217,7 +229,7 @@ DRAWN = st.lists(st.tuples(PROTOCOLS, st.sampled_from((80, 81)), KINDS, st.integ
 
 
 def drawn_mesh(
-    drawn: Iterable[tuple[Protocol, int, Resolution, int, TrafficPolicy | None]], settings: MeshSettings
+    drawn: Iterable[tuple[Protocol, int, Resolution, int, TrafficPolicy | None]], said: MeshSettings
 ) -> Mesh:
     """Some with addresses that are not private. No two have the same virtual address, as in a cluster; pods are
     shared."""
@@ -232,7 +244,7 @@ def drawn_mesh(
             endpoints[each.host] = (endpoint(f"10.2.0.{pod}", port), endpoint(f"198.51.100.{pod}", port))
         if policy is not None:
             rules.append(rule(each.host, policy=policy))
-    return mesh(services, endpoints=endpoints, rules=rules, settings=settings)
+    return mesh(services, endpoints=endpoints, rules=rules, settings=said)
 
 
 ANYWHERE = (
@@ -247,9 +259,9 @@ ANYWHERE = (
 
 @given(DRAWN, st.sampled_from([MeshSettings(), REGISTRY_ONLY]))
 def test_every_connection_leads_where_it_would_if_all_were_known(
-    drawn: list[tuple[Protocol, int, Resolution, int, TrafficPolicy | None]], settings: MeshSettings
+    drawn: list[tuple[Protocol, int, Resolution, int, TrafficPolicy | None]], said: MeshSettings
 ) -> None:
-    snapshot = drawn_mesh(drawn, settings)
+    snapshot = drawn_mesh(drawn, said)
     eager, asking = built(snapshot, on_demand=False), built(snapshot)
     for address, port, application in product(ANYWHERE, (80, 81, 82), ("", "http/1.1")):
         found = lead(asking, address, port, application)
@@ -264,9 +276,9 @@ def test_every_connection_leads_where_it_would_if_all_were_known(
 
 @given(DRAWN, st.sampled_from([MeshSettings(), REGISTRY_ONLY]))
 def test_no_two_chains_match_the_same_connection(
-    drawn: list[tuple[Protocol, int, Resolution, int, TrafficPolicy | None]], settings: MeshSettings
+    drawn: list[tuple[Protocol, int, Resolution, int, TrafficPolicy | None]], said: MeshSettings
 ) -> None:
-    listener = built(drawn_mesh(drawn, settings))
+    listener = built(drawn_mesh(drawn, said))
     seen: Counter[tuple[object, ...]] = Counter()
     for chain in listener.filter_chains:
         match = match_of(chain)
