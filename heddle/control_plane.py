@@ -39,8 +39,8 @@ from sources.kubernetes.resources import Scope
 from sources.kubernetes.source import KubernetesSource
 from sources.source import Source
 from sources.store import Store
-from translators.mentions import clusters_named
-from translators.resources import answering_host, derive, names_in_scope
+from translators.mentions import names_needed
+from translators.resources import answering, derive, names_in_scope
 from xds.demand import DemandLimits
 from xds.memo import Memo
 from xds.server import AdsServer
@@ -160,8 +160,8 @@ class ControlPlane:
             derive=derive,
             names=names_in_scope,
             report=log_event,
-            answering=answering_host,
-            mentions=clusters_named,
+            answering=answering,
+            mentions=names_needed,
         )
         modes = SidecarModes(settings.sidecar_config, mesh=lambda: self.store.mesh, memo=self._memo)
         self.streams = AdsServer(

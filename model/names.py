@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TypeAlias
 
 CLUSTER_DOMAIN = "cluster.local"
@@ -78,6 +79,42 @@ def parse_cluster_name(text: str) -> OutboundCluster | InboundCluster:
             return InboundCluster(port=_port(port))
         case _:
             raise ValueError(f"{text!r} names no cluster")
+
+
+ADDRESS_CLUSTER = "tcp|"
+"""The beginning of the name of every `AddressCluster`; the rest is what Envoy prints for a destination address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class AddressCluster:
+    """`tcp|ADDRESS:PORT`, an IPv6 address in brackets: wherever bytes go that were sent to that address and port.
+
+    `address` is in its usual form, as `ip_address` prints it.
+    """
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{ADDRESS_CLUSTER}{host}:{self.port}"
+
+
+def parse_address_cluster(text: str) -> AddressCluster:
+    """Raises ValueError if `text` is not of the form, or its address not in its usual one, or bound to one link."""
+    host, colon, port = text.removeprefix(ADDRESS_CLUSTER).rpartition(":")
+    if not text.startswith(ADDRESS_CLUSTER) or not colon or "%" in host:
+        raise ValueError(f"{text!r} names no cluster of an address")
+    address = ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+    found = AddressCluster(address=str(address), port=_port(port))
+    if str(found) != text:
+        raise ValueError(f"{text!r} is not how {found} is written")
+    return found
+
+
+def is_address_cluster(text: str) -> bool:
+    """Whether `text` is the name of a cluster of an address, well-formed or not; no other resource is called so."""
+    return text.startswith(ADDRESS_CLUSTER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

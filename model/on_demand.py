@@ -27,7 +27,7 @@ def parse_sidecar_config(annotations: Mapping[str, str]) -> SidecarConfig | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """The resource that answers for a name that was asked for.
+    """The resource that answers for a name that was asked for: a host's virtual host, or an address's cluster.
 
     `declared`: the mesh has it; else it is one of as many as a caller likes to invent.
     """

@@ -25,7 +25,7 @@ from envoy_data_plane.envoy.extensions.clusters.dns.v3 import DnsCluster
 from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
-from model.names import BLACK_HOLE_CLUSTER, PASSTHROUGH_CLUSTER, OutboundCluster
+from model.names import BLACK_HOLE_CLUSTER, PASSTHROUGH_CLUSTER, AddressCluster, OutboundCluster
 from model.services import Protocol, Resolution, Service
 from model.traffic import ConnectionPool, OutlierDetection, TrafficPolicy, policy_for
 from model.view import View
@@ -55,6 +55,19 @@ DNS_REFRESH = timedelta(seconds=60)
 
 def build_outbound_cluster(name: OutboundCluster, view: View) -> Cluster | None:
     """The cluster of that name, or None if there is no such service, port (UDP is none) or subset."""
+    return _build(name, view)
+
+
+def build_bytes_cluster(name: OutboundCluster, view: View, *, called: AddressCluster) -> Cluster | None:
+    """The same service port for connections of which only the bytes are known, under the name `called`.
+
+    It has the endpoints of the cluster `name`, of a headless service that pod alone whose address was called; and its
+    name in statistics.
+    """
+    return _build(name, view, called)
+
+
+def _build(name: OutboundCluster, view: View, called: AddressCluster | None = None) -> Cluster | None:
     service = view.destination(name.host)
     port = service.port(name.port) if service else None
     if service is None or port is None or port.protocol is Protocol.UDP:
@@ -64,15 +77,21 @@ def build_outbound_cluster(name: OutboundCluster, view: View) -> Cluster | None:
         return None
     policy = policy_for(rule, name.subset, name.port)
     pool = policy.connection_pool or ConnectionPool()
-    speaks = upstream_http(port.protocol, pool)
+    speaks = UpstreamHttp.NONE if called else upstream_http(port.protocol, pool)
     discovery = discovery_of(service, policy, view)
     balancing = build_balancing(policy.load_balancer)
     outliers = policy.outlier_detection
+    by_pod = service.resolution is Resolution.HEADLESS and discovery is Discovery.EDS
     return Cluster(
-        name=str(name),
+        name=str(called or name),
+        alt_stat_name=str(name) if called else "",
         type=_TYPES.get(discovery),
         cluster_type=_dns() if discovery is Discovery.DNS else None,
-        eds_cluster_config=ClusterEdsClusterConfig(eds_config=ads()) if discovery is Discovery.EDS else None,
+        eds_cluster_config=(
+            ClusterEdsClusterConfig(eds_config=ads(), service_name=str(name) if called else "")
+            if discovery is Discovery.EDS
+            else None
+        ),
         load_assignment=_by_dns_name(name, service.external_name) if discovery is Discovery.DNS else None,
         connect_timeout=pool.connect_timeout or view.settings.connect_timeout,
         upstream_connection_options=build_connection_options(pool.tcp_keepalive),
@@ -83,15 +102,36 @@ def build_outbound_cluster(name: OutboundCluster, view: View) -> Cluster | None:
         lb_policy=balancing.policy,
         ring_hash_lb_config=balancing.ring_hash,
         maglev_lb_config=balancing.maglev,
-        lb_subset_config=(
-            build_pod_subsets() if service.resolution is Resolution.HEADLESS and discovery is Discovery.EDS else None
-        ),
+        lb_subset_config=build_pod_subsets(called.address if called else None) if by_pod else None,
         transport_socket=_declared_tls(name, service, policy, speaks, view),
         transport_socket_matches=(
             build_automatic_tls(name, _taken_by_mesh(name.port, aliased(service, view).host, view), speaks)
             if policy.tls is None and view.settings.enable_auto_mtls and discovery is Discovery.EDS
             else []
         ),
+    )
+
+
+def build_bytes_to(called: AddressCluster) -> Cluster:
+    """Where nobody has declared the address: to it as it is, counted with everything that passes through."""
+    endpoint = LbEndpoint(endpoint=Endpoint(address=build_address(called.address, called.port)))
+    return Cluster(
+        name=str(called),
+        alt_stat_name=PASSTHROUGH_CLUSTER,
+        type=ClusterDiscoveryType.STATIC,
+        load_assignment=_assignment(str(called), endpoint),
+        connect_timeout=timedelta(seconds=10),
+        circuit_breakers=build_circuit_breakers(ConnectionPool()),
+    )
+
+
+def build_bytes_to_nobody(called: AddressCluster) -> Cluster:
+    """A cluster without endpoints: connections to it are closed, and counted with everything that is refused."""
+    return Cluster(
+        name=str(called),
+        alt_stat_name=BLACK_HOLE_CLUSTER,
+        type=ClusterDiscoveryType.STATIC,
+        connect_timeout=timedelta(seconds=10),
     )
 
 
@@ -128,8 +168,11 @@ def _dns() -> ClusterCustomClusterType:
 
 
 def _by_dns_name(name: OutboundCluster, host: str) -> ClusterLoadAssignment:
-    endpoint = LbEndpoint(endpoint=Endpoint(address=build_address(host, name.port)))
-    return ClusterLoadAssignment(cluster_name=str(name), endpoints=[LocalityLbEndpoints(lb_endpoints=[endpoint])])
+    return _assignment(str(name), LbEndpoint(endpoint=Endpoint(address=build_address(host, name.port))))
+
+
+def _assignment(name: str, endpoint: LbEndpoint) -> ClusterLoadAssignment:
+    return ClusterLoadAssignment(cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=[endpoint])])
 
 
 def _taken_by_mesh(port: int, host: str, view: View) -> tuple[str, ...]:

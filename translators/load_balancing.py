@@ -33,7 +33,7 @@ from model.traffic import (
     LoadBalancer,
     SimpleBalancer,
 )
-from translators.filter_metadata import POD_ADDRESS
+from translators.filter_metadata import POD_ADDRESS, build_struct
 
 MAX_RING_SIZE = 8 * 1024 * 1024
 """Envoy refuses a larger ring."""
@@ -75,15 +75,22 @@ def build_balancing(balancer: LoadBalancer | None) -> Balancing:
             assert_never(balancer)
 
 
-def build_pod_subsets() -> ClusterLbSubsetConfig:
+def build_pod_subsets(only: str | None = None) -> ClusterLbSubsetConfig:
     """Lets a caller of a headless service name one pod by its address (`filter_metadata.pod_match`).
 
-    A pod that is gone gets nothing (503), never another pod's answer; who names none gets any.
+    A pod that is gone gets nothing (503), never another pod's answer; who names none gets any, or `only` the pod with
+    that address.
     """
-    any_endpoint = ClusterLbSubsetConfigLbSubsetFallbackPolicy.ANY_ENDPOINT
+    if only is not None:
+        default = build_struct({POD_ADDRESS: only})
+        fallback = ClusterLbSubsetConfigLbSubsetFallbackPolicy.DEFAULT_SUBSET
+    else:
+        default = None
+        fallback = ClusterLbSubsetConfigLbSubsetFallbackPolicy.ANY_ENDPOINT
     nothing = ClusterLbSubsetConfigLbSubsetSelectorLbSubsetSelectorFallbackPolicy.NO_FALLBACK
     return ClusterLbSubsetConfig(
-        fallback_policy=any_endpoint,
+        fallback_policy=fallback,
+        default_subset=default,
         subset_selectors=[ClusterLbSubsetConfigLbSubsetSelector(keys=[POD_ADDRESS], fallback_policy=nothing)],
     )
 

@@ -1,17 +1,25 @@
-"""Which clusters a virtual host sends requests to: what a sidecar must have before it gets the virtual host."""
+"""What a resource needs of the next type: a virtual host its clusters, before it; a cluster its endpoints, after it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 import betterproto2
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 from envoy_data_plane.envoy.config.route.v3 import RouteAction, RouteActionRequestMirrorPolicy, VirtualHost
 
 
-def clusters_named(message: betterproto2.Message) -> frozenset[str]:
-    """The names of all clusters that a virtual host's routes, their shares and their mirrors name; none for any other
-    message."""
-    return frozenset(_named_by(message)) if isinstance(message, VirtualHost) else frozenset()
+def names_needed(message: betterproto2.Message) -> frozenset[str]:
+    """Of a virtual host all clusters that its routes, their shares and their mirrors name; of a cluster the assignment
+    that it has under another name than its own; none of any other message."""
+    match message:
+        case VirtualHost():
+            return frozenset(_named_by(message))
+        case Cluster():
+            eds = message.eds_cluster_config
+            return frozenset({eds.service_name} if eds is not None and eds.service_name else ())
+        case _:
+            return frozenset()
 
 
 def _named_by(host: VirtualHost) -> Iterator[str]:

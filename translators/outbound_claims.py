@@ -20,6 +20,14 @@ class Claim:
     addresses: tuple[str, ...]
     per_pod: bool = False
 
+    @property
+    def chains(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The filter chains that it has for bytes, each with its name and its addresses: one, or one a pod."""
+        name = f"{self.cluster.host}:{self.cluster.port}"
+        if not self.per_pod:
+            return ((name, self.addresses),)
+        return tuple((f"{name}.{address}", (address,)) for address in self.addresses)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortClaims:
@@ -37,6 +45,15 @@ class PortClaims:
     exact: tuple[Claim, ...]
 
 
+def shared_claims(port: int, view: View) -> PortClaims:
+    """`claims_on`, worked out once for all askers that are alike in it. Whoever asks depends on the outcome alone."""
+    return view.shared(_claims, port)
+
+
+def _claims(view: View, port: int) -> PortClaims:
+    return claims_on(port, view)
+
+
 _ORDER: Mapping[Protocol, int] = {Protocol.HTTP: 0, Protocol.HTTP2: 0, Protocol.DETECT: 1}
 """Whose word counts where two services have the same address (headless ones with the same pods): who knows most."""
 
@@ -44,8 +61,7 @@ _ORDER: Mapping[Protocol, int] = {Protocol.HTTP: 0, Protocol.HTTP2: 0, Protocol.
 def claims_on(port: int, view: View) -> PortClaims:
     """Everything that is known of a port. An address belongs to one service: to the one that knows most of its
     protocol, then to the first by host."""
-    found = [*_services(port, view)]
-    found.sort(key=lambda pair: (_ORDER.get(pair[1].protocol, 2), pair[0].host))
+    found = _by_precedence(port, view)
     http_anywhere = any(declared.protocol.is_http for _, declared in found)
     wants_exact = any(not declared.protocol.is_http for _, declared in found)
     taken: set[str] = set()
@@ -72,6 +88,20 @@ def claims_on(port: int, view: View) -> PortClaims:
         tcp_anywhere=OutboundCluster(port=port, host=bytes_only[0].host) if bytes_only and not http_anywhere else None,
         exact=tuple(exact),
     )
+
+
+def pods_on(view: View, port: int) -> Mapping[str, str]:
+    """The pods of headless services at a port, by address, to the one service's host to which each belongs."""
+    owners: dict[str, str] = {}
+    for service, _ in _by_precedence(port, view):
+        if service.resolution is Resolution.HEADLESS:
+            for address in _addresses(service, port, view):
+                owners.setdefault(address, service.host)
+    return owners
+
+
+def _by_precedence(port: int, view: View) -> list[tuple[Service, ServicePort]]:
+    return sorted(_services(port, view), key=lambda pair: (_ORDER.get(pair[1].protocol, 2), pair[0].host))
 
 
 def _services(port: int, view: View) -> Iterator[tuple[Service, ServicePort]]:

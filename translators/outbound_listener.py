@@ -13,6 +13,7 @@ from model.services import Protocol
 from model.view import View
 from translators.addresses import build_wildcard
 from translators.listener_filters import Ports, http_inspector, original_destination
+from translators.on_demand_chains import build_on_demand_chains, claims_apart
 from translators.outbound_chains import build_elsewhere, build_outbound_chains
 from translators.outbound_claims import PortClaims, claims_on
 from translators.scope import http_ports
@@ -21,9 +22,10 @@ from translators.well_known_ports import LISTENERS, OUTBOUND
 
 
 def build_outbound_listener(view: View) -> Listener:
-    """Filter chains by destination: by port where it is HTTP, by address and port for the rest."""
+    """Filter chains by destination: by port where it is HTTP, by address and port for the rest, which on demand shares
+    one."""
     ports = sorted({*view.ports, *http_ports(view)} - {*LISTENERS})
-    claims = [claims_on(port, view) for port in ports]
+    claims = claims_apart(ports, view) if view.on_demand else [claims_on(port, view) for port in ports]
     detecting = Ports(numbers=frozenset(claim.port for claim in claims if _detects(claim)))
     return Listener(
         name=OUTBOUND_LISTENER,
@@ -38,6 +40,8 @@ def build_outbound_listener(view: View) -> Listener:
 
 
 def _chains(claims: Sequence[PortClaims], view: View) -> list[FilterChain]:
+    if view.on_demand:
+        return build_on_demand_chains(claims, view)
     return [chain for claim in claims for chain in build_outbound_chains(claim, view)]
 
 

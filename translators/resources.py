@@ -19,6 +19,8 @@ from model.names import (
     InboundCluster,
     OutboundCluster,
     VirtualHostName,
+    is_address_cluster,
+    parse_address_cluster,
     parse_asked_host,
     parse_cluster_name,
     parse_gateway_listener,
@@ -31,7 +33,8 @@ from model.on_demand import Wanted
 from model.pods import ProxyKind
 from model.view import View
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
-from translators import gateway_resources
+from translators import gateway_resources, on_demand_hosts
+from translators.address_clusters import build_address_cluster, owner_of_address
 from translators.clusters import build_black_hole_cluster, build_outbound_cluster, build_passthrough_cluster
 from translators.declared_hosts import declared_hosts
 from translators.endpoints import build_load_assignment
@@ -47,11 +50,11 @@ from translators.gateway_virtual_hosts import build_gateway_virtual_host
 from translators.inbound_clusters import build_inbound_cluster, build_inbound_passthrough_cluster
 from translators.inbound_listener import build_inbound_listener
 from translators.inbound_routes import build_inbound_routes
-from translators.on_demand_hosts import answering, build_on_demand
+from translators.on_demand_chains import declared_addresses, own_clusters
 from translators.outbound_listener import build_outbound_listener
 from translators.proxyless import build_proxyless
 from translators.route_tables import build_route_table
-from translators.scope import connection_clusters, http_ports, load_assignments, outbound_clusters
+from translators.scope import http_ports, load_assignments, outbound_clusters
 from translators.virtual_hosts import build_virtual_host, virtual_host_names
 
 HOSTS = "hosts"
@@ -83,13 +86,17 @@ def names_in_scope(type_url: str, view: View) -> tuple[str, ...]:
     return () if names is None else tuple(sorted(names(view)))
 
 
-def answering_host(asked: str, view: View) -> Wanted | None:
-    """What is to be sent for a name that a sidecar on demand asks VHDS for; None if nothing answers for it."""
+def answering(asked: str, view: View) -> Wanted | None:
+    """What is to be sent for a name that a sidecar on demand asks for, a host of VHDS or the cluster of an address;
+    None if nothing answers for it."""
     try:
+        if is_address_cluster(asked):
+            owner = owner_of_address(parse_address_cluster(asked), view)
+            return Wanted(name=asked, declared=owner is not None)
         table, host = parse_asked_host(asked)
     except ValueError:
         return None
-    found = answering(table, host, view)
+    found = on_demand_hosts.answering(table, host, view)
     return None if found is None else Wanted(name=str(found.name), declared=found.declared)
 
 
@@ -111,6 +118,9 @@ def _cluster(name: str, view: View) -> Cluster | None:
         return build_passthrough_cluster() if _redirected(view) else None
     if name == INBOUND_PASSTHROUGH_CLUSTER:
         return build_inbound_passthrough_cluster(view)
+    if is_address_cluster(name):
+        address = _parsed(parse_address_cluster, name)
+        return build_address_cluster(address, view) if _redirected(view) and not _is_gateway(view) else None
     parsed = _parsed(parse_cluster_name, name)
     match parsed:
         case OutboundCluster():
@@ -148,7 +158,7 @@ def _virtual_host(name: str, view: View) -> Message | None:
     if _is_gateway(view):
         return build_gateway_virtual_host(_parsed(parse_gateway_virtual_host, name), view)
     parsed = _parsed(parse_virtual_host_name, name)
-    return build_on_demand(parsed, view) if view.on_demand else build_virtual_host(parsed, view)
+    return on_demand_hosts.build_on_demand(parsed, view) if view.on_demand else build_virtual_host(parsed, view)
 
 
 def _cluster_names(view: View) -> list[str]:
@@ -156,7 +166,7 @@ def _cluster_names(view: View) -> list[str]:
     captured = [PASSTHROUGH_CLUSTER, INBOUND_PASSTHROUGH_CLUSTER] if _redirected(view) else []
     inbound = [str(InboundCluster(port=port.number)) for port in view.inbound_ports]
     # Apart from what is the pod's own, so that all pods share it.
-    outbound = view.shared(_connection_cluster_names if view.on_demand else _outbound_cluster_names, None)
+    outbound = view.shared(_clusters_ahead if view.on_demand else _outbound_cluster_names, None)
     return [*always, *captured, *inbound, *outbound]
 
 
@@ -164,8 +174,8 @@ def _outbound_cluster_names(view: View, _: None) -> tuple[str, ...]:
     return tuple(map(str, outbound_clusters(view)))
 
 
-def _connection_cluster_names(view: View, _: None) -> tuple[str, ...]:
-    return tuple(map(str, connection_clusters(view)))
+def _clusters_ahead(view: View, _: None) -> tuple[str, ...]:
+    return (*map(str, sorted(own_clusters(view))), *map(str, sorted(declared_addresses(view))))
 
 
 def _listener_names(view: View) -> list[str]:

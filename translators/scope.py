@@ -10,20 +10,12 @@ from model.traffic import policy_for
 from model.view import View
 from translators.discovery import Discovery, discovery_of
 from translators.domains import is_routed
-from translators.outbound_claims import claims_on
 from translators.virtual_hosts import FOREIGN_PORT, foreign_hosts
 
 
 def outbound_clusters(view: View) -> tuple[OutboundCluster, ...]:
     """One cluster for each service port and each of its subsets, and one for all of the port; sorted."""
     return tuple(sorted(name for service in _services(view) for name in _clusters(service, view)))
-
-
-def connection_clusters(view: View) -> tuple[OutboundCluster, ...]:
-    """The clusters that filter chains name, those of connections of which only the bytes are known; sorted."""
-    claims = [claims_on(port, view) for port in view.ports]
-    unplaced = (claim.tcp_anywhere for claim in claims if claim.tcp_anywhere is not None)
-    return tuple(sorted({*unplaced, *(exact.cluster for claim in claims for exact in claim.exact)}))
 
 
 def load_assignments(view: View) -> tuple[OutboundCluster, ...]:
@@ -38,6 +30,10 @@ def load_assignments(view: View) -> tuple[OutboundCluster, ...]:
 def http_ports(view: View) -> tuple[int, ...]:
     """The ports that have a route table: where some service may speak HTTP, and where VirtualServices have hosts of
     their own; sorted."""
+    return view.shared(_http_ports, None)
+
+
+def _http_ports(view: View, _: None) -> tuple[int, ...]:
     ports = {port for port in view.ports if any(is_routed(service, port) for service in _on_port(port, view))}
     foreign = {FOREIGN_PORT} if FOREIGN_PORT not in ports and foreign_hosts(FOREIGN_PORT, view) else set()
     return tuple(sorted(ports | foreign))

@@ -1,4 +1,5 @@
-"""What one stream's client is to hold because its application asked for it. Without I/O.
+"""What one stream's client is to hold because its application asked for it: hosts of VHDS, and clusters of addresses.
+Without I/O.
 
 Envoy asks for a name once in its life, and again only as it names to a new stream all that it ever asked for: what was
 asked for stays, and what answers for it is followed as the mesh changes. Only what was sent ahead can be taken back, to
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from model.names import is_address_cluster
 from model.on_demand import Wanted
 from protos.type_urls import CLUSTER, VIRTUAL_HOST
 from xds.history import History, workload_of
@@ -32,6 +34,7 @@ class DemandLimits:
     cluster_grace: timedelta = timedelta(minutes=1)
     nobodys: int = 1000
     passing: int = 1000
+    addresses: int = 1000
 
 
 DEFAULT_LIMITS = DemandLimits()
@@ -39,6 +42,8 @@ DEFAULT_LIMITS = DemandLimits()
 
 class Demand:
     """Two sets of names, kept as they follow from what was asked for: virtual hosts, and the clusters those name.
+
+    A cluster of an address is subscribed to by its name, so that of these only the ones sent ahead are in a set.
 
     `scope` gives them with what every client gets unasked. What changes them has to be followed by a look at both.
     `holding` gives the clusters that a virtual host names as the client has it, which may have refused a newer one.
@@ -62,6 +67,7 @@ class Demand:
         "_passing",
         "_scopes",
         "_snapshot",
+        "_strangers",
         "_told",
         "_unstamped",
         "_workload",
@@ -86,11 +92,13 @@ class Demand:
         self._asked: dict[str, Wanted | None] = {}
         """What answers for each name that was asked for."""
         self._nobodys = self._passing = 0
-        """For how many of them nothing does, and what only passes them through."""
+        """For how many hosts of them nothing does, and what only passes them through."""
+        self._strangers = 0
+        """How many addresses of them are no service's."""
         self._ahead = dict.fromkeys(history.recent(self._workload, now), now)
-        """Virtual hosts that are sent unasked, and since when."""
+        """Virtual hosts, and clusters of addresses, that are sent unasked, and since when."""
         self._invented: frozenset[str] = frozenset()
-        """The virtual hosts of what only passes."""
+        """What answers for hosts and addresses that are none of the mesh's."""
         self._needs: dict[str, frozenset[str]] = {}
         """The clusters that each virtual host in scope names."""
         self._counts: Counter[str] = Counter()
@@ -109,8 +117,9 @@ class Demand:
 
     @property
     def excessive(self) -> bool:
-        """Whether the client asked for more hosts that are none of the mesh's than it may."""
-        return self._nobodys > self._limits.nobodys or self._passing > self._limits.passing
+        """Whether the client asked for more hosts or addresses that are none of the mesh's than it may."""
+        limits = self._limits
+        return self._nobodys > limits.nobodys or self._passing > limits.passing or self._strangers > limits.addresses
 
     def differs(self) -> bool:
         """Whether the scopes may be others than at the last call of this."""
@@ -124,7 +133,7 @@ class Demand:
         return bool(self._unstamped)
 
     def is_invented(self, name: str) -> bool:
-        """Whether a resource is for a host that is not the mesh's own."""
+        """Whether a resource is for a host or address that is not the mesh's own."""
         return name in self._invented
 
     def scope(self, type_url: str) -> Scope:
@@ -138,16 +147,16 @@ class Demand:
             # For which virtual hosts the client has them it has not said yet.
             self._lingering.update(dict.fromkeys(request.initial, now + self._limits.cluster_grace))
             self._scopes.clear()
-        if request.type_url != VIRTUAL_HOST:
+        if request.type_url not in (VIRTUAL_HOST, CLUSTER):
             return
-        for name in request.subscribe:
-            if name != "*" and not self.excessive:
+        for name in _questions(request.type_url, request.subscribe):
+            if not self.excessive:
                 self._ask(name, now)
         for name in request.unsubscribe:
             if name in self._asked:
-                self._count(self._asked.pop(name), -1)
+                self._count(name, self._asked.pop(name), -1)
         if first:
-            self._adopt(request.initial, now)
+            self._adopt(_questions(request.type_url, request.initial), now)
         if first or request.subscribe or request.unsubscribe:
             self._scopes.clear()
 
@@ -216,13 +225,15 @@ class Demand:
         hosts, clusters = base
         answering = [wanted for wanted in self._asked.values() if wanted is not None]
         self._invented = frozenset(wanted.name for wanted in answering if not wanted.declared)
-        members = hosts.members.union(self._ahead, (wanted.name for wanted in answering))
+        addresses = frozenset(filter(is_address_cluster, self._ahead))
+        asked = (wanted.name for wanted in answering if not is_address_cluster(wanted.name))
+        members = hosts.members.union(self._ahead.keys() - addresses, asked)
         for name in [name for name in self._needs if name not in members]:
             self._need(name, frozenset())
             del self._needs[name]
         for name in members.difference(self._needs):
             self._need(name, self._named(name))
-        named = clusters.members.union(self._counts, self._lingering, self._unstamped)
+        named = clusters.members.union(self._counts, self._lingering, self._unstamped, addresses)
         self._scopes = {
             VIRTUAL_HOST: Scope(members=members, failed=hosts.failed),
             CLUSTER: Scope(members=named, failed=clusters.failed),
@@ -236,20 +247,22 @@ class Demand:
 
     def _answer(self, name: str) -> Wanted | None:
         if name in self._asked:
-            self._count(self._asked[name], -1)
+            self._count(name, self._asked[name], -1)
         wanted = self._asked[name] = self._memo.answering(name, self._asker)
-        self._count(wanted, 1)
+        self._count(name, wanted, 1)
         self._scopes.clear()
         return wanted
 
-    def _count(self, wanted: Wanted | None, change: int) -> None:
-        if wanted is None:
+    def _count(self, name: str, wanted: Wanted | None, change: int) -> None:
+        if is_address_cluster(name):
+            self._strangers += 0 if wanted is not None and wanted.declared else change
+        elif wanted is None:
             self._nobodys += change
         elif not wanted.declared:
             self._passing += change
 
     def _adopt(self, held: Iterable[str], now: datetime) -> None:
-        """Virtual hosts that the client holds from an earlier stream and did not ask for were sent ahead to it."""
+        """What the client holds from an earlier stream, is answered for and was not asked for was sent ahead to it."""
         answering = {wanted.name for wanted in self._asked.values() if wanted is not None}
         for name in held:
             if name not in answering and self._memo.answering(name, self._asker) == Wanted(name=name, declared=True):
@@ -257,7 +270,7 @@ class Demand:
 
     def _named(self, name: str) -> frozenset[str]:
         found = self._memo.find(VIRTUAL_HOST, name, self._asker, invented=name in self._invented)
-        named = found.resource.clusters if found.resource is not None else frozenset()
+        named = found.resource.needs if found.resource is not None else frozenset()
         return named | self._holding(name)
 
     def _need(self, name: str, clusters: frozenset[str]) -> None:
@@ -273,3 +286,8 @@ class Demand:
                 self._unstamped.add(gone)
         self._unstamped -= clusters
         self._scopes.clear()
+
+
+def _questions(type_url: str, names: Iterable[str]) -> list[str]:
+    """The names of that type that an application's doing led to."""
+    return [name for name in names if (is_address_cluster(name) if type_url == CLUSTER else name != "*")]

@@ -10,10 +10,11 @@ import betterproto2
 
 from model.changes import changed_slots
 from model.mesh import EMPTY, Mesh
+from model.names import is_address_cluster
 from model.on_demand import Wanted
 from model.view import View
 from protos.encoder import encode
-from protos.type_urls import VIRTUAL_HOST
+from protos.type_urls import CLUSTER, VIRTUAL_HOST
 from xds.events import DerivationFailed
 from xds.read_memo import KnownAsker, ReadMemo
 from xds.resource import Resource, build_resource
@@ -26,9 +27,9 @@ Names: TypeAlias = Callable[[str, View], tuple[str, ...]]
 """(type URL, view) to the names in scope, sorted."""
 
 Answering: TypeAlias = Callable[[str, View], Wanted | None]
-"""(a name that VHDS was asked for, view) to what answers for it; None: nothing."""
+"""(a name that was asked for, a host of VHDS or the cluster of an address, view) to what answers; None: nothing."""
 Mentions: TypeAlias = Callable[[betterproto2.Message], frozenset[str]]
-"""A message to the clusters it names."""
+"""A message to what it needs: see `Resource.needs`."""
 
 DEFAULT_LIMIT = 500_000
 """Some hundred times a mesh of 1,000 services; only clients that invent names come near it."""
@@ -157,23 +158,25 @@ class Memo:
             if message is None or body is None:
                 return ABSENT
             if last is None or last.body != body:
-                last = build_resource(type_url, name, body, clusters=self._mentions(message))
+                last = build_resource(type_url, name, body, needs=self._mentions(message))
             return Found(resource=last)
 
         memo = self._invented if invented else self._resources
         return memo.get((type_url, name), asker, build)
 
     def answering(self, name: str, asker: KnownAsker) -> Wanted | None:
-        """What answers for a name that this asker asks VHDS for. If it cannot be told, as before, or nothing."""
+        """What answers for a name that this asker asks for. If it cannot be told, as before, or nothing."""
+
+        type_url = CLUSTER if is_address_cluster(name) else VIRTUAL_HOST
 
         def build(view: View, before: Wanted | None) -> Wanted | None:
             try:
                 return self._answering(name, view)
             except Exception as error:  # as above
-                self._report(DerivationFailed(type_url=VIRTUAL_HOST, name=name, error=error))
+                self._report(DerivationFailed(type_url=type_url, name=name, error=error))
                 return before
 
-        return self._answers.get((VIRTUAL_HOST, name), asker, build)
+        return self._answers.get((type_url, name), asker, build)
 
     def scope(self, type_url: str, asker: KnownAsker) -> Scope:
         """The names this asker gets unasked; the same object as before if they are the same."""

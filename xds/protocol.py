@@ -21,7 +21,7 @@ from xds.history import History
 from xds.kinds import CLUSTER, KINDS, PUSH_ORDER, REMOVAL_ORDER, SECRET, VIRTUAL_HOST, Kind
 from xds.memo import ABSENT, Found, Marks, Memo, Scope
 from xds.read_memo import KnownAsker
-from xds.sending import compose, mark_followers
+from xds.sending import compose, mark_followers, mark_late
 from xds.state import StreamProgress, StreamState
 from xds.stream_secrets import SecretShelf, StreamSecrets
 from xds.violation import Fault, Violation, check_count
@@ -134,6 +134,8 @@ class Stream:
                 if self._demand is not None:
                     self._demand.hear(request, first=first, now=now)
                 delta.subscribe(channel, request, first=first, scope=lambda: self._scope(kind))
+                if first:
+                    mark_late(self._channels, kind)
                 self._follow_demand()
             case SotwRequest():
                 sotw.subscribe(channel, request, first=first, scope=lambda: self._scope(kind))
@@ -355,7 +357,7 @@ class Stream:
     def _clusters_held_for(self, host: str) -> frozenset[str]:
         channel = self._channels.get(VIRTUAL_HOST.type_url)
         held = channel.held.get(host) if channel is not None else None
-        return frozenset() if held is None else held.clusters
+        return frozenset() if held is None else held.needs
 
     def _scope(self, kind: Kind) -> Scope:
         if self._demand is not None and kind in (CLUSTER, VIRTUAL_HOST):

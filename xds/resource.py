@@ -17,7 +17,8 @@ class Resource:
 
     `packed` is the encoded google.protobuf.Any; empty for a virtual host that does not exist, which is sent
     as its name and alias alone. `head` and `tail` are what surrounds it in an incremental response. Bodies
-    may hold keys, so that none is ever printed. `clusters`: those that a virtual host sends requests to.
+    may hold keys, so that none is ever printed. `needs`: the clusters that a virtual host sends requests to; the
+    assignment of a cluster where that has another name.
     """
 
     name: str
@@ -27,7 +28,7 @@ class Resource:
     head: bytes = field(repr=False)
     tail: bytes = field(repr=False)
     aliases: tuple[str, ...] = ()
-    clusters: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()
 
     @property
     def foreign(self) -> bool:
@@ -50,12 +51,12 @@ def content_version(body: bytes) -> str:
 
 
 def build_resource(
-    type_url: str, name: str, body: bytes, *, version: str | None = None, clusters: frozenset[str] = frozenset()
+    type_url: str, name: str, body: bytes, *, version: str | None = None, needs: frozenset[str] = frozenset()
 ) -> Resource:
     """The resource whose encoded message is `body`. The version is the content's hash unless one is given."""
     kind = delimited(1, type_url.encode())
     packed = kind + delimited(2, body)
-    return _assemble(name, version or content_version(body), packed, len(body), clusters=clusters)
+    return _assemble(name, version or content_version(body), packed, len(body), needs=needs)
 
 
 def build_missing(name: str) -> Resource:
@@ -76,7 +77,7 @@ def _assemble(
     body_length: int,
     *,
     aliases: tuple[str, ...] = (),
-    clusters: frozenset[str] = frozenset(),
+    needs: frozenset[str] = frozenset(),
 ) -> Resource:
     before = (delimited(1, version.encode()) if version else b"") + (delimited(2, packed) if packed else b"")
     tail = delimited(3, name.encode()) + b"".join(delimited(4, alias.encode()) for alias in aliases)
@@ -84,5 +85,5 @@ def _assemble(
     head = entry[: len(entry) - len(packed) - len(tail)]
     body = memoryview(packed)[len(packed) - body_length :]
     return Resource(
-        name=name, version=version, packed=packed, body=body, head=head, tail=tail, aliases=aliases, clusters=clusters
+        name=name, version=version, packed=packed, body=body, head=head, tail=tail, aliases=aliases, needs=needs
     )

@@ -29,9 +29,9 @@ def mark_followers(channels: Mapping[str, Channel], kind: Kind, push: Push) -> N
     """Marks what has to be sent right after this push, changed or not."""
     if kind == CLUSTER and (endpoints := channels.get(ENDPOINT.type_url)):
         # A changed cluster warms anew, and waits for its endpoints without asking for them again.
-        endpoints.forced.update(
-            resource.name for resource in push.changed if resource.name in endpoints.subscription.names
-        )
+        # Nor does a second cluster ask for those of another, which it may share.
+        wanted = {name for resource in push.changed for name in resource.needs or (resource.name,)}
+        endpoints.forced.update(wanted & endpoints.subscription.names)
     if kind == ROUTE and (hosts := channels.get(VIRTUAL_HOST.type_url)):
         tables = channels[ROUTE.type_url].held
         for table in push.changed:
@@ -39,3 +39,10 @@ def mark_followers(channels: Mapping[str, Channel], kind: Kind, push: Push) -> N
             prefix = f"{table.name}/"
             members = [name for name in hosts.scope.members | hosts.subscription.names if name.startswith(prefix)]
             hosts.forced.update(members if table.name not in tables else sorted(members)[:1])
+
+
+def mark_late(channels: Mapping[str, Channel], kind: Kind) -> None:
+    """Marks, of a type that was just subscribed to, what should have followed a push that came before."""
+    clusters = channels.get(CLUSTER.type_url)
+    if kind == ENDPOINT and clusters is not None and clusters.flight is not None:
+        mark_followers(channels, CLUSTER, clusters.flight.push)

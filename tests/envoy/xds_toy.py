@@ -32,7 +32,7 @@ from model.view import View
 from protos import type_urls
 from protos.encoder import to_any
 from translators.http_connection import ON_DEMAND
-from translators.mentions import clusters_named
+from translators.mentions import names_needed
 from xds.demand import DEFAULT_LIMITS, DemandLimits
 from xds.events import Event
 from xds.memo import Memo
@@ -233,14 +233,15 @@ async def toy_server(
     admission: Anyone | None = None,
     on_demand: bool = False,
     limits: DemandLimits = DEFAULT_LIMITS,
+    memo: Memo | None = None,
 ) -> AsyncIterator[ToyServer]:
-    """A server on loopback, without any snapshot yet."""
-    memo = Memo(
+    """A server on loopback, without any snapshot yet. `memo`: what it serves in place of the toy's resources."""
+    memo = memo or Memo(
         derive=toy_derive,
         names=toy_names,
         report=events.append,
         answering=toy_answering,
-        mentions=clusters_named,
+        mentions=names_needed,
     )
     server = AdsServer(
         memo=memo,

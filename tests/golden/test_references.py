@@ -51,7 +51,9 @@ def test_r45_every_reference_leads_to_a_resource_of_the_snapshot(path: Path) -> 
     for name, cluster in clusters.items():
         assert isinstance(cluster, Mapping)
         if cluster.get("type") == "EDS":
-            assert derive(type_urls.ENDPOINT, name, view) is not None, name
+            source = cluster["eds_cluster_config"]
+            assert isinstance(source, Mapping)
+            assert derive(type_urls.ENDPOINT, str(source.get("service_name", name)), view) is not None, name
     tables = {
         name
         for listener in everything(type_urls.LISTENER, view).values()

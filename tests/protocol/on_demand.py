@@ -1,7 +1,8 @@
 """A toy world of which a client learns on demand, and a client that asks as Envoy does.
 
 A virtual host `80/x` is asked for as `80/x` or `80/x:80`; content `uses a` sends its requests to cluster `a`. Clusters
-whose name begins with `base` are everybody's.
+whose name begins with `base` are everybody's. `tcp|x` is the cluster of an address: every address has one; with content
+`uses a` it has the endpoints of assignment `a`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import betterproto2
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 
 from model.asker import Asker
+from model.names import is_address_cluster
 from model.on_demand import Wanted
 from model.view import View
 from protos import discovery_pb2 as pb
@@ -24,6 +26,8 @@ from xds.protocol import Stream
 from xds.wire import Node
 
 USES = "uses "
+NOBODYS = "nobody's"
+"""The content of the cluster of an address that is no service's."""
 PASSING = "80/out"
 """The beginning of hosts that nobody has and that pass through."""
 ON_DEMAND = Asker(namespace="n", pod="p", service_account="s", labels={"app": "a"}, on_demand=True)
@@ -33,7 +37,14 @@ def canonical(asked: str) -> str:
     return asked.removesuffix(":80")
 
 
+def derive_on_demand(type_url: str, name: str, view: View) -> betterproto2.Message | None:
+    found = derive(type_url, name, view)
+    return Cluster(name=name, alt_stat_name=NOBODYS) if found is None and is_address_cluster(name) else found
+
+
 def answering(asked: str, view: View) -> Wanted | None:
+    if is_address_cluster(asked):
+        return Wanted(name=asked, declared=view.service(f"{CDS} {asked}") is not None)
     name = canonical(asked)
     if view.service(f"{VHDS} {name}") is None:
         return None
@@ -61,7 +72,7 @@ class OnDemandTalk(Talk):
 
     def new_memo(self) -> Memo:
         return Memo(
-            derive=derive,
+            derive=derive_on_demand,
             names=ahead,
             report=self.failures.append,
             answering=answering,
@@ -102,6 +113,12 @@ class OnDemandClient(ModelClient):
             return
         self.waiting.add(name)
         self.subscribe(VHDS, name)
+
+    def connect(self, name: str) -> None:
+        """A connection to an address: the same."""
+        want = self.wants[CDS]
+        if name not in want.names and name not in want.held:
+            self.subscribe(CDS, name)
 
     def reconnect(self) -> None:
         ModelClient.reconnect(self)

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from model.names import is_address_cluster
 from tests.protocol.conversation import BROKEN, CDS, EDS, VHDS, version_of
 from tests.protocol.model_client import BAD
-from tests.protocol.on_demand import USES, OnDemandClient, OnDemandTalk, canonical
+from tests.protocol.on_demand import NOBODYS, USES, OnDemandClient, OnDemandTalk, canonical
 from xds.demand import DemandLimits
 from xds.wire import parse_delta_request
 
@@ -261,6 +262,7 @@ def test_what_is_no_longer_asked_for_does_not_count() -> None:
 
 
 NAMES = ("80/x", "80/y", "80/x:80", "80/y:80", "80/z:80")
+ADDRESSES = ("tcp|1", "tcp|2")
 CONTENTS = ("1", "2", "uses a", "uses b", f"{BAD}1", BROKEN)
 
 
@@ -289,6 +291,15 @@ class Machine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES))
     def ask(self, name: str) -> None:
         self.client.ask(name)
+
+    @rule(name=st.sampled_from(ADDRESSES), content=st.sampled_from(("1", "2", f"{BAD}1", BROKEN)) | st.none())
+    def change_address(self, name: str, content: str | None) -> None:
+        clusters = {key: value for key, value in self.talk.world[CDS].items() if key != name}
+        self.talk.becomes({CDS: clusters if content is None else {**clusters, name: content}})
+
+    @rule(name=st.sampled_from(ADDRESSES))
+    def connect(self, name: str) -> None:
+        self.client.connect(name)
 
     @rule()
     def server_reads(self) -> None:
@@ -359,10 +370,21 @@ class Machine(RuleBasedStateMachine):
         # What a host names that the client brought along, and whose newer version it does not get, nobody knows.
         told = {name: content for name, content in held.items() if not (self.came_back and name in unsure)}
         needed = {content.removeprefix(USES) for content in told.values() if content.startswith(USES)} | {"base"}
-        clusters = {name: content for name, (_, content) in self.client.wants[CDS].held.items()}
+        held = {name: content for name, (_, content) in self.client.wants[CDS].held.items()}
+        clusters = {name: content for name, content in held.items() if not is_address_cluster(name)}
         assert {name: clusters.get(name) for name in needed} == {name: self.talk.world[CDS][name] for name in needed}
         if not self.talk.stream.state().rejected and not unsure:
             assert clusters.keys() == needed
+        self.compare_addresses({name: content for name, content in held.items() if is_address_cluster(name)})
+
+    def compare_addresses(self, held: dict[str, str]) -> None:
+        world = self.talk.world[CDS]
+        assert not [content for content in held.values() if BAD in content]
+        unsure = {name for name in ADDRESSES if BAD in world.get(name, "") or world.get(name) == BROKEN}
+        asked = {name: world.get(name, NOBODYS) for name in self.client.wants[CDS].names}
+        assert {name: content for name, content in held.items() if name not in unsure} == {
+            name: content for name, content in asked.items() if name not in unsure
+        }
 
     def teardown(self) -> None:
         if hasattr(self, "talk"):

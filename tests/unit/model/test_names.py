@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 
 from model.identity import SpiffeId, parse_spiffe_id
 from model.names import (
+    AddressCluster,
     InboundCluster,
     OutboundCluster,
     RouteTable,
     VirtualHostName,
+    is_address_cluster,
+    parse_address_cluster,
     parse_cluster_name,
     parse_credential_secret,
     parse_gateway_listener,
@@ -38,6 +41,29 @@ def test_outbound_cluster_round_trip(port: int, subset: str, host: str) -> None:
 def test_inbound_cluster_and_route_table_round_trip(port: int) -> None:
     assert parse_cluster_name(str(InboundCluster(port=port))) == InboundCluster(port=port)
     assert parse_route_table(str(RouteTable(port=port))) == RouteTable(port=port)
+
+
+@given(st.ip_addresses().map(str), ports)
+def test_address_cluster_round_trip(address: str, port: int) -> None:
+    name = AddressCluster(address=address, port=port)
+    assert is_address_cluster(str(name))
+    assert parse_address_cluster(str(name)) == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "tcp|", "10.1.2.3:80", "tcp|10.1.2.3", "tcp|10.1.2.3:0", "tcp|10.1.2.3:080", "tcp|10.1.2:80", "tcp|fd00::1:80",
+     "tcp|[10.1.2.3]:80", "tcp|[fd00::1]", "tcp|[fd00::01]:80", "tcp|[FD00::1]:80", "tcp|[fe80::1%eth0]:80",
+     "tcp|db.example.com:80", "tcp|010.1.2.3:80", " tcp|10.1.2.3:80", "tcp|10.1.2.3:80 "],
+)  # fmt: skip
+def test_no_cluster_of_an_address(text: str) -> None:
+    with pytest.raises(ValueError, match=r"port|names no|is not how|appear to be"):
+        parse_address_cluster(text)
+
+
+def test_addresses_as_envoy_prints_them() -> None:
+    assert str(AddressCluster(address="10.1.2.3", port=80)) == "tcp|10.1.2.3:80"
+    assert str(AddressCluster(address="fd00::1", port=80)) == "tcp|[fd00::1]:80"
 
 
 @given(ports, st.one_of(hosts, st.just("*"), hosts.map("*.{}".format)))

@@ -28,7 +28,8 @@ from tests.unit.translators.outbound_meshes import (
     virtual_service,
 )
 from translators.on_demand_hosts import answering, build_on_demand
-from translators.resources import answering_host, names_in_scope
+from translators.resources import answering as answering_name
+from translators.resources import names_in_scope
 from translators.virtual_hosts import build_virtual_host, virtual_host_names
 
 HTTP = Protocol.HTTP
@@ -70,7 +71,7 @@ def test_every_form_of_a_service_s_name_leads_to_the_one_virtual_host() -> None:
 @pytest.mark.parametrize("asked", ["80/users", "80/users:80", "80/users:9999", "80/10.96.0.1:80", "80/[fd00::1]:80"])
 def test_the_port_of_a_host_header_is_ignored(asked: str) -> None:
     view = seen_from(mesh([service("users", (80, HTTP), addresses=("10.96.0.1", "fd00::1"))]), on_demand=True)
-    found = answering_host(asked, view)
+    found = answering_name(asked, view)
     assert found is not None
     assert (found.name, found.declared) == (f"80/{USERS}:80", True)
 
@@ -79,7 +80,7 @@ def test_the_port_of_a_host_header_is_ignored(asked: str) -> None:
     "asked", ["80/*", "80/a*b", "80/a b", "80/" + "a" * 300, "nothing", "80/", "0/users", "80/:80"]
 )
 def test_what_is_no_host_is_nobody_s_and_never_a_domain(asked: str) -> None:
-    assert answering_host(asked, seen_from(mesh(), on_demand=True)) is None
+    assert answering_name(asked, seen_from(mesh(), on_demand=True)) is None
 
 
 def test_an_undeclared_host_passes_through_or_is_nobody_s() -> None:
@@ -141,9 +142,7 @@ def test_ahead_is_sent_only_what_lets_listeners_begin() -> None:
         f"80/{PLACEHOLDER_HOST}:80",
         f"8080/{PLACEHOLDER_HOST}:8080",
     )
-    assert [name for name in names_in_scope(CLUSTER, view) if name.startswith("outbound")] == [
-        "outbound|5432||db.shop.svc.cluster.local"
-    ]
+    assert names_in_scope(CLUSTER, view) == ("BlackHoleCluster", "InboundPassthroughCluster", "PassthroughCluster")
     placeholder = build_on_demand(VirtualHostName(port=80, host=PLACEHOLDER_HOST), view)
     assert placeholder is not None
     assert placeholder.domains == [PLACEHOLDER_HOST]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from model.asker import Asker
 from model.mesh import Mesh
+from model.names import AddressCluster
 from model.pods import ProxyKind
 from model.view import view_of
 from protos.encoder import encode
@@ -28,12 +29,24 @@ Held: TypeAlias = Mapping[str, Mapping[str, bytes]]
 
 
 def askers() -> list[KnownAsker]:
-    def asker(namespace: str, app: str, *, vhds: bool = True, kind: ProxyKind = ProxyKind.SIDECAR) -> KnownAsker:
-        labels = {"app": app, "pod": f"{namespace}{app}"}
-        address = "10.9.9.9"
+    def asker(
+        namespace: str,
+        app: str,
+        *,
+        vhds: bool = True,
+        kind: ProxyKind = ProxyKind.SIDECAR,
+        on_demand: bool = False,
+    ) -> KnownAsker:
         return KnownAsker(
             Asker(
-                namespace=namespace, pod=app, service_account="s", kind=kind, labels=labels, address=address, vhds=vhds
+                namespace=namespace,
+                pod=app,
+                service_account="s",
+                kind=kind,
+                labels={"app": app, "pod": f"{namespace}{app}"},
+                address="10.9.9.9",
+                vhds=vhds,
+                on_demand=on_demand,
             )
         )
 
@@ -44,6 +57,8 @@ def askers() -> list[KnownAsker]:
         asker("b", "web"),
         asker("c", "job"),
         asker("a", "web", kind=ProxyKind.GATEWAY),
+        asker("a", "web", on_demand=True),
+        asker("b", "job", on_demand=True),
     ]
 
 
@@ -74,12 +89,29 @@ def sidecar(namespace: str, name: str, selector: str, egress: str, mode: str) ->
     return "\n".join(lines)
 
 
-def rule(namespace: str, host: str) -> str:
+def rule(namespace: str, host: str, policy: str) -> str:
     return f"""
 apiVersion: {ISTIO}
 kind: DestinationRule
 metadata: {{name: d, namespace: {namespace}}}
-spec: {{host: "{host}", subsets: [{{name: v1, labels: {{version: v1}}}}]}}
+spec: {{host: "{host}", {policy}subsets: [{{name: v1, labels: {{version: v1}}}}]}}
+"""
+
+
+def headless(namespace: str, name: str, pod: str) -> str:
+    """A headless service without a selector, and the one pod behind it."""
+    return f"""
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: {namespace}}}
+spec: {{clusterIP: None, ports: [{TCP}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {name}-1, namespace: {namespace}, labels: {{kubernetes.io/service-name: {name}}}}}
+addressType: IPv4
+ports: [{TCP}]
+endpoints: [{{addresses: [{pod}], conditions: {{ready: true}}}}]
 """
 
 
@@ -107,13 +139,22 @@ EGRESS = (
     '[{port: {number: 81}, hosts: ["*/*"]}]',
     '[{hosts: ["*/*.example.com", "*/*.c.svc.cluster.local"]}]',
 )
+PODS = ("10.2.0.1", "10.2.0.2")
+ADDRESSES = tuple(
+    str(AddressCluster(address=address, port=port))
+    for port in (80, 81)
+    for address in (*PODS, "10.1.0.1", "10.1.1.2", "10.99.0.1")
+)
+"""What sidecars on demand may ask for, in scope or not."""
+POLICIES = ("", "trafficPolicy: {connectionPool: {tcp: {idleTimeout: 5m}}}, ", "trafficPolicy: {tls: {mode: SIMPLE}}, ")
 namespaces = st.sampled_from("abc")
 files = st.one_of(
+    st.builds(headless, namespaces, st.sampled_from("xyz"), st.sampled_from(PODS)),
     st.builds(service, namespaces, st.sampled_from("xyz"), st.sampled_from(PORTS)),
     st.builds(
         virtual_service, namespaces, st.sampled_from(HOSTS), st.sampled_from(QUALIFIED), st.sampled_from("*.abc")
     ),
-    st.builds(rule, namespaces, st.sampled_from(HOSTS)),
+    st.builds(rule, namespaces, st.sampled_from(HOSTS), st.sampled_from(POLICIES)),
     st.builds(
         sidecar,
         namespaces,
@@ -142,13 +183,19 @@ def fresh(mesh: Mesh, asker: KnownAsker) -> Held:
             message = derive(type_url, name, view)
             assert message is not None, f"{name} is in scope and does not exist"
             found[type_url][name] = bytes(encode(message))
+    if asker.asker.on_demand:
+        asked = {name: derive(CLUSTER, name, view) for name in ADDRESSES}
+        found[CLUSTER] |= {name: bytes(encode(message)) for name, message in asked.items() if message is not None}
+        assert found[CLUSTER].keys() >= set(ADDRESSES)
     return found
 
 
 def remembered(memo: Memo, asker: KnownAsker) -> Held:
     found: dict[str, dict[str, bytes]] = {}
     for type_url in TYPES:
-        resources = {name: memo.find(type_url, name, asker).resource for name in memo.scope(type_url, asker).names}
+        asked = ADDRESSES if type_url == CLUSTER and asker.asker.on_demand else ()
+        names = dict.fromkeys((*memo.scope(type_url, asker).names, *asked))
+        resources = {name: memo.find(type_url, name, asker).resource for name in names}
         found[type_url] = {name: bytes(each.body) for name, each in resources.items() if each is not None}
         assert found[type_url].keys() == resources.keys()
     return found

@@ -85,10 +85,10 @@ def tcp(call: dict) -> dict:
             while call["expect"].encode() not in got:
                 data = connection.recv(4096)
                 if not data:
-                    return {"error": "closed", "text": got.decode("latin-1")}
+                    return {"error": "closed", "text": got.decode("latin-1"), "seconds": time.monotonic() - started}
                 got += data
     except OSError as error:
-        return {"error": repr(error)}
+        return {"error": repr(error), "seconds": time.monotonic() - started}
     return {"text": got.decode("latin-1"), "seconds": time.monotonic() - started}
 
 
