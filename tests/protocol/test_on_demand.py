@@ -382,6 +382,9 @@ class Machine(RuleBasedStateMachine):
         assert not [content for content in held.values() if BAD in content]
         unsure = {name for name in ADDRESSES if BAD in world.get(name, "") or world.get(name) == BROKEN}
         asked = {name: world.get(name, NOBODYS) for name in self.client.wants[CDS].names}
+        if self.talk.stream.state().rejected:
+            # No cluster is taken back while a virtual host is refused, be it one that no virtual host names.
+            held = {name: content for name, content in held.items() if name in asked}
         assert {name: content for name, content in held.items() if name not in unsure} == {
             name: content for name, content in asked.items() if name not in unsure
         }
