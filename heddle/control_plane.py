@@ -250,22 +250,23 @@ class ControlPlane:
         """
         if self._loaded_authority is not None:
             await self._open()
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                background = [tasks.create_task(self._watch())]
+        async with asyncio.TaskGroup() as tasks:
+            background = [tasks.create_task(self._watch())]
+            try:
+                if self._identity is not None:
+                    await self._sync()
+                    self.store.pin_trust_domain()
+                    await self._identity.load(self.store.mesh.settings.trust_domain)
+                    await self._open()
+                    background.append(tasks.create_task(self._identity.run()))
+                yield
+            finally:
                 try:
-                    if self._identity is not None:
-                        await self._sync()
-                        self.store.pin_trust_domain()
-                        await self._identity.load(self.store.mesh.settings.trust_domain)
-                        await self._open()
-                        background.append(tasks.create_task(self._identity.run()))
-                    yield
+                    # Until its turn to end comes, a sidecar is told of what changes.
+                    await self.streams.stop(shed=self.shed)
                 finally:
                     for task in background:
                         task.cancel()
-        finally:
-            await self.streams.stop(shed=self.shed)
 
     async def _sync(self) -> None:
         """Waits for the source, and says what for."""

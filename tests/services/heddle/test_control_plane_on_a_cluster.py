@@ -8,7 +8,8 @@ import signal
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,16 @@ from heddle.control_plane import Cluster, ControlPlane, NotServing, PlaneSetting
 from heddle.main import main
 from sds.authority import create_authority
 from sds.keyfiles import KeyFileError
+from sds.tokens import Caller
 from sources.kubernetes.access import ClusterAccess
 from sources.kubernetes.api import open_api
 from sources.kubernetes.resources import Scope
 from tests.kubelet.images import CHECKOUT
 from tests.kubernetes_api import objects
 from tests.kubernetes_api.authority import authority_secret
+from tests.kubernetes_api.issuer import FakeIssuer, new_rsa_key
 from tests.kubernetes_api.server import FakeApiServer, Refuse, running
+from tests.kubernetes_api.small_sidecar import connected
 
 TIMEOUT_SECONDS = 60.0
 
@@ -109,6 +113,43 @@ async def test_what_was_begun_to_be_read_is_served(server: FakeApiServer, tmp_pa
             server.put(objects.service("db"))
             await plane.source.catch_up()
             assert len(plane.store.mesh.services) == 2
+
+
+async def test_a_sidecar_is_told_of_changes_until_its_stream_is_shed(server: FakeApiServer, tmp_path: Path) -> None:
+    issuer = FakeIssuer(new_rsa_key())
+    issuer.publish(server)
+    server.put(objects.pod("web-2", "10.0.0.2"))
+    async with (
+        asyncio.timeout(TIMEOUT_SECONDS),
+        control_plane(server, tmp_path) as plane,
+        AsyncExitStack() as serving,
+        AsyncExitStack() as sidecars,
+    ):
+        await serving.enter_async_context(plane.running())
+        host, port = plane.xds_address
+        found = []
+        for pod in ("web-1", "web-2"):
+            caller = Caller(namespace="shop", service_account="web", pod_name=pod, pod_uid=f"uid-{pod}")
+            sidecar = connected(
+                f"{host}:{port}",
+                roots=plane.trust_bundle,
+                server_name=plane.server_name,
+                token=issuer.mint(caller, datetime.now(UTC)),
+                pod=pod,
+                namespace="shop",
+            )
+            found.append(await sidecars.enter_async_context(sidecar))
+        plane.shed = timedelta(seconds=8)
+        ending = asyncio.create_task(serving.aclose())
+        # The one's turn is at once, the other's after half of the time.
+        while len(plane.streams.state()) == 2:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.01)
+        answers = sum(sidecar.answers for sidecar in found)
+        server.put(objects.service("db"))
+        while sum(sidecar.answers for sidecar in found) == answers:
+            assert not ending.done(), "nobody was told"
+            await asyncio.sleep(0.01)
+        await ending
 
 
 _BEGINS = """
