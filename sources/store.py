@@ -101,6 +101,11 @@ class Store:
         return self._objects
 
     @property
+    def refused(self) -> frozenset[ObjectRef]:
+        """Objects that stand in a file in a version that was refused, whatever is in force of them."""
+        return frozenset(ref for state in self._files.values() for ref in state.refused)
+
+    @property
     def assembly(self) -> Assembly:
         """What the present snapshot was made of, and what another can take over from it. Nothing in it changes."""
         return self._assembly

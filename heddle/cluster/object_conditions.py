@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from model.problem_codes import ProblemCode
 from model.problems import Problem, Severity
@@ -25,26 +26,34 @@ _CONFLICTS = (
     ProblemCode.CONFLICTING_HOSTS,
     ProblemCode.CONFLICTING_POLICIES,
     ProblemCode.CONFLICTING_SIDECARS,
+    ProblemCode.CONFLICTING_SERVERS,
+    ProblemCode.CONFLICTING_PROTOCOLS,
     ProblemCode.DUPLICATE_SUBSET,
     ProblemCode.DUPLICATE_OBJECT,
 )
-_OF_A_PART = (
-    *_CONFLICTS,
-    ProblemCode.UNKNOWN_HOST,
-    ProblemCode.UNKNOWN_SUBSET,
-    ProblemCode.UNKNOWN_PORT,
-    ProblemCode.HALF_APPLIED_POLICY,
-)
-"""Errors that leave the rest of the object, or all of it, in force."""
 _NOT_WHOLLY = (
     ProblemCode.CONFLICTING_HOSTS,
     ProblemCode.CONFLICTING_POLICIES,
     ProblemCode.CONFLICTING_SIDECARS,
+    ProblemCode.CONFLICTING_SERVERS,
+    ProblemCode.CONFLICTING_PROTOCOLS,
     ProblemCode.DUPLICATE_OBJECT,
+    ProblemCode.UNKNOWN_GATEWAY,
+    ProblemCode.HOST_NOT_ADMITTED,
+    ProblemCode.NO_HTTP_PORT,
     ProblemCode.UNKNOWN_CREDENTIAL,
     ProblemCode.INVALID_CREDENTIAL,
 )
-"""Errors that keep the object, or hosts of it, from every sidecar: that all acknowledged says nothing about those."""
+"""Errors of an object that was read which keep it, or a part of it, from every sidecar: that all acknowledged says
+nothing about those. With any other it does what it says, be it that a destination is not there."""
+
+
+class Refusal(StrEnum):
+    """What is in force of an object whose present generation was refused, as people are told it."""
+
+    EARLIER = "This generation was refused; an earlier one stays in force for as long as the control planes know it."
+    STAND_IN = "This generation was refused, and no good one is known; what is in force instead admits nobody."
+    NONE = "This generation was refused, and no other is in force."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +91,15 @@ class Delivery:
 
 
 def build_conditions(
-    observed: ObservedStatus, problems: Sequence[Problem], delivery: Delivery
+    observed: ObservedStatus, problems: Sequence[Problem], delivery: Delivery, refusal: Refusal | None = None
 ) -> tuple[Condition, ...]:
     """The conditions that the object should have. `problems` are its own; of several errors the first is told.
+    `refusal` None: the present generation was read.
 
     `since` is left empty where the status differs from what is there: that is for the writer's clock.
     """
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]
-    found = (_accepted(problems, errors), _conflicted(problems), _programmed(observed, errors, delivery))
+    found = (_accepted(problems, errors), _conflicted(problems), _programmed(observed, errors, delivery, refusal))
     return tuple(_dated(replace(each, observed_generation=observed.generation), observed) for each in found)
 
 
@@ -119,11 +129,12 @@ def _conflicted(problems: Sequence[Problem]) -> Condition:
     return Condition(type=CONFLICTED, status="False", reason="NoConflicts")
 
 
-def _programmed(observed: ObservedStatus, errors: Sequence[Problem], delivery: Delivery) -> Condition:
+def _programmed(
+    observed: ObservedStatus, errors: Sequence[Problem], delivery: Delivery, refusal: Refusal | None
+) -> Condition:
     before = observed.condition(PROGRAMMED)
-    if any(problem.code not in (*_OF_A_PART, *_NOT_WHOLLY) for problem in errors):
-        message = "This generation was refused; an earlier one, if one was accepted, stays in force."
-        return Condition(type=PROGRAMMED, status="False", reason="NotAccepted", message=message)
+    if refusal is not None:
+        return Condition(type=PROGRAMMED, status="False", reason="NotAccepted", message=str(refusal))
     if any(problem.code in _NOT_WHOLLY for problem in errors):
         message = "The object, or the part that the condition Accepted names, is not in force."
         return Condition(type=PROGRAMMED, status="False", reason="NotAccepted", message=message)

@@ -17,10 +17,11 @@ from typing import NamedTuple
 import structlog
 
 from heddle.cluster.all_sidecars import AllSidecars
-from heddle.cluster.object_conditions import Delivery, build_conditions, is_same, is_settled
+from heddle.cluster.object_conditions import Delivery, Refusal, build_conditions, is_same, is_settled
 from heddle.cluster.peers import Others, Peers
 from heddle.cluster.token_bucket import TokenBucket
 from model.problems import ObjectRef, Problem
+from sources.kinds import Object
 from sources.kubernetes.api import APPLY_PATCH, Api, Refused, Unreachable
 from sources.kubernetes.events import Garbled, Json
 from sources.kubernetes.object_status import Condition, ObjectStatuses, ObservedStatus, to_conditions
@@ -50,9 +51,17 @@ class _Inputs(NamedTuple):
     observed: ObservedStatus
     problems: tuple[Problem, ...]
     delivery: Delivery
+    refusal: Refusal | None
 
     def is_same(self, other: _Inputs) -> bool:
-        return self.observed is other.observed and self.delivery == other.delivery and self.problems == other.problems
+        return self.observed is other.observed and self[1:] == other[1:]
+
+
+def _refusal(in_force: Object | None) -> Refusal:
+    """What is said of a refused object of which that is in force."""
+    if in_force is None:
+        return Refusal.NONE
+    return Refusal.STAND_IN if in_force.stand_in else Refusal.EARLIER
 
 
 class StatusWriter:
@@ -137,7 +146,7 @@ class StatusWriter:
             if problem.object is not None:
                 of_each[problem.object].append(problem)
         sidecars = AllSidecars(own, progress, others)
-        root = self._store.mesh.settings.root_namespace
+        root, refused = self._store.mesh.settings.root_namespace, self._store.refused
         observed = tuple(self._statuses)
         for number, each in enumerate(observed):
             if number % 20 == 19:
@@ -147,7 +156,8 @@ class StatusWriter:
                 found = self._store.objects.get(each.ref)
                 value = found.value if found is not None else None
                 delivery = sidecars.delivery(each, self._statuses.in_force_since(each.ref), value, root)
-                self._consider(_Inputs(each, tuple(of_each.get(each.ref, ())), delivery))
+                refusal = _refusal(found) if each.ref in refused else None
+                self._consider(_Inputs(each, tuple(of_each.get(each.ref, ())), delivery, refusal))
         gone = {each.ref for each in observed}
         for held in (self._pending, self._written, self._considered):
             for ref in held.keys() - gone:
@@ -168,7 +178,7 @@ class StatusWriter:
         before = self._considered.get(ref)
         if before is None or not before.is_same(inputs):
             self._considered[ref] = inputs
-            self._want(inputs.observed, build_conditions(inputs.observed, inputs.problems, inputs.delivery))
+            self._want(inputs.observed, build_conditions(*inputs))
 
     def _want(self, observed: ObservedStatus, wanted: tuple[Condition, ...]) -> None:
         if self._is_done(observed, wanted):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from heddle.cluster.object_conditions import Refusal
 from heddle.cluster.peers import Others, PeerState
 from heddle.cluster.replica_progress import Acknowledgements, RejectedAt
 from heddle.cluster.status_writer import StatusWriter
@@ -157,6 +158,28 @@ async def test_an_object_is_told_what_became_of_it_and_then_no_more(tmp_path: Pa
         await found.quiet()
         assert (found.writes, found.generation) == (writes, generation), "a status makes nothing new"
         assert found.found.store.mesh is mesh
+
+
+async def test_what_is_in_force_of_a_refused_object_is_told(tmp_path: Path) -> None:
+    bad = virtual_service("known", timeout="soon")
+    async with scene(tmp_path, virtual_service("known"), virtual_service("new", timeout="soon")) as found:
+        found.connect(found.generation)
+        async with writing(found, tmp_path):
+            await found.until(lambda: found.said("new", "Programmed") == ("False", "NotAccepted"))
+            assert found.status("new")["Programmed"]["message"] == str(Refusal.NONE)
+            found.server.put(bad)
+            await found.until(lambda: found.said("known", "Programmed") == ("False", "NotAccepted"))
+            assert found.status("known")["Programmed"]["message"] == str(Refusal.EARLIER)
+
+
+async def test_an_object_of_which_a_part_is_in_force_is_not_called_refused(tmp_path: Path) -> None:
+    partly = virtual_service("partly")
+    partly["spec"]["gateways"] = ["mesh", "shop/nowhere"]
+    async with scene(tmp_path, partly) as found, writing(found, tmp_path):
+        found.connect(found.generation)
+        await found.until(lambda: found.said("partly", "Accepted") == ("False", "UnknownGateway"))
+        await found.until(lambda: found.said("partly", "Programmed") == ("False", "NotAccepted"))
+        assert "or the part that the condition Accepted names" in found.status("partly")["Programmed"]["message"]
 
 
 async def test_nothing_is_said_before_sidecars_had_time_to_connect(tmp_path: Path) -> None:

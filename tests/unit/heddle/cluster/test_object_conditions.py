@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from heddle.cluster.concerns import concerns
-from heddle.cluster.object_conditions import Delivery, Rejection, build_conditions, is_settled
+from heddle.cluster.object_conditions import Delivery, Refusal, Rejection, build_conditions, is_settled
 from heddle.cluster.token_bucket import TokenBucket
 from model.asker import Asker
 from model.pods import ProxyKind
@@ -33,9 +33,9 @@ def problem(code: ProblemCode, severity: Severity = Severity.ERROR) -> Problem:
 
 
 def conditions(
-    *problems: Problem, delivery: Delivery = ALL, observed: ObservedStatus = NEW
+    *problems: Problem, delivery: Delivery = ALL, observed: ObservedStatus = NEW, refusal: Refusal | None = None
 ) -> dict[str, tuple[str, str, str]]:
-    found = build_conditions(observed, problems, delivery)
+    found = build_conditions(observed, problems, delivery, refusal)
     assert all(each.observed_generation == observed.generation for each in found)
     return {each.type: (each.status, each.reason, each.message) for each in found}
 
@@ -56,9 +56,9 @@ def test_a_good_object_that_is_everywhere() -> None:
 
 
 def test_an_error_is_the_reason_with_field_and_fix() -> None:
-    found = conditions(problem(ProblemCode.INVALID_VALUE), problem(ProblemCode.WRONG_TYPE))
+    found = conditions(problem(ProblemCode.INVALID_VALUE), problem(ProblemCode.WRONG_TYPE), refusal=Refusal.NONE)
     assert found["Accepted"] == ("False", "InvalidValue", "spec.http[0]: it is wrong. Mend it. (1 more)")
-    assert found["Programmed"][:2] == ("False", "NotAccepted")
+    assert found["Programmed"] == ("False", "NotAccepted", str(Refusal.NONE))
 
 
 def test_a_warning_is_told_and_hinders_nothing() -> None:
@@ -72,13 +72,23 @@ def test_an_error_of_a_part_leaves_the_rest_programmed() -> None:
     assert found["Programmed"][0] == "True"
 
 
-def test_the_loser_of_a_conflict_is_told_so() -> None:
-    found = conditions(problem(ProblemCode.CONFLICTING_HOSTS))
-    assert found["Conflicted"] == ("True", "ConflictingHosts", "spec.http[0]: it is wrong. Mend it.")
+@pytest.mark.parametrize("code", [ProblemCode.CONFLICTING_HOSTS, ProblemCode.CONFLICTING_SERVERS])
+def test_the_loser_of_a_conflict_is_told_so(code: ProblemCode) -> None:
+    found = conditions(problem(code))
+    assert found["Conflicted"] == ("True", str(code), "spec.http[0]: it is wrong. Mend it.")
     assert found["Accepted"][0] == "False"
 
 
-@pytest.mark.parametrize("code", [ProblemCode.CONFLICTING_HOSTS, ProblemCode.INVALID_CREDENTIAL])
+@pytest.mark.parametrize(
+    "code",
+    [
+        ProblemCode.CONFLICTING_HOSTS,
+        ProblemCode.CONFLICTING_SERVERS,
+        ProblemCode.HOST_NOT_ADMITTED,
+        ProblemCode.INVALID_CREDENTIAL,
+        ProblemCode.UNKNOWN_GATEWAY,
+    ],
+)
 def test_what_no_sidecar_was_sent_is_not_programmed_though_all_are_up_to_date(code: ProblemCode) -> None:
     found = conditions(problem(code))
     part = "The object, or the part that the condition Accepted names, is not in force."
