@@ -101,7 +101,8 @@ def _check_credential(server: Server, tls: ServerTls, namespace: str, inventory:
             severity=Severity.ERROR,
             code=ProblemCode.UNKNOWN_CREDENTIAL,
             message=f"there is no {name}, where the gateway's pods are; TLS for this server's hosts is refused",
-            fix=f"Add the Secret to {namespace}; in a cluster Heddle also has to read the Secrets of {namespace}.",
+            fix=f"Add the Secret to {namespace}. If it is there: Heddle reads Secrets only of namespaces that the"
+            f" chart's value gatewaySecretNamespaces names, so name {namespace} there.",
             field=field,
         )
     elif isinstance(credential, BrokenCredential):
