@@ -125,7 +125,7 @@ def check_settings(revisions: Sequence[RevisionSettings]) -> Sequence[Result]:
     for each in revisions:
         check = f"the settings of {each.injection.revision} are known"
         if each.trouble:
-            hint = "Correct it, or ask as somebody who may read it; what is checked here goes by the defaults."
+            hint = "Correct it, or ask as somebody who may read it; what is not known is taken to be the default."
             results.append(warning(_SETTINGS, check, each.trouble, hint))
         elif each.installed:
             results.append(ok(_SETTINGS, check))
