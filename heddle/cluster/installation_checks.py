@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _CONTROL_PLANE, _WEBHOOKS, _LEADER = "control-plane", "webhooks", "leader"
 _SOON: Final = timedelta(days=30)
 LOGS: Final = "kubectl logs -n {namespace} deploy/{revision}"
+"""Where a revision says why something lacks that it makes."""
 
 
 async def check_control_plane(api: ClusterApi, *, namespace: str, revision: str, version: str) -> Sequence[Result]:
