@@ -68,25 +68,35 @@ async def _check(args: argparse.Namespace) -> Sequence[Result]:
 async def check_all(api: ClusterApi, *, before: bool, namespace: str, revision: str) -> Sequence[Result]:
     """All results, in their order. Raises what `ClusterApi` raises if not even the version can be had."""
     from heddle import clock
-    from heddle.cluster import cluster_checks, installation_checks, trust_domain
+    from heddle.cluster import cluster_checks, identity_checks, installation_checks, trust_domain
+    from heddle.cluster.revision_settings import find_revisions
     from heddle.main import VERSION
 
     now = clock.now()
     results = list(await cluster_checks.check_api(api, now))
     place = {"namespace": namespace, "revision": revision}
+    revisions = await find_revisions(api, **place)
+    results += cluster_checks.check_settings(revisions)
+    settings = [each.injection for each in revisions]
     checks: list[tuple[str, Check]] = [
         ("kinds", partial(cluster_checks.check_kinds, api, installed=not before)),
-        ("pod-security", partial(cluster_checks.check_pod_security, api, **place)),
+        ("pod-security", partial(cluster_checks.check_pod_security, api, namespace=namespace, settings=settings)),
         ("other-webhooks", partial(cluster_checks.check_other_webhooks, api)),
     ]
     if before:
         checks.insert(0, ("rights", partial(cluster_checks.check_rights, api, namespace)))
     else:
+        names = [each.revision for each in settings]
+        authorities = await identity_checks.find_authorities(api, namespace=namespace, revisions=names)
+        identity = partial(
+            identity_checks.check_identity, api, **place, settings=settings, authorities=authorities.found, now=now
+        )
         checks += [
             ("control-plane", partial(installation_checks.check_control_plane, api, **place, version=VERSION)),
             ("webhooks", partial(installation_checks.check_webhooks, api, **place, now=now)),
-            ("identity", partial(installation_checks.check_identity, api, **place, now=now)),
-            ("identity", partial(installation_checks.check_authorities, api)),
+            ("identity", partial(identity_checks.check_key, api, **place)),
+            ("identity", identity),
+            ("identity", partial(identity_checks.check_authorities, api, namespace=namespace, authorities=authorities)),
             ("identity", partial(trust_domain.check_trust_domain, api, **place)),
             ("leader", partial(installation_checks.check_leader, api, **place, now=now)),
         ]

@@ -5,19 +5,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from heddle.analyze import read_manifests, to_json
 from heddle.cluster.requests import add_cluster_arguments
-from heddle.injection_arguments import add_injection_arguments, injection_settings
+from heddle.injection_arguments import add_injection_arguments, injection_settings, override
 from heddle.output import add_output_argument, cannot_read, complain, print_json, print_table
 from model.problems import Problem, Severity
 
 if TYPE_CHECKING:
+    from heddle.cluster.revision_settings import RevisionSettings
     from injector.manifests import Explained
+    from injector.settings import InjectionSettings
 
 EXIT_FINE, EXIT_FINDINGS, EXIT_ERROR = 0, 1, 2
+_SYSTEM_NAMESPACE = "heddle-system"
 _KINDS = {
     "po": "pod",
     "pods": "pod",
@@ -39,8 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "  heddle check-inject -f manifests/\n"
         "  heddle check-inject -f manifests/ deploy/web -n shop\n"
+        "  kubectl get pod web-1 -n shop -o yaml | heddle check-inject -f - --kubernetes\n"
         "Decides as the webhook would: by the labels of the pod and of its Namespace, which must be in the files too\n"
-        "(one that is not has no labels, unless --kubernetes, --kubeconfig or --context has it read from a cluster).\n"
+        "(one that is not has no labels), and by the installation's settings, which are --settings or the defaults.\n"
+        "--kubernetes, --kubeconfig or --context has both read from a cluster: the namespaces that the files lack,\n"
+        "and without --settings what each revision that is installed there goes by; what other options say wins.\n"
+        "What cannot be read of the settings is said on standard error and taken to be the default.\n"
         "Exit status 1 if one of the pods gets no sidecar, or if an annotation is wrong; every answer says what to\n"
         "change."
     )
@@ -51,44 +58,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--namespace", help="only there; also that of objects that do not say theirs")
     parser.add_argument("--istio-injection", action="store_true", help="Heddle takes istio-injection=enabled over")
     parser.add_argument(
-        "--kubernetes", action="store_true", help="read the namespaces that the files lack from a cluster"
+        "--kubernetes", action="store_true", help="ask a cluster for what the files lack: namespaces, settings"
+    )
+    parser.add_argument(
+        "--system-namespace", metavar="NS", help=f"Heddle's own namespace in the cluster ({_SYSTEM_NAMESPACE})"
     )
     add_cluster_arguments(parser)
-    add_injection_arguments(parser)
+    add_injection_arguments(parser, revision="heddle; of a cluster all that are installed")
     add_output_argument(parser)
 
 
 def run_command(args: argparse.Namespace) -> int:
-    from dataclasses import replace
-
-    from injector.manifests import explain_text, namespace_labels
+    from injector.manifests import namespace_labels
     from sources.kubernetes.access import NoCluster
     from sources.kubernetes.api import Refused, Unreachable
     from sources.kubernetes.events import Garbled
 
+    asks_cluster = args.kubernetes or args.kubeconfig is not None or bool(args.context)
+    if args.system_namespace is not None and not asks_cluster:
+        complain("--system-namespace: only with --kubernetes")
+        return EXIT_ERROR
     try:
-        settings = injection_settings(args)
-        if args.istio_injection:
-            settings = replace(settings, take_over_istio_injection=True)
+        settings = [_with_istio(injection_settings(args), args)]
         files = read_manifests(args.filename, sys.stdin.buffer)
     except (OSError, ValueError) as error:
         complain(cannot_read(error, "name a file or directory that is there with -f (and --settings)"))
         return EXIT_ERROR
     namespaces = {name: labels for text in files.values() for name, labels in namespace_labels(text).items()}
-    if args.kubernetes or args.kubeconfig is not None or args.context:
+    if asks_cluster:
         try:
-            namespaces = {**asyncio.run(_read_namespaces(args)), **namespaces}
+            read, revisions = asyncio.run(_read_cluster(args))
         except (NoCluster, Unreachable, Refused, Garbled) as error:
             complain(f"the namespaces cannot be read: {error}")
             return EXIT_ERROR
-    explained: list[Explained] = []
-    problems: list[Problem] = []
-    for file, text in files.items():
-        some, faults = explain_text(
-            text, file=file, settings=settings, namespaces=namespaces, namespace=args.namespace or "default"
-        )
-        explained += some
-        problems += faults
+        namespaces = {**read, **namespaces}
+        _tell_unknown(args, revisions)
+        settings = [_with_istio(override(each.injection, args), args) for each in revisions] or settings
+    explained, problems = _explain(files, settings, namespaces, args.namespace or "default")
     chosen = [one for one in explained if _is_meant(one, args.pod, args.namespace)]
     if not chosen and not problems:
         there = ", ".join(str(one.ref) for one in explained[:20])
@@ -117,14 +123,74 @@ def _is_meant(one: Explained, wanted: str | None, namespace: str | None) -> bool
     return one.ref.name == name and (not slash or one.ref.kind.lower() == _KINDS.get(kind.lower(), kind.lower()))
 
 
-async def _read_namespaces(args: argparse.Namespace) -> dict[str, dict[str, str]]:
-    """The labels of the cluster's namespaces. Raises NoCluster, Unreachable, Refused, Garbled."""
-    from heddle.cluster.names import INSTALLED, labels_of
-    from heddle.cluster.requests import find_all, open_cluster
+async def _read_cluster(args: argparse.Namespace) -> tuple[dict[str, dict[str, str]], Sequence[RevisionSettings]]:
+    """The labels of the cluster's namespaces, and the revisions that are meant; none if a file says what they decide.
 
+    Raises NoCluster, Unreachable, Refused, Garbled.
+    """
+    from heddle.cluster.names import INSTALLED, labels_of, revision_name
+    from heddle.cluster.requests import find_all, open_cluster
+    from heddle.cluster.revision_settings import find_revisions
+
+    wanted = revision_name(args.revision) if args.revision else ""
     async with open_cluster(args) as api:
         found = await find_all(api, INSTALLED["Namespace"])
-    return {item["metadata"]["name"]: dict(labels_of(item)) for item in found}
+        if args.settings is None:
+            place = args.system_namespace or _SYSTEM_NAMESPACE
+            revisions = await find_revisions(api, namespace=place, revision=wanted)
+        else:
+            revisions = ()
+    labels = {item["metadata"]["name"]: dict(labels_of(item)) for item in found}
+    return labels, [each for each in revisions if wanted in ("", each.injection.revision)]
+
+
+def _tell_unknown(args: argparse.Namespace, revisions: Sequence[RevisionSettings]) -> None:
+    """What of the settings is taken to be the default, and why."""
+    place = args.system_namespace or _SYSTEM_NAMESPACE
+    for each in revisions:
+        if each.trouble:
+            complain(
+                f"the settings of {each.injection.revision} cannot be read: {each.trouble}; what is not known is taken "
+                "to be the default (or name a file with --settings)"
+            )
+        elif not each.installed:
+            complain(f"{each.injection.revision} is not installed in {place}: its settings are taken to be the default")
+    if not revisions and args.settings is None:
+        complain(f"Heddle is not installed in {place} (--system-namespace): its settings are taken to be the default")
+
+
+def _with_istio(settings: InjectionSettings, args: argparse.Namespace) -> InjectionSettings:
+    from dataclasses import replace
+
+    return replace(settings, take_over_istio_injection=True) if args.istio_injection else settings
+
+
+def _explain(
+    files: Mapping[str, bytes],
+    settings: Sequence[InjectionSettings],
+    namespaces: Mapping[str, Mapping[str, str]],
+    namespace: str,
+) -> tuple[list[Explained], list[Problem]]:
+    """What becomes of each pod: the API server asks the revision that its labels name, and that one answers here.
+
+    `settings` are the revisions', at least one.
+    """
+    from injector.decide import Why
+    from injector.manifests import explain_text
+
+    # Where nobody is meant the default revision speaks, as whose labels the fix names.
+    ordered = sorted(settings, key=lambda each: not each.is_default)
+    explained: list[Explained] = []
+    problems: list[Problem] = []
+    for file, text in files.items():
+        answers = [
+            explain_text(text, file=file, settings=each, namespaces=namespaces, namespace=namespace) for each in ordered
+        ]
+        for each in zip(*(pods for pods, _ in answers), strict=True):
+            by_rank = sorted(each, key=lambda one: (not one.decision.inject, one.decision.why is Why.OTHER_REVISION))
+            explained.append(by_rank[0])
+        problems += answers[0][1]
+    return explained, problems
 
 
 def _missing(one: Explained, namespaces: Collection[str]) -> str:

@@ -17,11 +17,14 @@ def add_settings_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_injection_arguments(parser: argparse.ArgumentParser) -> None:
-    """The settings that the output depends on; the defaults are those of an installation that changes nothing."""
+def add_injection_arguments(parser: argparse.ArgumentParser, *, revision: str = REVISION) -> None:
+    """The settings that the output depends on; the defaults are those of an installation that changes nothing.
+
+    `revision` says which one is meant where none is named.
+    """
     default = InjectionSettings()
     add_settings_argument(parser)
-    parser.add_argument("--revision", default="", help=f"the revision of Heddle ({REVISION})")
+    parser.add_argument("--revision", default="", metavar="NAME", help=f"the revision of Heddle ({revision})")
     parser.add_argument("--proxy-image", metavar="IMAGE", help=f"the sidecar's image ({default.proxy_image})")
     parser.add_argument("--init-image", metavar="IMAGE", help=f"Heddle's image, for capture ({default.init_image})")
     parser.add_argument(
@@ -33,7 +36,11 @@ def add_injection_arguments(parser: argparse.ArgumentParser) -> None:
 
 def injection_settings(args: argparse.Namespace) -> InjectionSettings:
     """The settings of the file, and of the arguments, which win. Raises ValueError for a mistake, OSError."""
-    settings = read_settings(args.settings, Given(revision=args.revision)).injection
+    return override(read_settings(args.settings, Given(revision=args.revision)).injection, args)
+
+
+def override(settings: InjectionSettings, args: argparse.Namespace) -> InjectionSettings:
+    """`settings`, but for what the arguments say. Raises ValueError for a mistake in them."""
     if args.xds is not None:
         host, _, port = args.xds.rpartition(":")
         if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:

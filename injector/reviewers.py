@@ -20,8 +20,9 @@ from sources.kinds import Object
 INJECT_PATH: Final = "/inject"
 VALIDATE_PATH: Final = "/validate"
 
-_STALE: Final = (Why.NOT_ASKED, Why.OTHER_REVISION)
-"""Answers to which the API server's selectors say otherwise, unless the namespace was labelled a moment ago."""
+_STALE: Final = (Why.NOT_ASKED, Why.OTHER_REVISION, Why.ISTIO, Why.NAMESPACE_DISABLED, Why.UNKNOWN_VALUE)
+"""Answers by a namespace's labels: the API server's selectors say otherwise, unless it was labelled a moment ago. The
+others would be the same whatever its labels are (an unknown value may be the pod's, too; that is seldom)."""
 
 Findings: TypeAlias = Callable[[Object], Awaitable[Iterable[Problem]]]
 """What is odd about an object beside the others, for warnings only. It takes no longer than whoever writes may wait."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from heddle.cluster.check_results import Result, failed, ok, warning
 from heddle.cluster.names import (
@@ -18,13 +18,10 @@ from heddle.cluster.names import (
     labels_of,
 )
 from heddle.cluster.requests import ClusterApi, create, find, find_all, read
-from injector.decide import decide
-from injector.settings import REVISION, InjectionSettings
+from heddle.cluster.revision_settings import RevisionSettings, asks_for_sidecars
+from injector.settings import InjectionSettings
 from model.pods import INJECTED, is_gateway
 from sources.kubernetes.resources import Resource, Scope, definition_of, resources_in
-
-if TYPE_CHECKING:
-    pass
 
 OLDEST: Final = (1, 30)
 """Native sidecars and the kubelet's own `sleep` (ADR 12)."""
@@ -37,6 +34,7 @@ _BACKDATED: Final = timedelta(minutes=2)
 _MISSING: Final = "heddle install --crds-only --apply"
 
 _API, _RIGHTS, _KINDS, _SECURITY, _WEBHOOKS = "kubernetes", "rights", "kinds", "pod-security", "other-webhooks"
+_SETTINGS: Final = "settings"
 
 
 async def check_api(api: ClusterApi, now: datetime) -> Sequence[Result]:
@@ -121,8 +119,26 @@ async def check_kinds(api: ClusterApi, *, installed: bool) -> Sequence[Result]:
     return results
 
 
-async def check_pod_security(api: ClusterApi, *, namespace: str, revision: str) -> Sequence[Result]:
-    """Heddle's own namespace should enforce `restricted`; those with sidecars must allow what sets the capture up."""
+def check_settings(revisions: Sequence[RevisionSettings]) -> Sequence[Result]:
+    """Whether one knows what the revisions decide: other checks go by it, and else by the defaults."""
+    results = []
+    for each in revisions:
+        check = f"the settings of {each.injection.revision} are known"
+        if each.trouble:
+            hint = "Correct it, or ask as somebody who may read it; what is not known is taken to be the default."
+            results.append(warning(_SETTINGS, check, each.trouble, hint))
+        elif each.installed:
+            results.append(ok(_SETTINGS, check))
+    return results
+
+
+async def check_pod_security(
+    api: ClusterApi, *, namespace: str, settings: Sequence[InjectionSettings]
+) -> Sequence[Result]:
+    """Heddle's own namespace should enforce `restricted`; those with sidecars must allow what sets the capture up.
+
+    `settings` are those of the revisions.
+    """
     found = {one["metadata"]["name"]: labels_of(one) for one in await find_all(api, INSTALLED["Namespace"])}
     results = []
     own = found.get(namespace)
@@ -133,7 +149,7 @@ async def check_pod_security(api: ClusterApi, *, namespace: str, revision: str) 
     elif own is not None:
         results.append(ok(_SECURITY, f"{namespace} enforces restricted"))
     for name, labels in sorted(found.items()):
-        if not asks_for_sidecars(name, labels, namespace=namespace, revision=revision):
+        if not asks_for_sidecars(name, labels, settings):
             continue
         check = f"{name} lets its pods' traffic be captured"
         enforced = labels.get(ENFORCE, "privileged")
@@ -156,12 +172,6 @@ async def _has_only_gateways(api: ClusterApi, namespace: str) -> bool:
     every = [pod["metadata"].get("annotations") or {} for pod in pods]
     injected = [annotations for annotations in every if INJECTED in annotations]
     return bool(injected) and all(map(is_gateway, injected))
-
-
-def asks_for_sidecars(name: str, labels: Mapping[str, str], *, namespace: str, revision: str) -> bool:
-    """Whether a namespace's labels ask for sidecars of a revision whose own namespace is `namespace`."""
-    settings = InjectionSettings(revision=revision, is_default=revision == REVISION, system_namespace=namespace)
-    return decide({"spec": {}}, namespace=name, namespace_labels=labels, settings=settings).inject
 
 
 async def check_other_webhooks(api: ClusterApi) -> Sequence[Result]:

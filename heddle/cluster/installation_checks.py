@@ -10,17 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
 
-from heddle.cluster.apply import installed_revisions, missing_namespaces
+from heddle.cluster.apply import missing_namespaces
 from heddle.cluster.check_results import Result, failed, ok, warning
-from heddle.cluster.cluster_checks import asks_for_sidecars
 from heddle.cluster.names import (
-    AUTHORITY_SECRET,
-    INSTALLED,
     LEADER_LEASE,
     MUTATING,
     REVISION_OF,
-    ROOT_CONFIG_MAP,
-    ROOT_KEY,
     VALIDATING,
     injector_name,
     labels_of,
@@ -33,9 +28,10 @@ from sources.kubernetes.resources import Resource
 if TYPE_CHECKING:
     from sources.kubernetes.events import Json
 
-_CONTROL_PLANE, _WEBHOOKS, _IDENTITY, _LEADER = "control-plane", "webhooks", "identity", "leader"
+_CONTROL_PLANE, _WEBHOOKS, _LEADER = "control-plane", "webhooks", "leader"
 _SOON: Final = timedelta(days=30)
-_LOGS: Final = "kubectl logs -n {namespace} deploy/{revision}"
+LOGS: Final = "kubectl logs -n {namespace} deploy/{revision}"
+"""Where a revision says why something lacks that it makes."""
 
 
 async def check_control_plane(api: ClusterApi, *, namespace: str, revision: str, version: str) -> Sequence[Result]:
@@ -49,7 +45,7 @@ async def check_control_plane(api: ClusterApi, *, namespace: str, revision: str,
     if waits:
         pods = Resource(kind="Pod", plural="pods", namespace=namespace)
         waits += pod_waits(await find_all(api, pods, labels=f"{REVISION_OF}={revision}"))
-        hint = _LOGS.format(namespace=namespace, revision=revision)
+        hint = LOGS.format(namespace=namespace, revision=revision)
         return (failed(_CONTROL_PLANE, check, "; ".join(waits), hint),)
     replicas = deployment["spec"].get("replicas", 1)
     if replicas < 1:
@@ -90,7 +86,7 @@ async def _check_secret_namespaces(api: ClusterApi, deployment: Json) -> Sequenc
 async def check_webhooks(api: ClusterApi, *, namespace: str, revision: str, now: datetime) -> Sequence[Result]:
     """Whether the API server can trust them."""
     results = []
-    hint = f"The control plane fills it in: {_LOGS.format(namespace=namespace, revision=revision)}"
+    hint = f"The control plane fills it in: {LOGS.format(namespace=namespace, revision=revision)}"
     for resource, name, needed in (
         (MUTATING, injector_name(revision), True),
         (VALIDATING, validator_name(revision), False),
@@ -108,51 +104,8 @@ async def check_webhooks(api: ClusterApi, *, namespace: str, revision: str, now:
         elif len(bundles) > 1:
             results.append(failed(_WEBHOOKS, check, "its caBundles differ", hint))
         else:
-            results += [check_roots(_WEBHOOKS, check, _decoded(bundle), now, hint) for bundle in bundles]
+            results += [check_roots(_WEBHOOKS, check, decoded(bundle), now, hint) for bundle in bundles]
     return results
-
-
-async def check_identity(api: ClusterApi, *, namespace: str, revision: str, now: datetime) -> Sequence[Result]:
-    """The authority's key, and its roots wherever sidecars are. The key itself is not read."""
-    hint = f"The control plane makes it: {_LOGS.format(namespace=namespace, revision=revision)}"
-    check = "the authority's key is kept"
-    secret = await find(api, f"/api/v1/namespaces/{namespace}/secrets/{AUTHORITY_SECRET}", metadata_only=True)
-    if secret is None:
-        results = [failed(_IDENTITY, check, f"there is no Secret {AUTHORITY_SECRET} in {namespace}", hint)]
-    else:
-        results = [ok(_IDENTITY, check, f"Secret {AUTHORITY_SECRET} in {namespace}")]
-    known: dict[str, list[str]] = {}
-    for item in await find_all(api, INSTALLED["Namespace"]):
-        name = item["metadata"]["name"]
-        if item["metadata"].get("deletionTimestamp"):
-            continue
-        if not asks_for_sidecars(name, labels_of(item), namespace=namespace, revision=revision):
-            continue
-        held = await find(api, f"/api/v1/namespaces/{name}/configmaps/{ROOT_CONFIG_MAP}")
-        text = str(((held or {}).get("data") or {}).get(ROOT_KEY, ""))
-        check = f"{name} has the mesh's roots"
-        if not text:
-            absent = f"there is no ConfigMap {ROOT_CONFIG_MAP} with {ROOT_KEY}"
-            results.append(failed(_IDENTITY, check, absent, hint))
-        else:
-            results.append(check_roots(_IDENTITY, check, text.encode(), now, hint))
-            known.setdefault(text, []).append(name)
-    if len(known) > 1:
-        fewest = min(known.values(), key=len)
-        detail = f"{', '.join(sorted(fewest))} differ from the others"
-        results.append(failed(_IDENTITY, "the roots are the same everywhere", detail, hint))
-    return results
-
-
-async def check_authorities(api: ClusterApi) -> Sequence[Result]:
-    """Whether all revisions are where they find the same key: two leaders with a key each overwrite the roots."""
-    check = "all revisions share one authority"
-    found = await installed_revisions(api)
-    if len(found) < 2:
-        return (ok(_IDENTITY, check),)
-    places = "; ".join(f"{', '.join(revisions)} in {place}" for place, revisions in found.items())
-    hint = f"They overwrite each other's roots ({ROOT_CONFIG_MAP}): uninstall those of all namespaces but one."
-    return (failed(_IDENTITY, check, places, hint),)
 
 
 def check_roots(section: str, check: str, pem: bytes, now: datetime, hint: str) -> Result:
@@ -173,7 +126,7 @@ async def check_leader(api: ClusterApi, *, namespace: str, revision: str, now: d
     """Whether somebody writes."""
     check = "one replica writes"
     lease = await find(api, f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEADER_LEASE}")
-    hint = f"Status, roots and rotation wait for it: {_LOGS.format(namespace=namespace, revision=revision)}"
+    hint = f"Status, roots and rotation wait for it: {LOGS.format(namespace=namespace, revision=revision)}"
     spec: dict[str, Any] = (lease or {}).get("spec") or {}
     holder = spec.get("holderIdentity")
     if not holder:
@@ -193,7 +146,8 @@ def _check_lease(check: str, holder: str, spec: Json, now: datetime, hint: str) 
     return ok(_LEADER, check, holder)
 
 
-def _decoded(bundle: str) -> bytes:
+def decoded(bundle: str) -> bytes:
+    """What a `caBundle` holds, or a Secret's text; b"" where that is no base64."""
     try:
         return base64.b64decode(bundle, validate=True)
     except ValueError:

@@ -98,15 +98,20 @@ def test_an_installation_turns_green_step_by_step_and_red_when_something_breaks(
         assert found[f"{namespace} has the mesh's roots"]["detail"] == "364 days left"
 
         hold_lease(cluster, home, datetime.now(UTC) - timedelta(hours=2))
-        fill_in(cluster, home, pem_certificate(timedelta(days=-1)))
-        give_roots(cluster, namespace, pem_certificate(timedelta(days=10)))
+        ending = pem_certificate(timedelta(days=10))
+        fill_in(cluster, home, ending)
+        give_roots(cluster, namespace, ending)
         cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=baseline")
         cluster.kubectl("label", "namespace", home, "pod-security.kubernetes.io/enforce=baseline", "--overwrite")
         status, found = states(cluster, capsys, "-n", home)
+        # Roots of another authority than the revision's.
+        fill_in(cluster, home, pem_certificate(timedelta(days=-1)))
+        _, changed = states(cluster, capsys, "-n", home)
     finally:
         os.kill(cluster.pid(CONTROLLERS), signal.SIGCONT)
     assert status == 1
-    assert found["heddle-injector is trusted"]["detail"] == "the certificates are expired"
+    assert changed["heddle-injector is trusted"]["detail"] == "the certificates are expired"
+    assert changed[f"{namespace} has the mesh's roots"]["state"] == "failed"
     assert found["one replica writes"]["detail"].startswith("heddle-0 renewed the Lease 7")
     roots = found[f"{namespace} has the mesh's roots"]
     assert (roots["state"], roots["detail"]) == ("warning", "the certificates end in 9 days")

@@ -33,6 +33,7 @@ _BUILT_IN = {
     "Service": "services",
     "Pod": "pods",
     "Node": "nodes",
+    "Deployment": "deployments.apps",
     "ServiceAccount": "serviceaccounts",
     "ConfigMap": "configmaps",
     "Secret": "secrets",

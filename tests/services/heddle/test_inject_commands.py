@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from heddle.main import main
-from tests.kubernetes_api.server import FakeApiServer, running
+from tests.kubernetes_api.server import FakeApiServer, Refuse, running
 
 WEB = """\
 apiVersion: v1
@@ -163,3 +163,122 @@ async def test_check_inject_reads_the_namespace_from_a_cluster(
         assert "not known" not in printed
     assert await asyncio.to_thread(main, arguments) == 2
     assert "the namespaces cannot be read" in capsys.readouterr().err
+
+
+LABELLED = {"istio": {"istio-injection": "enabled"}, "canary": {"istio.io/rev": "heddle-canary"}}
+DEFAULT = {"heddle.io/inject": "enabled"}
+
+
+def put_revision(server: FakeApiServer, name: str, settings: str | None, *, namespace: str = "heddle-system") -> None:
+    """As the chart has it."""
+    labels = {"app.kubernetes.io/part-of": "heddle", "heddle.io/revision": name}
+    place = {"name": name, "namespace": namespace, "labels": labels}
+    arguments = ["serve", "--kubernetes", "--settings", "/etc/heddle/settings.yaml", "--revision", name]
+    containers = [{"name": "heddle", "args": arguments}]
+    deployment = {"kind": "Deployment", "metadata": place, "spec": {"template": {"spec": {"containers": containers}}}}
+    server.put({"apiVersion": "apps/v1", **deployment})
+    if settings is not None:
+        data = {"settings.yaml": settings}
+        server.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": place, "data": data})
+
+
+TAKES_OVER = {"heddle": "injection: {takeOverIstioInjection: true}"}
+CANARY = {"heddle": "", "heddle-canary": "injection: {takeOverIstioInjection: true}"}
+EXCLUDES = {"heddle": "injection: {excludedNamespaces: [shop]}"}
+CANARY_DEFAULT = {"heddle": "injection: {isDefault: false}", "heddle-canary": "injection: {isDefault: true}"}
+
+
+@pytest.mark.parametrize(
+    ("installed", "labels", "options", "reason"),
+    [
+        (TAKES_OVER, LABELLED["istio"], [], "NamespaceEnabled"),
+        ({"heddle": ""}, LABELLED["istio"], [], "LeftToIstio"),
+        ({"heddle": ""}, LABELLED["istio"], ["--istio-injection"], "NamespaceEnabled"),
+        (EXCLUDES, DEFAULT, [], "SystemNamespace"),
+        (CANARY, LABELLED["canary"], [], "NamespaceEnabled"),
+        (CANARY, DEFAULT, [], "NamespaceEnabled"),
+        (CANARY, {}, [], "NotAsked"),
+        # Not the default, so that nobody asks it.
+        (CANARY, LABELLED["istio"], [], "LeftToIstio"),
+        (CANARY_DEFAULT, DEFAULT, [], "NamespaceEnabled"),
+        (CANARY, LABELLED["canary"], ["--revision", "heddle"], "OtherRevision"),
+        (CANARY, LABELLED["canary"], ["--revision", "canary"], "NamespaceEnabled"),
+        (CANARY, DEFAULT, ["--revision", "canary"], "OtherRevision"),
+        # What a file says wins.
+        (EXCLUDES, DEFAULT, ["--settings", "FILE"], "NamespaceEnabled"),
+    ],
+)
+async def test_check_inject_goes_by_the_settings_that_are_installed(
+    installed: dict[str, str],
+    labels: dict[str, str],
+    options: list[str],
+    reason: str,
+    file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file.write_text(POD)
+    own = tmp_path / "own.txt"
+    own.write_text("injection: {logLevel: info}")
+    async with running(FakeApiServer()) as server:
+        server.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": labels}})
+        for name, settings in installed.items():
+            put_revision(server, name, settings)
+        arguments = ["check-inject", "-f", str(file), "--kubeconfig", str(server.write_kubeconfig(tmp_path / "config"))]
+        arguments += [str(own) if option == "FILE" else option for option in options]
+        await asyncio.to_thread(main, [*arguments, "-o", "json"])
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["pods"][0]["reason"] == reason
+    assert printed.err == ""
+
+
+@pytest.mark.parametrize(
+    ("installed", "refused", "options", "said"),
+    [
+        ({}, "", [], "Heddle is not installed in heddle-system (--system-namespace)"),
+        ({"heddle": ""}, "", ["--revision", "canary"], "heddle-canary is not installed in heddle-system"),
+        ({"heddle": None}, "", [], "there is no ConfigMap heddle in heddle-system with settings.yaml"),
+        ({"heddle": "injection: {new: 1}"}, "", [], "ConfigMap heddle in heddle-system:1: injection.new"),
+        ({"heddle": ""}, "configmaps", [], "ConfigMap heddle in heddle-system: not you"),
+        ({"heddle": ""}, "deployments.apps", [], "the Deployments in heddle-system cannot be read: not you"),
+    ],
+)
+async def test_check_inject_says_which_settings_it_could_not_read_and_goes_on(
+    installed: dict[str, str | None],
+    refused: str,
+    options: list[str],
+    said: str,
+    file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file.write_text(POD)
+    labels = {"istio.io/rev": "heddle-canary"} if options else DEFAULT
+    async with running(FakeApiServer()) as server:
+        server.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": labels}})
+        for name, settings in installed.items():
+            put_revision(server, name, settings)
+        if refused:
+            server.refuse[refused] = Refuse(403, "not you")
+        arguments = ["check-inject", "-f", str(file), "--kubeconfig", str(server.write_kubeconfig(tmp_path / "config"))]
+        assert await asyncio.to_thread(main, [*arguments, *options]) == 0
+    printed = capsys.readouterr()
+    assert "NamespaceEnabled" in printed.out
+    assert said in printed.err
+    assert "to be the default" in printed.err
+
+
+async def test_check_inject_looks_for_the_installation_where_it_is_told(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(POD)
+    async with running(FakeApiServer()) as server:
+        server.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": DEFAULT}})
+        put_revision(server, "heddle", EXCLUDES["heddle"], namespace="mesh")
+        arguments = ["check-inject", "-f", str(file), "--kubeconfig", str(server.write_kubeconfig(tmp_path / "config"))]
+        assert await asyncio.to_thread(main, [*arguments, "--system-namespace", "mesh"]) == 1
+    printed = capsys.readouterr()
+    assert "SystemNamespace" in printed.out
+    assert printed.err == ""
+    assert main(["check-inject", "-f", str(file), "--system-namespace", "mesh"]) == 2
+    assert "only with --kubernetes" in capsys.readouterr().err

@@ -14,17 +14,13 @@ from heddle.cluster import chart, removal
 from heddle.cluster.apply import NoNamespace, NotOurs, apply_definitions, apply_objects
 from heddle.cluster.check_results import Result, State, to_lines
 from heddle.cluster.cluster_checks import check_api, check_other_webhooks, check_pod_security, check_rights
-from heddle.cluster.installation_checks import (
-    check_authorities,
-    check_control_plane,
-    check_identity,
-    check_leader,
-    check_roots,
-)
+from heddle.cluster.identity_checks import Authorities, check_authorities, check_identity
+from heddle.cluster.installation_checks import check_control_plane, check_leader, check_roots
 from heddle.cluster.names import MUTATING, RIGHTS
 from heddle.cluster.other_revisions import find_lacks
 from heddle.cluster.removal import CannotRemove, plan_removal, wait_for_pods
 from heddle.cluster.requests import delete
+from heddle.cluster.revision_settings import default_settings
 from heddle.cluster.rollout import find_waits, pod_waits, rollout_waits
 from heddle.main import main
 from heddle.spans import wait_seconds
@@ -33,6 +29,7 @@ from tests.unit.heddle.our_chart import our_chart, render_ours
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NAMESPACE = "heddle-system"
+SETTINGS = (default_settings(NAMESPACE, "heddle"),)
 HOOK = f"{MUTATING.path('v1')}/heddle-injector"
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/heddle"
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/heddle-leader"
@@ -97,19 +94,20 @@ async def test_an_installation_in_another_namespace_is_neither_moved_nor_removed
 
 async def test_a_revision_in_another_namespace_would_be_another_mesh_and_is_refused() -> None:
     cluster = FakeCluster()
+    nobody: dict[str, Any] = {"namespace": NAMESPACE, "authorities": Authorities(found=(), unseen=())}
     await install(cluster)
     before = dict(cluster.objects)
     with pytest.raises(NotOurs, match=f"heddle is installed in {NAMESPACE}.* -n {NAMESPACE}"):
         await install(cluster, namespace="elsewhere", revision="canary")
     assert cluster.objects == before
-    assert states(await check_authorities(cluster)) == {"all revisions share one authority": State.OK}
+    assert states(await check_authorities(cluster, **nobody)) == {"all revisions share one authority": State.OK}
     said = await install(cluster, revision="canary")
     assert f"deployment.apps/heddle-canary -n {NAMESPACE} created" in said
-    assert states(await check_authorities(cluster)) == {"all revisions share one authority": State.OK}
+    assert states(await check_authorities(cluster, **nobody)) == {"all revisions share one authority": State.OK}
     # Helm does not ask.
     helms = {"app.kubernetes.io/part-of": "heddle", "heddle.io/revision": "heddle-two"}
     cluster.put("/apis/apps/v1/namespaces/elsewhere/deployments/heddle-two", {"metadata": {"labels": helms}})
-    assert states(await check_authorities(cluster)) == {"all revisions share one authority": State.FAILED}
+    assert states(await check_authorities(cluster, **nobody)) == {"all revisions share one authority": State.FAILED}
 
 
 @pytest.mark.parametrize(
@@ -263,7 +261,8 @@ def test_a_namespace_of_the_clusters_own_is_not_rendered(namespace: str, made: i
 
 async def test_a_namespace_that_is_being_deleted_needs_no_roots() -> None:
     cluster = FakeCluster()
-    place = {"namespace": NAMESPACE, "revision": "heddle", "now": NOW}
+    place: dict[str, Any] = {"namespace": NAMESPACE, "revision": "heddle", "settings": SETTINGS, "authorities": ()}
+    place["now"] = NOW
     labels = {"heddle.io/inject": "enabled"}
     cluster.put("/api/v1/namespaces/shop", {"metadata": {"labels": labels}})
     assert states(await check_identity(cluster, **place))["shop has the mesh's roots"] is State.FAILED
@@ -337,7 +336,7 @@ async def test_rights_that_lack_are_named() -> None:
 async def test_pod_security_of_namespaces_with_sidecars(labels: dict[str, str], expected: State | None) -> None:
     cluster = FakeCluster()
     cluster.put("/api/v1/namespaces/shop", {"metadata": {"labels": labels}})
-    found = states(await check_pod_security(cluster, namespace=NAMESPACE, revision="heddle"))
+    found = states(await check_pod_security(cluster, namespace=NAMESPACE, settings=SETTINGS))
     assert found.get("shop lets its pods' traffic be captured") is expected
 
 
@@ -348,7 +347,7 @@ async def test_gateways_alone_run_under_restricted() -> None:
     gateway = {"heddle.io/injected": "{}", "inject.istio.io/templates": "gateway"}
     for given, expected in ((gateway, State.OK), ({"heddle.io/injected": "{}"}, State.FAILED)):
         cluster.put(f"/api/v1/namespaces/edge/pods/{expected.name.lower()}", {"metadata": {"annotations": given}})
-        found = states(await check_pod_security(cluster, namespace=NAMESPACE, revision="heddle"))
+        found = states(await check_pod_security(cluster, namespace=NAMESPACE, settings=SETTINGS))
         assert found["edge lets its pods' traffic be captured"] is expected
 
 

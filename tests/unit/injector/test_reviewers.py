@@ -7,7 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from injector.admission_review import parse_review
+from injector.decide import Why
 from injector.reviewers import InjectionReviewer, ValidationReviewer
 from injector.server import LARGE
 from injector.settings import InjectionSettings
@@ -42,10 +45,34 @@ async def test_a_namespace_that_was_labelled_a_moment_ago() -> None:
     assert labels.asked == [False, True]
 
 
-async def test_what_is_known_is_enough_where_it_says_something() -> None:
-    for known in (ENABLED, {"heddle.io/inject": "disabled"}):
+@pytest.mark.parametrize(
+    ("known", "why"),
+    [
+        ({}, Why.NOT_ASKED),
+        ({"istio.io/rev": "heddle-canary"}, Why.OTHER_REVISION),
+        ({"istio-injection": "enabled"}, Why.ISTIO),
+        ({"istio-injection": "disabled"}, Why.NAMESPACE_DISABLED),
+        ({"heddle.io/inject": "disabled"}, Why.NAMESPACE_DISABLED),
+        ({"heddle.io/inject": "maybe"}, Why.UNKNOWN_VALUE),
+    ],
+)
+async def test_every_no_of_a_namespaces_labels_is_asked_again(known: Mapping[str, str], why: Why) -> None:
+    # As docs/migrating-from-istio.md moves a namespace, and restarts what runs in it at once.
+    moved = {"istio-injection": "disabled", "heddle.io/inject": "enabled"}
+    labels = Labels(known=known, newest=moved)
+    told = await InjectionReviewer(InjectionSettings, labels).review(parse_review(review(pod())))
+    assert told.patch
+    assert labels.asked == [False, True]
+    told = await InjectionReviewer(InjectionSettings, Labels(known=known)).review(parse_review(review(pod())))
+    assert told.decision is not None
+    assert told.decision.why is why
+
+
+async def test_what_is_known_is_enough_where_newer_labels_change_nothing() -> None:
+    declining = pod(annotations={"sidecar.istio.io/inject": "false"})
+    for known, given in ((ENABLED, pod()), (ENABLED, declining), ({}, declining)):
         labels = Labels(known=known)
-        await InjectionReviewer(InjectionSettings, labels).review(parse_review(review(pod())))
+        await InjectionReviewer(InjectionSettings, labels).review(parse_review(review(given)))
         assert labels.asked == [False]
 
 
