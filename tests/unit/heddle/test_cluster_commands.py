@@ -443,6 +443,31 @@ def test_why_pods_do_not_start() -> None:
     assert pod_waits(pods) == ("Pod a: ImagePullBackOff: no such image", "Pod b: 0/1 nodes fit")
 
 
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        (
+            {"exitCode": 2, "reason": "Error", "message": "one\ntwo\n\nthree\nheddle: tokenLife is less than 10m\n"},
+            "; it ended with status 2 and said: two | three | heddle: tokenLife is less than 10m",
+        ),
+        ({"exitCode": 137, "reason": "OOMKilled"}, "; it ended with status 137 (OOMKilled)"),
+        ({"exitCode": 1, "reason": "Error", "message": "x" * 900}, f"; it ended with status 1 and said: {'x' * 300}..."),
+        (None, ""),
+    ],
+)
+def test_why_a_pod_starts_again_and_again(ended: dict[str, Any] | None, said: str) -> None:
+    waiting = {"reason": "CrashLoopBackOff", "message": "back-off 10s"}
+    container = {"state": {"waiting": waiting}, "lastState": {} if ended is None else {"terminated": ended}}
+    pod = {"metadata": {"name": "a"}, "status": {"containerStatuses": [container]}}
+    assert pod_waits([pod]) == (f"Pod a: CrashLoopBackOff: back-off 10s{said}",)
+
+
+def test_a_control_plane_that_ends_leaves_its_last_words_in_its_status() -> None:
+    (deployment,) = (one for one in render_ours({}, namespace=NAMESPACE).objects if one["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
 async def test_an_installation_waits_for_its_ca_bundles() -> None:
     cluster = FakeCluster()
     await install(cluster)
