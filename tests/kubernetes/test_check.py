@@ -64,7 +64,9 @@ def test_who_may_not_install_is_told(cluster: ControlPlane, home: str, namespace
     capsys.readouterr()
     assert main(["check", "--pre", "--kubeconfig", str(account.kubeconfig), "-n", home, "-o", "json"]) == 1
     found = {one["check"]: one for one in json.loads(capsys.readouterr().out)["checks"]}
-    assert found["may write deployments.apps"]["detail"] == "may not get, create, patch"
+    missing = f"may not get, create, patch, delete in {home}; list in all namespaces"
+    assert found["may write deployments.apps"]["detail"] == missing
+    assert found["may grant clusterrole.rbac.authorization.k8s.io/heddle"]["state"] == "failed"
     # What cannot be looked at is neither good nor bad.
     assert found["may be looked at"]["state"] == "warning"
 

@@ -13,7 +13,7 @@ from heddle.check import check_all
 from heddle.cluster import chart, removal
 from heddle.cluster.apply import NoNamespace, NotOurs, apply_definitions, apply_objects
 from heddle.cluster.check_results import Result, State, to_lines
-from heddle.cluster.cluster_checks import check_api, check_other_webhooks, check_pod_security, check_rights
+from heddle.cluster.cluster_checks import check_api, check_other_webhooks, check_pod_security
 from heddle.cluster.installation_checks import (
     check_authorities,
     check_control_plane,
@@ -316,14 +316,6 @@ async def test_version_and_clock(version: str, time: str, expected: tuple[State,
     assert all(result.hint for result in results if result.state is not State.OK)
 
 
-async def test_rights_that_lack_are_named() -> None:
-    cluster = FakeCluster()
-    cluster.denied.add("clusterroles")
-    found = states(await check_rights(cluster, NAMESPACE))
-    assert found["may write clusterroles.rbac.authorization.k8s.io"] is State.FAILED
-    assert found["may write deployments.apps"] is State.OK
-
-
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
@@ -366,7 +358,7 @@ async def test_an_istio_beside_is_fine_unless_its_labels_are_taken_over() -> Non
 async def test_what_may_not_be_looked_at_is_neither_good_nor_bad() -> None:
     cluster = FakeCluster()
     cluster.hidden.add("leases")
-    results = await check_all(cluster, before=False, namespace=NAMESPACE, revision="heddle")
+    results = await check_all(cluster, plan=None, namespace=NAMESPACE, revision="heddle")
     leader = [result for result in results if result.section == "leader"]
     assert [(one.state, one.check) for one in leader] == [(State.WARNING, "may be looked at")]
 
@@ -451,7 +443,10 @@ def test_why_pods_do_not_start() -> None:
             "; it ended with status 2 and said: two | three | heddle: tokenLife is less than 10m",
         ),
         ({"exitCode": 137, "reason": "OOMKilled"}, "; it ended with status 137 (OOMKilled)"),
-        ({"exitCode": 1, "reason": "Error", "message": "x" * 900}, f"; it ended with status 1 and said: {'x' * 300}..."),
+        (
+            {"exitCode": 1, "reason": "Error", "message": "x" * 900},
+            f"; it ended with status 1 and said: {'x' * 300}...",
+        ),
         (None, ""),
     ],
 )
