@@ -79,7 +79,8 @@ def _parse_arguments(deployment: Json) -> argparse.Namespace:
     add_arguments(parser)
     command, *arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     assert command == "serve"
-    return parser.parse_args(arguments)
+    # A value that is null leaves nothing behind its argument, which an API server takes for an empty text.
+    return parser.parse_args([argument or "" for argument in arguments])
 
 
 def _settings_faults(deployment: Json, objects: Sequence[Json], values: Mapping[str, Any]) -> Iterator[str]:
@@ -101,7 +102,7 @@ def _settings_faults(deployment: Json, objects: Sequence[Json], values: Mapping[
 
 def _told(problem: Problem, values: Mapping[str, Any]) -> str:
     field = _ELSEWHERE.get(problem.field, problem.field)
-    if field == "injection.initImage" and not values["injection"].get("initImage"):
+    if field == "injection.initImage" and not (values.get("injection") or {}).get("initImage"):
         field = "image"
     said = problem.message.removeprefix(problem.field.rpartition(".")[2]).removeprefix(":").strip()
     return f"{field} {said}. {problem.fix}".lstrip()

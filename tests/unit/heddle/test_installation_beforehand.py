@@ -59,6 +59,7 @@ async def install(cluster: FakeCluster, **values: Any) -> None:
         ({"meshConfig": {"name": "heddle", "mesh": {"trustDomain": "a.b"}}}, "configmap/heddle -n heddle-system is"),
         ({"bindAddress": "300.0.0.1"}, "bindAddress is '300.0.0.1', which is no address"),
         ({"bindAddress": "[10.0.0.1]"}, "bindAddress is '[10.0.0.1]', which is no address"),
+        ({"certificateLife": None}, "certificateLife: '' is no span of time"),
         # What excludes each other.
         ({"terminationGracePeriodSeconds": 20}, "terminationGracePeriodSeconds is 20, and 5 s of preStopSeconds and"),
         ({"preStopSeconds": 45}, "terminationGracePeriodSeconds is 60, and 45 s of preStopSeconds and 15 s in which"),
