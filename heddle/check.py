@@ -11,9 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from heddle.cluster.requests import add_cluster_arguments, open_cluster
+from heddle.install_values import add_values_arguments, render_installation
 from heddle.output import add_output_argument, complain, print_json
 
 if TYPE_CHECKING:
+    from heddle.cluster.chart import Chart, Rendered
     from heddle.cluster.check_results import Result
     from heddle.cluster.requests import ClusterApi
 
@@ -21,19 +23,23 @@ EXIT_FINE, EXIT_FINDINGS, EXIT_ERROR = 0, 1, 2
 _NAMESPACE = "heddle-system"
 
 Check: TypeAlias = "Callable[[], Awaitable[Sequence[Result]]]"
+Plan: TypeAlias = "tuple[Chart, Rendered]"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "  heddle check --pre     before an installation: will this cluster do?\n"
+        "  heddle check --pre -f mine.yaml    may I install with these values?\n"
         "  heddle check           after it: does it work, and for how long?\n"
         "Nothing is changed. √ is fine, ‼ should be looked at, × does not work; the last two have a hint.\n"
         "Exit status 1 if something does not work; 2 if the cluster cannot be reached.\n"
-        "Without the right to look at something that line is a ‼."
+        "Without the right to look at something that line is a ‼.\n"
+        "With --pre it names every right that `heddle install --apply` takes and you lack; -f and --set as there."
     )
     parser.add_argument("--pre", action="store_true", help="before an installation")
     parser.add_argument("-n", "--namespace", default=_NAMESPACE, help=f"Heddle's own namespace ({_NAMESPACE})")
-    parser.add_argument("--revision", default="", metavar="NAME", help="which version (the one without a name)")
+    parser.add_argument("--revision", metavar="NAME", help="which version (the one without a name)")
+    add_values_arguments(parser)
     add_cluster_arguments(parser)
     add_output_argument(parser)
 
@@ -45,8 +51,16 @@ def run_command(args: argparse.Namespace) -> int:
     from sources.kubernetes.api import Refused, Unreachable
     from sources.kubernetes.events import Garbled
 
+    if (args.values or args.assignments) and not args.pre:
+        complain("-f and --set are values of an installation to come: add --pre")
+        return EXIT_ERROR
+    plan = None
+    if args.pre:
+        plan = render_installation(args)
+        if plan is None:
+            return EXIT_ERROR
     try:
-        results = asyncio.run(_check(args))
+        results = asyncio.run(_check(args, plan))
     except (NoCluster, Unreachable, Refused, Garbled) as error:
         complain(f"the cluster cannot be checked: {tell_trouble(error)}")
         return EXIT_ERROR
@@ -58,17 +72,21 @@ def run_command(args: argparse.Namespace) -> int:
     return EXIT_FINDINGS if any(result.state is State.FAILED for result in results) else EXIT_FINE
 
 
-async def _check(args: argparse.Namespace) -> Sequence[Result]:
+async def _check(args: argparse.Namespace, plan: Plan | None) -> Sequence[Result]:
     from heddle.cluster.names import revision_name
 
+    revision = plan[1].revision if plan is not None else revision_name(args.revision or "")
     async with open_cluster(args) as api:
-        return await check_all(api, before=args.pre, namespace=args.namespace, revision=revision_name(args.revision))
+        return await check_all(api, plan=plan, namespace=args.namespace, revision=revision)
 
 
-async def check_all(api: ClusterApi, *, before: bool, namespace: str, revision: str) -> Sequence[Result]:
-    """All results, in their order. Raises what `ClusterApi` raises if not even the version can be had."""
+async def check_all(api: ClusterApi, *, plan: Plan | None, namespace: str, revision: str) -> Sequence[Result]:
+    """All results, in their order. `plan` is what is to be installed, None to check what is.
+
+    Raises what `ClusterApi` raises if not even the version can be had.
+    """
     from heddle import clock
-    from heddle.cluster import cluster_checks, identity_checks, installation_checks, trust_domain
+    from heddle.cluster import cluster_checks, identity_checks, installation_checks, rights_checks, trust_domain
     from heddle.cluster.revision_settings import find_revisions
     from heddle.main import VERSION
 
@@ -79,12 +97,14 @@ async def check_all(api: ClusterApi, *, before: bool, namespace: str, revision: 
     results += cluster_checks.check_settings(revisions)
     settings = [each.injection for each in revisions]
     checks: list[tuple[str, Check]] = [
-        ("kinds", partial(cluster_checks.check_kinds, api, installed=not before)),
+        ("kinds", partial(cluster_checks.check_kinds, api, installed=plan is None)),
         ("pod-security", partial(cluster_checks.check_pod_security, api, namespace=namespace, settings=settings)),
         ("other-webhooks", partial(cluster_checks.check_other_webhooks, api)),
     ]
-    if before:
-        checks.insert(0, ("rights", partial(cluster_checks.check_rights, api, namespace)))
+    if plan is not None:
+        chart, rendered = plan
+        made = (rendered.objects, chart.definitions)
+        checks.insert(0, ("rights", partial(rights_checks.check_rights, api, *made, namespace=namespace)))
     else:
         names = [each.revision for each in settings]
         authorities = await identity_checks.find_authorities(api, namespace=namespace, revisions=names)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heddle.cluster.requests import add_cluster_arguments, open_cluster
-from heddle.output import cannot_read, complain
+from heddle.install_values import add_values_arguments, render_installation
+from heddle.output import complain
 from heddle.spans import wait_seconds
 
 if TYPE_CHECKING:
@@ -29,12 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "them might overwrite an Istio's. --apply brings those that are absent, and updates ours.\n"
         "Exit status 1: it was applied, and does not work after --timeout; 2: it could not be applied."
     )
-    parser.add_argument(
-        "-f", "--values", action="append", default=[], type=Path, metavar="FILE", help="values; later files win"
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments", help="a value, as with Helm"
-    )
+    add_values_arguments(parser)
     parser.add_argument("-n", "--namespace", default=_NAMESPACE, help=f"Heddle's own namespace ({_NAMESPACE})")
     parser.add_argument("--revision", metavar="NAME", help="the name of this version, for two side by side")
     parser.add_argument("--crds-only", action="store_true", help="only the CustomResourceDefinitions")
@@ -45,77 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_command(args: argparse.Namespace) -> int:
-    import yaml
-
-    from heddle.cluster.chart import BadValues, load_chart
-    from heddle.cluster.template_syntax import TemplateError
-    from sources.kubernetes_names import is_dns_label
-
-    if not is_dns_label(args.namespace):
-        complain(f"{args.namespace!r} is no name of a namespace: lower-case letters, digits and '-'")
-        return EXIT_ERROR
     if args.wait and not args.apply:
         complain("--wait waits for what --apply applies: add --apply")
         return EXIT_ERROR
-    try:
-        values = _values(args)
-    except (OSError, ValueError) as error:
-        complain(cannot_read(error, "name a file of values that can be read with -f, or - for standard input"))
+    made = render_installation(args)
+    if made is None:
         return EXIT_ERROR
-    try:
-        chart = load_chart()
-        rendered = chart.render(values, namespace=args.namespace)
-    except BadValues as error:
-        for line in str(error).splitlines():
-            complain(line)
-        return EXIT_ERROR
-    except (OSError, ValueError, TemplateError, yaml.YAMLError) as error:
-        complain(str(error))
-        return EXIT_ERROR
+    chart, rendered = made
     for line in rendered.remarks:
         complain(line)
     if args.apply:
         return _apply(args, chart, rendered)
     _print(chart.definitions if args.crds_only else rendered.objects)
     return EXIT_FINE
-
-
-def _values(args: argparse.Namespace) -> dict[str, Any]:
-    """Files, then assignments, then the revision. Raises OSError, ValueError."""
-    from heddle.cluster.chart_values import merged, parse_assignments
-
-    # Whoever installs without Helm needs the namespace from us.
-    values: dict[str, Any] = {"namespace": {"create": True}}
-    for file in args.values:
-        values = merged(values, _read_values(file), keep_null=True)
-    for assignments in args.assignments:
-        values = parse_assignments(assignments, values)
-    if args.revision is not None:
-        values["revision"] = args.revision
-    return values
-
-
-def _read_values(file: Path) -> dict[str, Any]:
-    """Raises OSError, ValueError with the file's name."""
-    import yaml
-
-    from sources.yaml_documents import read_documents
-
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-        found = yaml.safe_load(text)
-    except UnicodeDecodeError:
-        raise ValueError(f"{file} is no text in UTF-8: save it as that") from None
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        place = f"{file}:{where.line + 1}" if where is not None else str(file)
-        reason = getattr(error, "problem", None) or "it cannot be read"
-        raise ValueError(f"{place} is no YAML: {reason}; correct it there") from None
-    if not isinstance(found, dict | None):
-        raise ValueError(f"{file} holds no values: write a mapping, such as `replicas: 3`")
-    for fault in (fault for document in read_documents(text.encode()) for fault in document.faults):
-        raise ValueError(f"{file}:{fault.line}: {fault.message}. {fault.fix}")
-    return found or {}
 
 
 def _print(objects: Any) -> None:

@@ -49,7 +49,7 @@ _ON_CLUSTERS = (
 )
 """Arguments that mean something only with --kubernetes."""
 
-_SHED = timedelta(seconds=15)
+SHED = timedelta(seconds=15)
 """Over how long a replica that is told to end (SIGTERM) hands its sidecars over: its pod's grace period is a minute."""
 _STREAM_AGE = timedelta(minutes=30)
 """Half the life of a pod's token: a stream never outlives by much what it was opened with."""
@@ -208,7 +208,7 @@ async def _serve_for_ever(args: argparse.Namespace, home: MeshHome, leaving: asy
                     await asyncio.Event().wait()
                 finally:
                     if leaving.is_set() and settings.cluster is not None:
-                        plane.shed = _SHED
+                        plane.shed = SHED
 
 
 def _installation(args: argparse.Namespace) -> SettingsReload:

@@ -201,11 +201,24 @@ def _address(fields: Fields, name: str, default: tuple[str, int]) -> tuple[str, 
 
 def _span(fields: Fields, name: str, default: timedelta, shortest: timedelta, longest: timedelta) -> timedelta:
     """In whole seconds."""
-    span = fields.duration(name, default=default, minimum=shortest)
+    fix = f"Write a span from {_written(shortest)} to {_written(longest)}."
+    span = fields.duration(name, default=default)
+    if span < shortest:
+        fields.problem(ProblemCode.INVALID_VALUE, f"{name} is less than {_written(shortest)}", fix, field=name)
+        return default
     if span > longest:
-        fields.problem(ProblemCode.INVALID_VALUE, f"{name} is more than {longest}", "Write a shorter span.", field=name)
+        fields.problem(ProblemCode.INVALID_VALUE, f"{name} is more than {_written(longest)}", fix, field=name)
         return default
     return timedelta(seconds=round(span.total_seconds()))
+
+
+def _written(bound: timedelta) -> str:
+    """As one writes it: `0s`, `10m`, `24h`."""
+    seconds = round(bound.total_seconds())
+    for length, unit in ((3600, "h"), (60, "m")):
+        if seconds and seconds % length == 0:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
 
 
 def _to_line(problem: Problem) -> str:

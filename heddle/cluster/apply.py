@@ -50,7 +50,7 @@ async def apply_objects(api: ClusterApi, objects: Sequence[Json], *, namespace: 
     """
     steps = await _planned(api, objects, namespace=namespace, revision=revision)
     for step in steps:
-        if step.held is not None and step.item["kind"] == "Namespace" and not _is_ours(step.held):
+        if step.held is not None and step.item["kind"] == "Namespace" and not is_ours(step.held):
             tell(f"{shown(step.item)} left as it is: it was there already")
             continue
         await keep_replicas(api, step.item, step.held)
@@ -154,7 +154,7 @@ def _refuse_others(steps: Sequence[_Step]) -> None:
         if step.held is None or step.item["kind"] == "Namespace":
             continue
         labels = labels_of(step.held)
-        if not _is_ours(step.held):
+        if not is_ours(step.held):
             raise NotOurs(
                 f"{shown(step.item)} exists and is not Heddle's. Delete it, or choose another name or namespace; "
                 "nothing was changed"
@@ -166,7 +166,8 @@ def _refuse_others(steps: Sequence[_Step]) -> None:
             )
 
 
-def _is_ours(item: Json) -> bool:
+def is_ours(item: Json) -> bool:
+    """Of any revision, by whomever it was installed."""
     return labels_of(item).get(PART_OF) == HEDDLE
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from heddle.cluster.chart_values import Values, merged
 from heddle.cluster.mesh_values import find_mesh_faults
+from heddle.cluster.start_checks import find_start_faults
 from heddle.cluster.template import render
 from heddle.cluster.template_syntax import Template, TemplateError, parse_template
 from heddle.cluster.value_checks import find_value_faults
@@ -29,7 +30,7 @@ _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class BadValues(ValueError):
-    """Values that the chart's schema refuses. The text has a line for each fault."""
+    """Values that the chart's schema refuses, or the control plane would. The text has a line for each fault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,9 @@ class Chart:
                 objects += (found for found in yaml.load_all(text, _LOADER) if found is not None)
             except yaml.YAMLError as error:
                 raise TemplateError(f"{name}: what it makes is no YAML: {error}") from None
+        faults = tuple(find_start_faults(objects, together))
+        if faults:
+            raise BadValues("\n".join(faults))
         return Rendered(
             objects=tuple(sorted(objects, key=_place)),
             notes=render(self.templates, _NOTES, data),

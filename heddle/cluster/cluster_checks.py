@@ -33,7 +33,7 @@ _BACKDATED: Final = timedelta(minutes=2)
 
 _MISSING: Final = "heddle install --crds-only --apply"
 
-_API, _RIGHTS, _KINDS, _SECURITY, _WEBHOOKS = "kubernetes", "rights", "kinds", "pod-security", "other-webhooks"
+_API, _KINDS, _SECURITY, _WEBHOOKS = "kubernetes", "kinds", "pod-security", "other-webhooks"
 _SETTINGS: Final = "settings"
 
 
@@ -66,32 +66,6 @@ async def _check_clock(api: ClusterApi, now: datetime) -> Result:
     if apart > _BACKDATED:
         return failed(_API, check, detail, hint)
     return warning(_API, check, detail, hint) if apart > _SKEW else ok(_API, check)
-
-
-async def check_rights(api: ClusterApi, namespace: str) -> Sequence[Result]:
-    """Whether whoever asks may install."""
-    results = []
-    made = [kind for kind in INSTALLED.values() if kind.kind not in ("Secret", "Lease")]
-    for resource in (*made, DEFINITIONS):
-        verbs = [verb for verb in ("get", "create", "patch") if not await _may(api, resource, verb, namespace)]
-        name = definition_of(resource) if resource.group else resource.plural
-        if verbs:
-            hint = "Install as somebody who may, such as a cluster administrator."
-            results.append(failed(_RIGHTS, f"may write {name}", f"may not {', '.join(verbs)}", hint))
-        else:
-            results.append(ok(_RIGHTS, f"may write {name}"))
-    return results
-
-
-async def _may(api: ClusterApi, resource: Resource, verb: str, namespace: str) -> bool:
-    asked = {"group": resource.group, "resource": resource.plural, "verb": verb, "namespace": namespace}
-    body = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": asked},
-    }
-    answer = await create(api, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body)
-    return bool((answer.get("status") or {}).get("allowed"))
 
 
 async def check_kinds(api: ClusterApi, *, installed: bool) -> Sequence[Result]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from sources.kubernetes.events import Json
 
 _POLL_SECONDS = 1.0
+_LINES, _LINE = 3, 300
+"""How much is shown of the last words of what ended: lines, and characters of each."""
 
 
 async def wait_for_rollout(api: ClusterApi, *, namespace: str, revision: str, tell: Callable[[str], None]) -> None:
@@ -104,5 +106,17 @@ def pod_waits(pods: list[Json]) -> tuple[str, ...]:
             waiting = (container.get("state") or {}).get("waiting") or {}
             if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
                 message = f": {waiting['message']}" if waiting.get("message") else ""
-                found.append(f"Pod {pod['metadata']['name']}: {waiting['reason']}{message}")
+                ended = _told_end((container.get("lastState") or {}).get("terminated") or {})
+                found.append(f"Pod {pod['metadata']['name']}: {waiting['reason']}{message}{ended}")
     return tuple(found)
+
+
+def _told_end(terminated: Mapping[str, Any]) -> str:
+    """How a container ended before it was started again: the kubelet keeps the end of its log as its message."""
+    if "exitCode" not in terminated:
+        return ""
+    reason = terminated.get("reason", "Error")
+    said = f"; it ended with status {terminated['exitCode']}" + (f" ({reason})" if reason != "Error" else "")
+    lines = [line.strip() for line in str(terminated.get("message") or "").splitlines() if line.strip()]
+    shown = (line if len(line) <= _LINE else f"{line[:_LINE]}..." for line in lines[-_LINES:])
+    return f"{said} and said: {' | '.join(shown)}" if lines else said

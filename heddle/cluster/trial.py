@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from heddle.cluster.apply import is_ours
 from heddle.cluster.names import shown
 from heddle.cluster.requests import ClusterApi, apply, find, path_of
 
@@ -29,22 +30,27 @@ async def try_objects(api: ClusterApi, objects: Sequence[Json]) -> None:
     from sources.kubernetes.api import Refused
 
     await _refuse_missing_priority_class(api, objects)
-    made = {
-        item["metadata"]["name"]
-        for item in objects
-        if item["kind"] == "Namespace" and await find(api, path_of(item), metadata_only=True) is None
-    }
+    made = set()
     for item in objects:
         if item["metadata"].get("namespace") in made or item["kind"] in _BINDINGS:
             continue
+        if item["kind"] == "Namespace":
+            held = await find(api, path_of(item), metadata_only=True)
+            if held is None:
+                made.add(item["metadata"]["name"])
+            elif not is_ours(held):
+                # It is left as it is.
+                continue
         try:
             await apply(api, item, dry_run=True)
         except Refused as error:
             if _NO_DRY_RUN in str(error):
                 continue
+            fix = "correct the values"
+            if error.refusal.code == _FORBIDDEN:
+                fix = "`heddle check --pre` with the same values says which rights are missing, if it is that"
             raise WouldBeRefused(
-                f"{shown(item)} is refused by the API server: {error}; correct the values, or ask for the right to "
-                "write it (`heddle check --pre`); nothing was changed"
+                f"{shown(item)} is refused by the API server: {error}; {fix}; nothing was changed"
             ) from None
 
 

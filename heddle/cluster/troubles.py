@@ -19,5 +19,5 @@ def tell_trouble(error: Exception) -> str:
             f"the API server does not accept the kubeconfig's credentials: {error}; log in again, or name another one"
         )
     if isinstance(error, Refused) and error.refusal.code == _FORBIDDEN:
-        return f"{error}; ask for that right (`heddle check --pre` names all that are missing)"
+        return f"{error}; ask for that right (`heddle check --pre` names all that an installation lacks)"
     return str(error)

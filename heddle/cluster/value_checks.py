@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from ipaddress import ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 
+from heddle.serve import SHED
 from injector.quantities import parse_quantity
 from sds.certificate_policy import LONGEST_LIFE, SHORTEST_LIFE
 from sources.durations import parse_duration
@@ -22,6 +23,9 @@ def find_value_faults(values: Mapping[str, Any]) -> Iterator[str]:
         yield f"priorityClassName is {name!r}, which is no name of a PriorityClass: `kubectl get priorityclasses`"
     yield from _life_faults(values.get("certificateLife"))
     yield from _scaling_faults(values.get("autoscaling") or {})
+    yield from _budget_faults(values)
+    yield from _grace_faults(values.get("preStopSeconds"), values.get("terminationGracePeriodSeconds"))
+    yield from _address_faults(values.get("bindAddress"))
     for index, text in enumerate((values.get("networkPolicy") or {}).get("apiServerCIDRs") or ()):
         try:
             ip_network(text, strict=False)
@@ -74,3 +78,40 @@ def _scaling_faults(scaling: Mapping[str, Any]) -> Iterator[str]:
     least, most = scaling.get("minReplicas"), scaling.get("maxReplicas")
     if scaling.get("enabled") and least is not None and most is not None and least > most:
         yield f"autoscaling.minReplicas is {least}, which is more than autoscaling.maxReplicas ({most})"
+
+
+def _budget_faults(values: Mapping[str, Any]) -> Iterator[str]:
+    """A budget that leaves no replica to evict keeps every node of theirs from being drained."""
+    budget, scaling = values.get("podDisruptionBudget") or {}, values.get("autoscaling") or {}
+    name, least = "replicas", values.get("replicas")
+    if scaling.get("enabled"):
+        name, least = "autoscaling.minReplicas", scaling.get("minReplicas")
+    elif least == 1:
+        # None is made.
+        return
+    kept = budget.get("minAvailable")
+    if budget.get("enabled") and least is not None and kept is not None and kept >= least:
+        yield (
+            f"podDisruptionBudget.minAvailable is {kept}, and {name} is {least}: no node with a replica could be "
+            f"drained; give {name} at least {kept + 1}, or minAvailable less, or podDisruptionBudget.enabled: false"
+        )
+
+
+def _grace_faults(waits: int | None, grace: int | None) -> Iterator[str]:
+    if waits is None or grace is None:
+        return
+    shed = round(SHED.total_seconds())
+    if waits + shed >= grace:
+        yield (
+            f"terminationGracePeriodSeconds is {grace}, and {waits} s of preStopSeconds and {shed} s in which sidecars "
+            f"are handed over have to fit in: give it at least {waits + shed + 1}, or shorten preStopSeconds"
+        )
+
+
+def _address_faults(text: str | None) -> Iterator[str]:
+    if text is None:
+        return
+    try:
+        IPv6Address(text[1:-1]) if text.startswith("[") else IPv4Address(text)
+    except ValueError:
+        yield f"bindAddress is {text!r}, which is no address such as 0.0.0.0 or [::]"

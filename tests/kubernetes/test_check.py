@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from heddle.cluster.chart import load_chart
 from heddle.main import main
 from tests.cluster.control_plane import CONTROLLERS, ControlPlane
+from tests.kubernetes.test_control_plane import eventually
 from tests.kubernetes.test_installation import become_ready, fill_in, heddle, home, make_authority, pem_certificate
 
 __all__ = ["home"]
@@ -64,9 +66,65 @@ def test_who_may_not_install_is_told(cluster: ControlPlane, home: str, namespace
     capsys.readouterr()
     assert main(["check", "--pre", "--kubeconfig", str(account.kubeconfig), "-n", home, "-o", "json"]) == 1
     found = {one["check"]: one for one in json.loads(capsys.readouterr().out)["checks"]}
-    assert found["may write deployments.apps"]["detail"] == "may not get, create, patch"
+    missing = f"may not get, create, patch, delete in {home}; list in all namespaces"
+    assert found["may write deployments.apps"]["detail"] == missing
+    assert found["may grant clusterrole.rbac.authorization.k8s.io/heddle"]["state"] == "failed"
     # What cannot be looked at is neither good nor bad.
     assert found["may be looked at"]["state"] == "warning"
+
+
+WRITTEN = (
+    ("", "namespaces configmaps services serviceaccounts"),
+    ("apps", "deployments"),
+    ("policy", "poddisruptionbudgets"),
+    ("autoscaling", "horizontalpodautoscalers"),
+    ("networking.k8s.io", "networkpolicies"),
+    ("rbac.authorization.k8s.io", "roles rolebindings clusterroles clusterrolebindings"),
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations validatingwebhookconfigurations"),
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+)
+
+
+def test_green_is_who_may_install_and_red_who_may_not(
+    cluster: ControlPlane, home: str, namespace: str, capsys: Any
+) -> None:
+    """By what an API server does, and not only by what it says."""
+    objects = load_chart().render({}, namespace=home).objects
+    granted = [rule for item in objects for rule in item.get("rules", ()) if item["kind"] in ("Role", "ClusterRole")]
+    verbs = ["get", "list", "create", "patch", "delete"]
+    writing = [{"apiGroups": [group], "resources": kinds.split(), "verbs": verbs} for group, kinds in WRITTEN]
+    account = cluster.service_account(namespace, "default")
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": namespace}}
+    subject = f"--serviceaccount={namespace}:default"
+    cluster.kubectl("create", "clusterrole", namespace, "--verb=get", "--resource=pods")
+    cluster.kubectl("create", "clusterrolebinding", namespace, f"--clusterrole={namespace}", subject)
+
+    def ask(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main([*arguments, "--kubeconfig", str(account.kubeconfig), "-n", home])
+        printed, said = capsys.readouterr()
+        return status, printed, said
+
+    try:
+        less = [rule for rule in granted if rule.get("resources") != ["tokenreviews"]]
+        cluster.kubectl("replace", "-f", "-", stdin=json.dumps({**role, "rules": [*writing, *less]}))
+        # What the API server knows of rights is a little behind.
+        eventually(lambda: ", 1 failed" in ask("check", "--pre")[1] or None)
+        status, printed, _ = ask("check", "--pre")
+        assert status == 1
+        missing = "may not create tokenreviews.authentication.k8s.io"
+        assert f"× may grant clusterrole.rbac.authorization.k8s.io/heddle: {missing}\n" in printed
+        status, printed, said = ask("install", "--apply")
+        assert (status, printed) == (2, "")
+        assert "is attempting to grant RBAC permissions not currently held" in said
+        assert "`heddle check --pre`" in said
+        cluster.kubectl("replace", "-f", "-", stdin=json.dumps({**role, "rules": [*writing, *granted]}))
+        eventually(lambda: ask("check", "--pre")[0] == 0 or None)
+        status, printed, said = ask("install", "--apply")
+        assert status == 0, said
+        assert "clusterrole.rbac.authorization.k8s.io/heddle created" in printed
+    finally:
+        cluster.kubectl("delete", "clusterrole,clusterrolebinding", namespace)
 
 
 def test_an_installation_turns_green_step_by_step_and_red_when_something_breaks(

@@ -14,10 +14,10 @@ _REVIEWS: Final = ("selfsubjectreviews", "selfsubjectaccessreviews")
 
 
 class FakeCluster:
-    """`objects` by path. `version` is the API server's, `time` what it says it is, `denied` resources that may not be
-    written, `hidden` those that may not be read. `invalid` are names of objects that are refused, with the reason.
-    `written` are methods and paths, in turn, `tried` the paths of dry runs; `appliers` say who
-    applied what."""
+    """`objects` by path. `version` is the API server's, `time` what it says it is, `hidden` resources that may not be
+    read. `rules` are those that whoever asks for rights holds, as in a Role, with its `namespace` if it has one; None
+    for all there are. `invalid` are names of objects that are refused, with the reason. `written` are methods and
+    paths, in turn, `tried` the paths of dry runs; `appliers` say who applied what."""
 
     name = "https://fake"
 
@@ -25,8 +25,8 @@ class FakeCluster:
         self.objects: dict[str, Json] = {}
         self.version = version
         self.time = time
-        self.denied: set[str] = set()
         self.hidden: set[str] = set()
+        self.rules: list[Json] | None = None
         self.invalid: dict[str, str] = {}
         self.written: list[tuple[str, str]] = []
         self.tried: list[str] = []
@@ -68,7 +68,7 @@ class FakeCluster:
             return {"metadata": {"creationTimestamp": self.time}}
         if plural == "selfsubjectaccessreviews":
             assert body is not None
-            return {"status": {"allowed": body["spec"]["resourceAttributes"]["resource"] not in self.denied}}
+            return {"status": {"allowed": self._may(body["spec"])}}
         if plural in self.invalid:
             raise Refused(Refusal(code=422, message=self.invalid[plural]))
         if query.get("dryRun") == "All":
@@ -85,6 +85,25 @@ class FakeCluster:
         if held is None or _joined(held, body) != held:
             self.put(path, _joined(held or {}, body))
         return self.objects[path]
+
+    def _may(self, spec: Json) -> bool:
+        return self.rules is None or any(_covers(rule, spec) for rule in self.rules)
+
+
+def _covers(rule: Json, spec: Json) -> bool:
+    """As the API server's RBAC decides."""
+    asked = spec.get("resourceAttributes") or {}
+    if not asked:
+        path = spec["nonResourceAttributes"]
+        return path["verb"] in rule["verbs"] and path["path"] in rule.get("nonResourceURLs", ())
+    resource = "/".join(part for part in (asked["resource"], asked.get("subresource", "")) if part)
+    return (
+        rule.get("namespace") in (None, asked.get("namespace"))
+        and bool({"*", asked["verb"]} & set(rule["verbs"]))
+        and bool({"*", asked.get("group", "")} & set(rule.get("apiGroups", ())))
+        and bool({"*", resource} & set(rule.get("resources", ())))
+        and ("resourceNames" not in rule or asked.get("name") in rule["resourceNames"])
+    )
 
 
 def _has(item: Json, wanted: Mapping[str, str]) -> bool:

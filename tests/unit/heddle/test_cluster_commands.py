@@ -13,7 +13,7 @@ from heddle.check import check_all
 from heddle.cluster import chart, removal
 from heddle.cluster.apply import NoNamespace, NotOurs, apply_definitions, apply_objects
 from heddle.cluster.check_results import Result, State, to_lines
-from heddle.cluster.cluster_checks import check_api, check_other_webhooks, check_pod_security, check_rights
+from heddle.cluster.cluster_checks import check_api, check_other_webhooks, check_pod_security
 from heddle.cluster.identity_checks import Authorities, check_authorities, check_identity
 from heddle.cluster.installation_checks import check_control_plane, check_leader, check_roots
 from heddle.cluster.names import MUTATING, RIGHTS
@@ -315,14 +315,6 @@ async def test_version_and_clock(version: str, time: str, expected: tuple[State,
     assert all(result.hint for result in results if result.state is not State.OK)
 
 
-async def test_rights_that_lack_are_named() -> None:
-    cluster = FakeCluster()
-    cluster.denied.add("clusterroles")
-    found = states(await check_rights(cluster, NAMESPACE))
-    assert found["may write clusterroles.rbac.authorization.k8s.io"] is State.FAILED
-    assert found["may write deployments.apps"] is State.OK
-
-
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
@@ -365,7 +357,7 @@ async def test_an_istio_beside_is_fine_unless_its_labels_are_taken_over() -> Non
 async def test_what_may_not_be_looked_at_is_neither_good_nor_bad() -> None:
     cluster = FakeCluster()
     cluster.hidden.add("leases")
-    results = await check_all(cluster, before=False, namespace=NAMESPACE, revision="heddle")
+    results = await check_all(cluster, plan=None, namespace=NAMESPACE, revision="heddle")
     leader = [result for result in results if result.section == "leader"]
     assert [(one.state, one.check) for one in leader] == [(State.WARNING, "may be looked at")]
 
@@ -440,6 +432,34 @@ def test_why_pods_do_not_start() -> None:
         },
     ]
     assert pod_waits(pods) == ("Pod a: ImagePullBackOff: no such image", "Pod b: 0/1 nodes fit")
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        (
+            {"exitCode": 2, "reason": "Error", "message": "one\ntwo\n\nthree\nheddle: tokenLife is less than 10m\n"},
+            "; it ended with status 2 and said: two | three | heddle: tokenLife is less than 10m",
+        ),
+        ({"exitCode": 137, "reason": "OOMKilled"}, "; it ended with status 137 (OOMKilled)"),
+        (
+            {"exitCode": 1, "reason": "Error", "message": "x" * 900},
+            f"; it ended with status 1 and said: {'x' * 300}...",
+        ),
+        (None, ""),
+    ],
+)
+def test_why_a_pod_starts_again_and_again(ended: dict[str, Any] | None, said: str) -> None:
+    waiting = {"reason": "CrashLoopBackOff", "message": "back-off 10s"}
+    container = {"state": {"waiting": waiting}, "lastState": {} if ended is None else {"terminated": ended}}
+    pod = {"metadata": {"name": "a"}, "status": {"containerStatuses": [container]}}
+    assert pod_waits([pod]) == (f"Pod a: CrashLoopBackOff: back-off 10s{said}",)
+
+
+def test_a_control_plane_that_ends_leaves_its_last_words_in_its_status() -> None:
+    (deployment,) = (one for one in render_ours({}, namespace=NAMESPACE).objects if one["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
 
 
 async def test_an_installation_waits_for_its_ca_bundles() -> None:

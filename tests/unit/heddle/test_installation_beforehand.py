@@ -11,6 +11,7 @@ from heddle.cluster.chart import BadValues
 from heddle.cluster.check_results import State
 from heddle.cluster.installation_checks import check_control_plane
 from heddle.cluster.trial import WouldBeRefused, try_objects
+from heddle.main import main
 from tests.unit.heddle.cluster_fake import FakeCluster, Json
 from tests.unit.heddle.our_chart import render_ours
 
@@ -45,6 +46,28 @@ async def install(cluster: FakeCluster, **values: Any) -> None:
         ({"priorityClassName": "Very High"}, "priorityClassName is 'Very High', which is no name"),
         ({"certificateLife": "9s"}, "certificateLife must be a span from 10s to 2160h (90 days), not 9s"),
         ({"certificateLife": "2161h"}, "certificateLife must be a span from 10s to 2160h (90 days), not 2161h"),
+        # What the control plane reads at its start, and would refuse.
+        ({"injection": {"tokenLife": "1m"}}, "injection.tokenLife is less than 10m. Write a span from 10m"),
+        ({"injection": {"tokenLife": "48h"}}, "injection.tokenLife is more than 24h. Write a span from 10m to 24h"),
+        ({"injection": {"drain": "2h"}}, "injection.drain is more than 1h. Write a span from 0s to 1h"),
+        ({"injection": {"concurrency": 1000}}, "injection.concurrency must be from 0 to 256, not 1000"),
+        ({"injection": {"proxyImage": "e" * 600}}, "injection.proxyImage is 'eee"),
+        ({"injection": {"initImage": "e" * 600}}, "injection.initImage is 'eee"),
+        ({"image": {"repository": "e" * 600}}, "image is 'eee"),
+        ({"sidecarConfig": {"unusedAfter": "9999999h"}}, "sidecarConfig.unusedAfter: '9999999h' is no span of time"),
+        ({"meshConfig": {"name": "a..b"}}, "meshConfig: 'heddle-system/a..b' names no ConfigMap"),
+        ({"meshConfig": {"name": "heddle", "mesh": {"trustDomain": "a.b"}}}, "configmap/heddle -n heddle-system is"),
+        ({"bindAddress": "300.0.0.1"}, "bindAddress is '300.0.0.1', which is no address"),
+        ({"bindAddress": "[10.0.0.1]"}, "bindAddress is '[10.0.0.1]', which is no address"),
+        ({"certificateLife": None}, "certificateLife: '' is no span of time"),
+        # What excludes each other.
+        ({"terminationGracePeriodSeconds": 20}, "terminationGracePeriodSeconds is 20, and 5 s of preStopSeconds and"),
+        ({"preStopSeconds": 45}, "terminationGracePeriodSeconds is 60, and 45 s of preStopSeconds and 15 s in which"),
+        ({"podDisruptionBudget": {"minAvailable": 2}}, "podDisruptionBudget.minAvailable is 2, and replicas is 2"),
+        (
+            {"replicas": 1, "autoscaling": {"enabled": True, "minReplicas": 1}},
+            "podDisruptionBudget.minAvailable is 1, and autoscaling.minReplicas is 1: no node",
+        ),
     ],
 )
 def test_values_that_make_no_sense_are_refused_by_name(values: Json, said: str) -> None:
@@ -63,10 +86,26 @@ def test_values_that_make_no_sense_are_refused_by_name(values: Json, said: str) 
         {"certificateLife": "10s"},
         {"certificateLife": "2160h"},
         {"resources": None, "meshConfig": {"mesh": None}},
+        {"injection": {"tokenLife": "10m", "drain": "1h", "concurrency": 256}},
+        {"sidecarConfig": {"unusedAfter": "0s"}, "bindAddress": "[::]"},
+        {"terminationGracePeriodSeconds": 21},
+        {"preStopSeconds": 44},
+        {"replicas": 3, "podDisruptionBudget": {"minAvailable": 2}},
+        # None is made.
+        {"replicas": 1, "podDisruptionBudget": {"minAvailable": 1}},
+        {"podDisruptionBudget": {"enabled": False, "minAvailable": 2}},
     ],
 )
 def test_values_that_make_sense(values: Json) -> None:
     assert rendered(**values)
+
+
+def test_what_the_control_plane_would_refuse_is_neither_printed_nor_applied(capsys: pytest.CaptureFixture[str]) -> None:
+    for apply in ((), ("--apply", "--kubeconfig", "/nowhere")):
+        assert main(["install", "--set", "injection.tokenLife=1m", *apply]) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert "injection.tokenLife is less than 10m" in said.err
 
 
 async def test_every_object_is_tried_before_the_first_is_written() -> None:
@@ -75,7 +114,8 @@ async def test_every_object_is_tried_before_the_first_is_written() -> None:
     cluster.put(CLASS, {})
     await try_objects(cluster, rendered())
     assert DEPLOYMENT in cluster.tried
-    assert len(cluster.tried) == sum("Binding" not in item["kind"] for item in rendered())
+    # The namespace is somebody else's, and left as it is.
+    assert len(cluster.tried) == sum("Binding" not in item["kind"] for item in rendered()) - 1
     cluster.invalid["heddle-injector"] = "webhooks[0].name: Invalid value"
     with pytest.raises(WouldBeRefused) as told:
         await try_objects(cluster, rendered())
