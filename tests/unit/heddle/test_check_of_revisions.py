@@ -16,7 +16,7 @@ from heddle.cluster.revision_settings import find_revisions
 from sds.authority import create_authority
 from sds.authority_material import build_material
 from tests.unit.heddle.cluster_fake import FakeCluster, Json
-from tests.unit.heddle.our_chart import render_ours
+from tests.unit.heddle.our_chart import our_chart, render_ours
 
 NAMESPACE = "heddle-system"
 NOW = datetime.now(UTC)
@@ -66,7 +66,8 @@ def put_secret(cluster: FakeCluster, roots: bytes) -> None:
 
 
 async def check(cluster: FakeCluster, *, revision: str = "heddle", before: bool = False) -> Sequence[Result]:
-    return await check_all(cluster, before=before, namespace=NAMESPACE, revision=revision)
+    plan = (our_chart(), render_ours({"namespace": {"create": True}}, namespace=NAMESPACE)) if before else None
+    return await check_all(cluster, plan=plan, namespace=NAMESPACE, revision=revision)
 
 
 def of(results: Sequence[Result], name: str) -> Result:
