@@ -123,6 +123,10 @@ async def test_a_tcp_probe_fails_when_the_port_closes(tmp_path: Path) -> None:
         await until(kubelet, 503)
         async with http_application(ADDRESS, port) as application:
             await until(kubelet, 200)
+            async with asyncio.timeout(WITHIN):
+                # It is healthy once the kernel has taken the connection; the application has not yet.
+                while not application.peers:  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(0.01)
             assert application.peers == {"127.0.0.6"}
         await until(kubelet, 503)
 
