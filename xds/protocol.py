@@ -146,37 +146,22 @@ class Stream:
 
     def snapshot(self, marks: Marks, generation: int) -> bool:
         """A new snapshot, already the memo's present one. False if it leaves this stream nothing to do."""
-        unchanged_since, self._generation = self._generation, generation
+        self._generation = generation
         if marks.everything:
             self._look_again()
             return True
-        concerned = self._mark(marks)
-        if not concerned and self._acknowledged == unchanged_since:
-            # So it is with almost every stream at almost every change.
-            self._acknowledged = generation
-        elif not self._settle():
-            return True
-        return self._demand is not None and self._demand.restless
-
-    def _mark(self, marks: Marks) -> bool:
-        """Whether anything of it is looked up anew."""
-        concerned = False
         for type_url in marks.scopes:
             if channel := self._channels.get(type_url):
                 channel.rescope(self._scope(channel.kind))
-                concerned = True
         for type_url, names in marks.names.items():
-            channel = self._channels.get(type_url)
-            found = [] if channel is None else [name for name in names if channel.wants(name) or name in channel.held]
-            if channel is not None and found:
-                channel.marked.update(found)
-                concerned = True
+            if channel := self._channels.get(type_url):
+                channel.marked.update(name for name in names if channel.wants(name) or name in channel.held)
         if self._demand is not None:
             renewed = self._demand.renew(marks.names.get(VIRTUAL_HOST.type_url, frozenset()), marks.asked)
             if renewed or marks.scopes:
                 self._follow_demand()
-                concerned = True
-        return concerned
+        # It may have been marked before: its pod was relabelled, or a certificate of its gateway replaced.
+        return not self._settle() or (self._demand is not None and self._demand.restless)
 
     def reassign(self, asker: Asker) -> None:
         """The workload is another now: its pod was relabelled, say. Everything is looked up again."""

@@ -8,6 +8,7 @@ import pytest
 
 from tests.protocol.conversation import BEGINNING, CDS, SDS, Talk, version_of
 from xds.events import SecretFailed
+from xds.memo import Marks
 from xds.violation import MAX_SECRETS, Violation
 
 both = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
@@ -108,3 +109,24 @@ def test_the_number_of_secrets_is_bounded() -> None:
     talk = Talk(True, {})
     with pytest.raises(Violation):
         talk.delta_says(SDS, *(f"s{number}" for number in range(MAX_SECRETS + 1)))
+
+
+@both
+def test_a_snapshot_that_marks_nothing_leaves_to_do_what_was_to_be_done_before(delta: bool) -> None:
+    """The server marks a stream itself, of a gateway or a relabelled pod, and wakes it by what its snapshot says."""
+    talk = Talk(delta, {CDS: {"a": "1"}})
+    talk.says(SDS, "default")
+    talk.hears(SDS, {"default": "1"})
+    talk.says(CDS)
+    talk.hears(CDS, {"a": "1"})
+    talk.silence()
+    assert not talk.stream.snapshot(Marks(), talk.generation + 1)
+    talk.stream.secrets_changed()
+    assert talk.stream.snapshot(Marks(), talk.generation + 2)
+    assert not talk.stream.acknowledged(talk.generation + 2)
+    talk.silence()
+    talk.stream.reassign(talk.stream.asker)
+    assert talk.stream.snapshot(Marks(), talk.generation + 3)
+    talk.silence()
+    assert not talk.stream.snapshot(Marks(), talk.generation + 4)
+    assert talk.stream.acknowledged(talk.generation + 4)
