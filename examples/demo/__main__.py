@@ -78,7 +78,7 @@ The shop keeps running. In another terminal ({checkout} is the checkout):
   who has what          .venv/bin/heddle status --mesh {name}
   one sidecar's routes  .venv/bin/heddle config route deploy/visitor -n shop --mesh {name}
   is the YAML right     .venv/bin/heddle analyze {directory}
-Ctrl-C ends it and leaves nothing behind.
+Ctrl-C ends all of it.
 """
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from heddle.local.leftovers import LOOPBACK_MARK, kill_marked
-from heddle.local.mesh_process_file import remove_home, signal_mesh
+from heddle.local.mesh_process_file import signal_mesh
 from heddle.meshes import MeshHome, NoMesh, all_homes, home_of, running_mesh
 from heddle.output import complain
 
@@ -44,9 +44,13 @@ def end_mesh(name: str | None) -> int:
 
 
 def clear_home(home: MeshHome) -> None:
-    """Removes every process and file of a mesh that does not run any more."""
+    """Removes every process and file of a mesh that does not run any more.
+
+    What all meshes share stays: the state root, and the empty files whose locks reserve subnets. Whether this was the
+    last mesh cannot be known: another may be about to start there.
+    """
     kill_marked(LOOPBACK_MARK, str(home.path))
-    remove_home(home)
+    home.remove()
 
 
 def _clear_crashed(home: MeshHome) -> bool:

@@ -8,7 +8,7 @@ import signal
 from typing import Final
 
 from heddle.local.init import start_time
-from heddle.meshes import MeshHome, state_root, write_atomically
+from heddle.meshes import MeshHome, write_atomically
 
 _FILE: Final = "process.json"
 
@@ -32,17 +32,3 @@ def signal_mesh(home: MeshHome, number: signal.Signals) -> bool:
     except (FileNotFoundError, ProcessLookupError, ValueError, KeyError):
         return False
     return True
-
-
-def remove_home(home: MeshHome) -> None:
-    """Deletes what a mesh left, and the state root too if that was the last one."""
-    home.remove()
-    root = state_root()
-    if any(path.is_dir() for path in root.iterdir()):
-        return
-    for lock in root.glob("subnet-*.lock"):
-        lock.unlink(missing_ok=True)
-    try:
-        root.rmdir()
-    except OSError:
-        return  # somebody starts a mesh just now

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from heddle.local.down import clear_home
 from heddle.meshes import MeshExists, MeshRecord, NoMesh, all_homes, claim, home_of, running_mesh, state_root
 
 
@@ -69,3 +71,18 @@ def test_names_that_are_no_directories_are_refused(name: str) -> None:
 
 def test_only_the_user_may_look() -> None:
     assert state_root().stat().st_mode & 0o777 == 0o700
+
+
+def test_meshes_come_and_go_beside_each_other() -> None:
+    """Each may be the last one for a moment; what all share is not taken from under the others."""
+
+    def come_and_go(name: str) -> None:
+        for _ in range(200):
+            home, lock = claim(name)
+            os.close(lock)
+            assert home in all_homes()
+            clear_home(home)
+
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(come_and_go, name) for name in ("left", "right")]:
+            done.result()
