@@ -49,7 +49,9 @@ class Stream:
         "_node",
         "_nonces",
         "_opened_at",
+        "_quiet",
         "_report",
+        "_rests",
         "_shelf",
     )
 
@@ -79,6 +81,8 @@ class Stream:
         self._report = report
         self._generation = generation
         self._acknowledged = -1
+        self._quiet = self._rests = False
+        """As `is_quiet` found it, and whether everything was answered too. Whatever may change it takes it back."""
         self._opened_at = now
         self._nonces = 0
         self._channels: dict[str, Channel] = {}
@@ -114,6 +118,7 @@ class Stream:
 
     def receive(self, request: DeltaRequest | SotwRequest, now: datetime) -> None:
         """A request. Raises Violation if it breaks the protocol."""
+        self._stir()
         if request.node is not None and request.node.id and request.node.id != self._node.id:
             raise Violation(Fault.INVALID_ARGUMENT, "the node id changed within the stream")
         if not request.type_url:
@@ -153,15 +158,23 @@ class Stream:
         for type_url in marks.scopes:
             if channel := self._channels.get(type_url):
                 channel.rescope(self._scope(channel.kind))
+        concerned = bool(marks.scopes)
         for type_url, names in marks.names.items():
             if channel := self._channels.get(type_url):
-                channel.marked.update(name for name in names if channel.wants(name) or name in channel.held)
+                for name in names:
+                    if name in channel.held or channel.wants(name):
+                        channel.marked.add(name)
+                        concerned = True
         if self._demand is not None:
             renewed = self._demand.renew(marks.names.get(VIRTUAL_HOST.type_url, frozenset()), marks.asked)
+            concerned = concerned or renewed
             if renewed or marks.scopes:
                 self._follow_demand()
-        # It may have been marked before: its pod was relabelled, or a certificate of its gateway replaced.
-        return not self._settle() or (self._demand is not None and self._demand.restless)
+        if concerned:
+            self._stir()
+        elif self._rests:
+            self._acknowledged = generation
+        return not self.is_quiet()
 
     def reassign(self, asker: Asker) -> None:
         """The workload is another now: its pod was relabelled, say. Everything is looked up again."""
@@ -171,6 +184,7 @@ class Stream:
         self._look_again()
 
     def _look_again(self) -> None:
+        self._stir()
         if self._demand is not None:
             self._demand.renew_all()
         for channel in self._channels.values():
@@ -181,6 +195,7 @@ class Stream:
 
     def secrets_changed(self) -> None:
         """Secrets may be others now without being due: a trust bundle was replaced, or a server's certificate."""
+        self._stir()
         if channel := self._channels.get(SECRET.type_url):
             channel.marked |= channel.subscription.names
 
@@ -197,9 +212,12 @@ class Stream:
                 self._report(SecretFailed(stream=self._id, node=self._node.id, name=name, error=error))
             else:
                 secrets.marked.add(name)
+                self._stir()
         if self._demand is not None:
             self._demand.tick(now)
             self._follow_demand()
+        if self._quiet:
+            return
         for channel in self._channels.values():
             if channel.flight and channel.unsent and now - channel.flight.sent_at >= ANSWER_WITHIN:
                 channel.give_up_waiting()
@@ -217,7 +235,7 @@ class Stream:
     def next(self, now: datetime) -> bytes | None:
         """The next response, None if there is nothing to send before something happens."""
         self._gates.observe(now)
-        if self._is_quiet():
+        if self.is_quiet():
             return None
         for kind in PUSH_ORDER:
             channel = self._channels.get(kind.type_url)
@@ -236,32 +254,41 @@ class Stream:
                 response = None if push is None else self._send(channel, push, now)
                 if response is not None:
                     return response
-        self._settle()
+        self.is_quiet()
         return None
 
-    def _is_quiet(self) -> bool:
-        """Whether nothing is to be sent, for the answers to what was sent are all that is missing, or not even they."""
+    def is_quiet(self) -> bool:
+        """Whether `tick` and `next` have nothing to do before something happens; that time passes counts too.
+
+        The answers to what was sent may be all that is missing, or not even they.
+        """
+        if self._quiet:
+            return True
         answered = True
         for channel in self._channels.values():
-            if channel.unsent or channel.doomed:
+            if channel.marked or channel.forced or channel.doomed or channel.groups or channel.owed:
                 return False
             answered = answered and channel.flight is None
-        if answered and self._channels:
+        settled = answered and bool(self._channels)
+        if settled:
             self._acknowledged = self._generation
-        return True
+        self._quiet = self._demand is None or not self._demand.restless
+        self._rests = self._quiet and settled
+        return self._quiet
 
     def wake_at(self) -> datetime | None:
         """When `tick` and `next` are to be called even if nothing happens before; None if never."""
         times = list(self._shelf.due.values())
-        if (opens := self._gates.opens_at()) is not None:
-            times.append(opens)
         if self._demand is not None and (due := self._demand.due()) is not None:
             times.append(due)
-        times += [
-            channel.flight.sent_at + ANSWER_WITHIN
-            for channel in self._channels.values()
-            if channel.flight is not None and channel.unsent
-        ]
+        if not self.is_quiet():
+            if (opens := self._gates.opens_at()) is not None:
+                times.append(opens)
+            times += [
+                channel.flight.sent_at + ANSWER_WITHIN
+                for channel in self._channels.values()
+                if channel.flight is not None and channel.unsent
+            ]
         return min(times, default=None)
 
     def state(self) -> StreamState:
@@ -295,6 +322,9 @@ class Stream:
         return self._acknowledged >= generation
 
     # Inside
+
+    def _stir(self) -> None:
+        self._quiet = self._rests = False
 
     def _answered(self, channel: Channel, request: DeltaRequest | SotwRequest) -> None:
         flight = channel.flight
@@ -335,6 +365,7 @@ class Stream:
         """What was asked for, or is no longer, changes what the client is to hold."""
         if self._demand is None or not self._demand.differs():
             return
+        self._stir()
         for kind in (CLUSTER, VIRTUAL_HOST):
             if channel := self._channels.get(kind.type_url):
                 channel.rescope(self._scope(kind))
@@ -389,9 +420,3 @@ class Stream:
         channel.flight = Flight(nonce=nonce, version=version, push=push, sent_at=now)
         mark_followers(self._channels, channel.kind, push)
         return raw
-
-    def _settle(self) -> bool:
-        settled = all(channel.settled and not channel.doomed for channel in self._channels.values())
-        if settled and self._channels:
-            self._acknowledged = self._generation
-        return settled

@@ -97,7 +97,10 @@ class Pump:
             if self._fault is not None:
                 self.end("violation")
                 return
-            self._wake.set()
+            if not self.stream.is_quiet() or self.stream.excessive:
+                self._wake.set()
+            elif self.stream.acknowledged(0):
+                self._served()
             reads += 1
             if reads % READS_AT_ONCE == 0:
                 await asyncio.sleep(0)
