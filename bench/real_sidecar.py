@@ -1,7 +1,8 @@
 """A real Envoy in a mesh of 100, 1,000 and 10,000 services: its memory with 20 in use, how long first requests take.
 
 The mesh is `heddle local up`: a pod with a sidecar calls services that one other pod, without one, stands behind. Names
-are resolved before the clock starts; each request has a connection of its own.
+are resolved before the clock starts; each request has a connection of its own. Later requests are compared with those of
+an eager sidecar in a mesh beside it, in turns.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ SIZES = (100, 1000, 10_000)
 USED = 20
 FIRSTS = 200
 """Services that are then called for the first time; fewer where there are not so many."""
-LATER = 10
-"""How often each is called again."""
+TURNS = 5
+LATER = 2
+"""In so many turns of either mode each is called so often again."""
 _NAMESPACE = "app"
 _UP_SECONDS = 600.0
 _WITHIN_MB = 5.0
@@ -81,8 +83,7 @@ class Sidecar:
 
 
 def measure(sizes: Sequence[int]) -> list[Figure]:
-    on_demand = [_measure(size, SidecarConfig.ON_DEMAND) for size in sizes]
-    eager = [_measure(size, SidecarConfig.EAGER) for size in sizes]
+    on_demand, eager = zip(*map(_measure, sizes), strict=True)
     figures = [
         Figure(
             what=f"memory of Envoy that uses {USED} of {one.services:,} services",
@@ -133,62 +134,81 @@ def _requests(one: Sidecar, other: Sidecar) -> Iterator[Figure]:
     )
 
 
-def _measure(services: int, mode: SidecarConfig) -> Sidecar:
-    print(f"  {mode}: {services} services ...", file=sys.stderr)
-    with _mesh(services, mode) as (mesh, state):
-        _called(mesh, 2, range(USED))
-        allocated, resident = _memory(state)
-        took = _called(mesh, LATER, range(USED, min(services, USED + FIRSTS)))
-    return Sidecar(
-        services=services,
-        allocated_mb=allocated,
-        resident_mb=resident,
-        first=tuple(took["first"]),
-        later=tuple(took["later"]),
-    )
+def _measure(services: int) -> tuple[Sidecar, Sidecar]:
+    """On demand and eager, one mesh beside the other: requests that are compared take turns."""
+    print(f"  {services} services ...", file=sys.stderr)
+    numbers = range(USED, min(services, USED + FIRSTS))
+    with _mesh(services, SidecarConfig.ON_DEMAND) as one, _mesh(services, SidecarConfig.EAGER) as other:
+        meshes = (one, other)
+        for mesh in meshes:
+            _called(mesh, range(USED), later=2)
+        memory = [_memory(mesh) for mesh in meshes]
+        first = [_called(mesh, numbers)["first"] for mesh in meshes]
+        later: tuple[list[float], list[float]] = ([], [])
+        for turn in range(TURNS):
+            for mesh, took in list(zip(meshes, later, strict=True))[:: 1 if turn % 2 else -1]:
+                took += _called(mesh, numbers, later=LATER)["later"]
+    found = [
+        Sidecar(services=services, allocated_mb=each[0], resident_mb=each[1], first=tuple(begun), later=tuple(took))
+        for each, begun, took in zip(memory, first, later, strict=True)
+    ]
+    return found[0], found[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mesh:
+    running: RunningMesh
+    state: Path
+
+    def heddle(self, *arguments: str) -> str:
+        """What a command (two words, and what it is given) says. Raises RuntimeError if it fails."""
+        before = os.environ.get("HEDDLE_STATE")
+        os.environ["HEDDLE_STATE"] = str(self.state)
+        try:
+            mesh = ("--mesh", self.running.name)
+            done = self.running.heddle(*arguments[:2], *mesh, *arguments[2:], timeout=_UP_SECONDS)
+        finally:
+            if before is None:
+                del os.environ["HEDDLE_STATE"]
+            else:
+                os.environ["HEDDLE_STATE"] = before
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        return done.stdout
 
 
 @contextmanager
-def _mesh(services: int, mode: SidecarConfig) -> Iterator[tuple[RunningMesh, Path]]:
-    before = os.environ.get("HEDDLE_STATE")
+def _mesh(services: int, mode: SidecarConfig) -> Iterator[_Mesh]:
     with tempfile.TemporaryDirectory(prefix="hb-") as directory:
         # Envoy runs as a user of its own, who has to get there.
         os.chmod(directory, 0o711)
         folder, state = Path(directory) / "manifests", Path(directory) / "state"
         _write(folder, services)
-        os.environ["HEDDLE_STATE"] = str(state)
-        mesh = RunningMesh("bench", folder)
+        mesh = _Mesh(running=RunningMesh("bench", folder), state=state)
         try:
-            up = ("local", "up", str(folder), "--detach", "--wait", "--mesh", mesh.name, "--sidecar-config", mode)
-            started = mesh.heddle(*up, timeout=_UP_SECONDS)
-            if started.returncode:
-                raise RuntimeError(started.stderr)
-            yield mesh, state
+            mesh.heddle("local", "up", str(folder), "--detach", "--wait", "--sidecar-config", mode)
+            yield mesh
         finally:
-            mesh.down()
-            if before is None:
-                del os.environ["HEDDLE_STATE"]
-            else:
-                os.environ["HEDDLE_STATE"] = before
+            mesh.heddle("local", "down")
 
 
-def _called(mesh: RunningMesh, later: int, numbers: Sequence[int]) -> dict[str, list[float]]:
+def _called(mesh: _Mesh, numbers: Sequence[int], *, later: int = 0) -> dict[str, list[float]]:
     hosts = [f"s{number}" for number in numbers]
-    done = mesh.exec("deploy/client", "python3", "-c", _CALLER, str(later), *hosts, timeout=300)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    took: dict[str, list[float]] = json.loads(done.stdout)
+    command = ("python3", "-c", _CALLER, str(later), *hosts)
+    took: dict[str, list[float]] = json.loads(
+        mesh.heddle("local", "exec", "deploy/client", "-n", _NAMESPACE, "--", *command)
+    )
     return took
 
 
-def _memory(state: Path) -> tuple[float, float]:
+def _memory(mesh: _Mesh) -> tuple[float, float]:
     """What the one Envoy says of itself, on its socket in the mesh's own mount namespace."""
     (process,) = [
         line.parent
         for line in Path("/proc").glob("[0-9]*/cmdline")
-        if b"bootstrap.json" in (words := line.read_bytes()) and str(state).encode() in words
+        if b"bootstrap.json" in (words := line.read_bytes()) and str(mesh.state).encode() in words
     ]
-    (path,) = (process / "root" / state.relative_to("/")).glob(".run/pods/*/admin.sock")
+    (path,) = (process / "root" / mesh.state.relative_to("/")).glob(".run/pods/*/admin.sock")
     told = json.loads(_ask(path, "/memory"))
     return int(told["allocated"]) / 1e6, int(told["total_physical_bytes"]) / 1e6
 
