@@ -1,8 +1,8 @@
 """A real Envoy in a mesh of 100, 1,000 and 10,000 services: its memory with 20 in use, how long first requests take.
 
 The mesh is `heddle local up`: a pod with a sidecar calls services that one other pod, without one, stands behind. Names
-are resolved before the clock starts; each request has a connection of its own. Later requests are compared with those of
-an eager sidecar in a mesh beside it, in turns.
+are resolved before the clock starts; each request has a connection of its own. An eager sidecar in a mesh beside it is
+compared in turns.
 """
 
 from __future__ import annotations

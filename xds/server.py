@@ -36,6 +36,8 @@ from xds.wire import DeltaRequest, Node, SotwRequest, parse_delta_request, parse
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 FIRST_REQUEST_WITHIN = timedelta(seconds=10)
 MAX_STREAMS = 20_000
+MODE_CHANGES_A_SECOND = 100
+"""When the mesh grows or shrinks past a bound, every sidecar is to learn in another way, and comes again for it."""
 
 OPTIONS = (
     # grpc core cancels streams of a reconnect burst before any handler runs unless both are raised.
@@ -75,7 +77,8 @@ class AdsServer(Generic[C]):
     credential and replicas share the load; `jitter` gives a number from 0 to 1, which makes it up to a tenth shorter.
     `most_of_one`: how many streams a caller may have at a time, so that none of them shuts the others out.
     `on_demand` says of an incremental stream whether its client learns on demand, within `limits`; it is told what the
-    stream does already (None: it is new). A stream for which that changes ends, and its client comes again.
+    stream does already (None: it is new). A stream for which that changes ends, and its client comes again; where there
+    are many, one after the other, each served as before until its turn.
     """
 
     def __init__(
@@ -119,6 +122,8 @@ class AdsServer(Generic[C]):
         self._settings: object = None
         self._askers: dict[str, Asker] = {}
         """As the admission had them when they were last looked at, by stream."""
+        self._turns: dict[str, asyncio.TimerHandle] = {}
+        """When streams end whose mode changes, by stream."""
         self._stopping = False
         self.refused: Counter[str] = Counter()
         """How many streams were refused or ended with an error, by the name of their status (`UNAUTHENTICATED`)."""
@@ -227,12 +232,22 @@ class AdsServer(Generic[C]):
         if asker is self._askers.get(stream.id) and not scoped:
             return ""
         self._askers[stream.id] = asker
-        asker = self._with_mode(asker, caller, vhds=stream.asker.vhds, before=stream.asker.on_demand)
-        if asker.on_demand is not stream.asker.on_demand:
-            return "mode"
+        before = stream.asker.on_demand
+        asker = self._with_mode(asker, caller, vhds=stream.asker.vhds, before=before)
+        self._take_turn(stream, changes=asker.on_demand is not before)
+        asker = replace(asker, on_demand=before)
         if asker != stream.asker:
             stream.reassign(asker)
         return ""
+
+    def _take_turn(self, stream: Stream, *, changes: bool) -> None:
+        """Whether the stream is to end because its mode `changes`: soon if it is, and no longer if it is not."""
+        if changes and stream.id not in self._turns:
+            wait = self._jitter() * len(self._open) / MODE_CHANGES_A_SECOND
+            pump = self._open[stream.id][0]
+            self._turns[stream.id] = asyncio.get_running_loop().call_later(wait, pump.end, "mode")
+        elif not changes and (turn := self._turns.pop(stream.id, None)) is not None:
+            turn.cancel()
 
     def _with_mode(self, asker: Asker, caller: C, *, vhds: bool, before: bool | None) -> Asker:
         able = vhds and asker.kind is ProxyKind.SIDECAR and asker.capture is Capture.REDIRECT
@@ -350,6 +365,8 @@ class AdsServer(Generic[C]):
         finally:
             del self._open[state.id]
             self._askers.pop(state.id, None)
+            if (turn := self._turns.pop(state.id, None)) is not None:
+                turn.cancel()
             pump.stream.close(self._now())
             if pump.stream.excessive:
                 self._excessive[caller] = None

@@ -217,6 +217,38 @@ async def test_a_stream_ends_when_its_mode_changes_and_the_next_has_the_new_one(
     assert next(event.reason for event in events if isinstance(event, StreamClosed)) == "mode"
 
 
+async def test_streams_whose_mode_changes_end_one_after_the_other_and_are_served_until_then() -> None:
+    events: list[Event] = []
+    wanted = {"on demand": False}
+    waits = iter([0.0, 1e6, 0.0])
+
+    def on_demand(asker: Asker, before: bool | None) -> bool:
+        return wanted["on demand"]
+
+    async with serving(events, mesh=world(a="1"), on_demand=on_demand, jitter=lambda: next(waits)) as (server, address):
+        sidecars = {name: SimulatedSidecar(address, node_id=name, token=name) for name in ("one", "other")}
+        running = {name: asyncio.create_task(sidecar.run()) for name, sidecar in sidecars.items()}
+        async with asyncio.timeout(20):
+            while server.acknowledged(1) < 2:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+            early, late = [state.node.id for state in server.state()]
+            wanted["on demand"] = True
+            server.publish(world(a="2"), 2)
+            await running[early]
+            server.publish(world(a="3"), 3)
+            while server.acknowledged(3) < 1:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+            (left,) = server.state()
+            assert (left.node.id, left.asker.on_demand) == (late, False)
+            assert left.asker.labels == {"app": "second"}, "who its pod is by now does not wait"
+            wanted["on demand"] = False
+            server.publish(world(a="4"), 4)
+            wanted["on demand"] = True
+            server.publish(world(a="5"), 5)
+            await running[late]
+    assert [event.reason for event in events if isinstance(event, StreamClosed)] == ["mode", "mode"]
+
+
 async def test_state_of_the_world_is_never_on_demand() -> None:
     async with serving(mesh=world(a="1"), on_demand=lambda asker, before: True) as (server, address):
         async with grpc.aio.insecure_channel(address) as channel:
