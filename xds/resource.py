@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -61,8 +62,12 @@ def build_resource(
 
 def build_missing(name: str) -> Resource:
     """What tells a client that `name` does not exist where only an answer under that name ends its wait:
-    the name, itself as alias, no body (virtual hosts; other types say it by `removed_resources`)."""
-    return _assemble(name, "", b"", 0, aliases=(name,))
+    the name, itself as alias, no body (virtual hosts; other types say it by `removed_resources`).
+
+    Its version is never the same again: Envoy may still know that of its answer before, from a route table that is gone,
+    and takes what has that version and no body for a sign of life, by which nobody's wait is ended.
+    """
+    return _assemble(name, secrets.token_hex(_VERSION_BYTES), b"", 0, aliases=(name,))
 
 
 def build_foreign(name: str, version: str) -> Resource:

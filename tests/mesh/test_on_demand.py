@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ pytestmark = [pytest.mark.envoy, pytest.mark.network, pytest.mark.slow]
 MODES = (SidecarConfig.ON_DEMAND,)
 
 BOUND_SECONDS = 15
+DRAIN_SECONDS = 5
+"""Of a listener's old connections, on one machine."""
 SERVICE = """
 apiVersion: v1
 kind: Service
@@ -75,6 +78,26 @@ data: {mesh: "outboundTrafficPolicy: {mode: REGISTRY_ONLY}"}
         assert raw.statuses(get("later")) == [404]
         mesh.apply(registry_only + "---" + SERVICE.format(name="later"))
         assert raw.statuses(get("later")) == [200], "it is not asked for a second time"
+
+
+def test_a_port_that_loses_its_only_http_service_and_gets_it_back(mesh: RunningMesh) -> None:
+    """Envoy forgets the route table, and what it asked for in it, once the connections to it are drained."""
+    service = (
+        SERVICE.format(name="lone")
+        .replace("port: 80,", "port: 7700,")
+        .replace("spec:", "spec:\n  clusterIP: 10.96.77.1")
+    )
+    lone, passing = (get(host, to="10.96.77.1:7700") for host in ("lone", "lone.example"))
+    with requests(mesh) as raw:
+        mesh.apply(service)
+        assert raw.statuses(lone, passing) == [200, 200]
+        for changed in ("", service.replace("name: http", "name: tcp-lone")):
+            mesh.apply(changed)
+            time.sleep(DRAIN_SECONDS + 2)
+            mesh.apply(service)
+            answers = raw.send(lone, passing, lone)
+            assert [answer["status"] for answer in answers] == [200, 200, 200]
+            assert max(answer["seconds"] for answer in answers) < 2
 
 
 def test_undeclared_hosts_pass_through(mesh: RunningMesh) -> None:

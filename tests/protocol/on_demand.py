@@ -101,28 +101,39 @@ class OnDemandTalk(Talk):
 
 @dataclass(slots=True)
 class OnDemandClient(ModelClient):
-    """`waiting`: what it asked for on this stream and was not answered yet."""
+    """`waiting`: what it asked for and was not answered yet.
+
+    `told`: the versions of the answers under the names that it asked for, and `left` of those that it dropped since.
+    Source: Envoy's DeltaSubscriptionState, as of 1.36.
+    """
 
     delta: bool = field(default=True, kw_only=True)
     waiting: set[str] = field(default_factory=set)
+    told: dict[str, str] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
 
     def ask(self, name: str) -> None:
-        """Envoy asks once in its life, and not for what it holds."""
+        """Envoy asks once in the life of a route table, and not for what it holds."""
         want = self.wants[VHDS]
         if name in want.names or canonical(name) in want.held:
             return
         self.waiting.add(name)
+        if name in self.left:
+            self.told[name] = self.left.pop(name)
         self.subscribe(VHDS, name)
+
+    def drop(self, name: str) -> None:
+        """The last listener with its route table is gone."""
+        self.waiting.discard(name)
+        if name in self.wants[VHDS].names and name in self.told:
+            self.left[name] = self.told.pop(name)
+        self.unsubscribe(VHDS, name)
 
     def connect(self, name: str) -> None:
         """A connection to an address: the same."""
         want = self.wants[CDS]
         if name not in want.names and name not in want.held:
             self.subscribe(CDS, name)
-
-    def reconnect(self) -> None:
-        ModelClient.reconnect(self)
-        self.waiting |= self.wants[VHDS].names - self.wants[VHDS].held.keys() if VHDS in self.wants else set()
 
     def hear(self, raw: bytes) -> None:
         message = pb.DeltaDiscoveryResponse.FromString(raw)
@@ -131,7 +142,13 @@ class OnDemandClient(ModelClient):
             return
         bodies = [one for one in message.resources if one.HasField("resource")]
         if not any(BAD in Cluster.parse(one.resource.value).alt_stat_name for one in bodies):
-            self.waiting -= {one.name for one in message.resources}
+            # An answer without a body, of the version it has already, is a sign of life and none to who waits.
+            answers = [one for one in message.resources if one in bodies or self.told.get(one.name) != one.version]
+            self.waiting -= {one.name for one in answers}
+            self.told.update((one.name, one.version) for one in answers if one.name in self.wants[VHDS].names)
+            for name in message.removed_resources:
+                self.told.pop(name, None)
+                self.left.pop(name, None)
         for one in message.resources:
             assert one.HasField("resource") or list(one.aliases) == [one.name]
         for one in bodies:

@@ -69,6 +69,18 @@ def test_r62_an_unknown_host_is_answered_at_once_and_sent_once_it_is_there() -> 
     talk.silence()
 
 
+def test_a_name_that_is_asked_for_again_is_answered_anew() -> None:
+    """Envoy forgets what it asked for with its route table; of the version it had, an answer without a body is none."""
+    talk = opened(OnDemandTalk(world=WORLD))
+    versions = set()
+    for _ in range(3):
+        talk.delta_says(VHDS, "80/nobody")
+        versions.add(talk.hears(VHDS, missing=("80/nobody",)).versions["80/nobody"])
+        talk.delta_says(VHDS, drops=("80/nobody",))
+        talk.silence()
+    assert len(versions) == 3
+
+
 def test_what_is_gone_is_removed_and_comes_back_unasked() -> None:
     talk = opened(OnDemandTalk(world=WORLD))
     talk.delta_says(VHDS, "80/z:80")
@@ -291,6 +303,10 @@ class Machine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES))
     def ask(self, name: str) -> None:
         self.client.ask(name)
+
+    @rule(name=st.sampled_from(NAMES))
+    def drop(self, name: str) -> None:
+        self.client.drop(name)
 
     @rule(name=st.sampled_from(ADDRESSES), content=st.sampled_from(("1", "2", f"{BAD}1", BROKEN)) | st.none())
     def change_address(self, name: str, content: str | None) -> None:
