@@ -38,6 +38,8 @@ class DemandLimits:
 
 
 DEFAULT_LIMITS = DemandLimits()
+NOTED_EVERY = timedelta(hours=1)
+"""What is asked for on a stream that stays open is in use for as long."""
 
 
 class Demand:
@@ -64,6 +66,7 @@ class Demand:
         "_memo",
         "_needs",
         "_nobodys",
+        "_noted",
         "_passing",
         "_scopes",
         "_snapshot",
@@ -95,6 +98,8 @@ class Demand:
         """For how many hosts of them nothing does, and what only passes them through."""
         self._strangers = 0
         """How many addresses of them are no service's."""
+        self._noted = now
+        """When the history was last told what was asked for."""
         self._ahead = dict.fromkeys(history.recent(self._workload, now), now)
         """Virtual hosts, and clusters of addresses, that are sent unasked, and since when."""
         self._invented: frozenset[str] = frozenset()
@@ -199,16 +204,29 @@ class Demand:
             for name in [name for name, since in self._ahead.items() if since + self._limits.unused_after <= now]:
                 del self._ahead[name]
                 self._scopes.clear()
+        if self._asked and now - self._noted >= NOTED_EVERY:
+            self._note(now)
 
     def due(self) -> datetime | None:
         """When `tick` has something to do if nothing happens before; None if never."""
         times = list(self._lingering.values())
         if self._limits.unused_after is not None:
             times += [since + self._limits.unused_after for since in self._ahead.values()]
+        if self._asked:
+            times.append(self._noted + NOTED_EVERY)
         return min(times, default=None)
 
     def close(self, now: datetime) -> None:
         """The stream has ended: what its client asked for was in use until now."""
+        self._note(now)
+        if self._limits.unused_after is None:
+            # Nobody will ever see whether it is in use.
+            for name in self._ahead:
+                self._history.note(self._workload, name, now)
+        self._history.leave(self._asker.asker, min(self._ahead.values(), default=None))
+
+    def _note(self, now: datetime) -> None:
+        self._noted = now
         for wanted in self._asked.values():
             if wanted is not None and wanted.declared:
                 self._history.note(self._workload, wanted.name, now)
@@ -262,11 +280,12 @@ class Demand:
             self._passing += change
 
     def _adopt(self, held: Iterable[str], now: datetime) -> None:
-        """What the client holds from an earlier stream, is answered for and was not asked for was sent ahead to it."""
+        """What the client holds from an earlier stream, is answered for and was not asked for was sent ahead to it then."""
+        since = self._history.ahead_since(self._asker.asker) or now
         answering = {wanted.name for wanted in self._asked.values() if wanted is not None}
         for name in held:
             if name not in answering and self._memo.answering(name, self._asker) == Wanted(name=name, declared=True):
-                self._ahead.setdefault(name, now)
+                self._ahead[name] = since
 
     def _named(self, name: str) -> frozenset[str]:
         found = self._memo.find(VIRTUAL_HOST, name, self._asker, invented=name in self._invented)

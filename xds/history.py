@@ -25,6 +25,8 @@ LATELY = timedelta(days=1)
 HOSTS_OF_A_WORKLOAD = 500
 HOSTS = 100_000
 """Of all workloads together; the workload that asked longest ago goes first."""
+PODS = 20_000
+"""Of which it is known since when they have what they did not ask for."""
 
 
 def workload_of(asker: Asker) -> Workload:
@@ -34,15 +36,17 @@ def workload_of(asker: Asker) -> Workload:
 
 
 class History:
-    """When each workload was last seen to use what, the longest ago first."""
+    """When each workload was last seen to use what, the longest ago first; and since when pods hold what was sent ahead."""
 
-    __slots__ = ("_most", "_most_of_one", "_size", "_workloads")
+    __slots__ = ("_ahead_since", "_most", "_most_of_one", "_size", "_workloads")
 
     def __init__(self, *, most_of_one: int = HOSTS_OF_A_WORKLOAD, most: int = HOSTS) -> None:
         self._most_of_one = most_of_one
         self._most = most
         self._size = 0
         self._workloads: dict[Workload, dict[str, datetime]] = {}
+        self._ahead_since: dict[tuple[str, str], datetime] = {}
+        """By namespace and name of the pod."""
 
     def note(self, workload: Workload, name: str, at: datetime) -> None:
         """The workload uses `name` at that time, which is not before any noted so far."""
@@ -61,3 +65,16 @@ class History:
         """What it was seen to use lately."""
         names = self._workloads.get(workload, {})
         return tuple(name for name, at in names.items() if now - at < LATELY)
+
+    def leave(self, asker: Asker, since: datetime | None) -> None:
+        """A pod's stream ends: the oldest of what it was sent ahead and has not asked for is as old as that."""
+        pod = asker.namespace, asker.pod
+        self._ahead_since.pop(pod, None)
+        if since is not None:
+            self._ahead_since[pod] = since
+            if len(self._ahead_since) > PODS:
+                del self._ahead_since[next(iter(self._ahead_since))]
+
+    def ahead_since(self, asker: Asker) -> datetime | None:
+        """As it was when the pod's last stream ended; None: nothing is known of it."""
+        return self._ahead_since.get((asker.namespace, asker.pod))

@@ -64,8 +64,8 @@ def build_missing(name: str) -> Resource:
     """What tells a client that `name` does not exist where only an answer under that name ends its wait:
     the name, itself as alias, no body (virtual hosts; other types say it by `removed_resources`).
 
-    Its version is never the same again: Envoy may still know that of its answer before, from a route table that is gone,
-    and takes what has that version and no body for a sign of life, by which nobody's wait is ended.
+    Its version is never the same again: Envoy may still know that of the answer before, to a route table that is gone,
+    and takes what has that version and no body for a sign of life, which ends nobody's wait.
     """
     return _assemble(name, secrets.token_hex(_VERSION_BYTES), b"", 0, aliases=(name,))
 

@@ -15,6 +15,7 @@ from tests.protocol.conversation import BROKEN, CDS, EDS, VHDS, version_of
 from tests.protocol.model_client import BAD
 from tests.protocol.on_demand import NOBODYS, USES, OnDemandClient, OnDemandTalk, canonical
 from xds.demand import DemandLimits
+from xds.history import workload_of
 from xds.wire import parse_delta_request
 
 WORLD = {
@@ -238,6 +239,55 @@ def test_what_was_sent_ahead_and_never_asked_for_goes_with_its_cluster() -> None
     talk.passes(seconds=60)
     talk.hears(CDS, removed=("a",))
     talk.silence()
+
+
+def test_a_new_stream_of_the_same_client_does_not_begin_the_time_anew() -> None:
+    """Streams end after half an hour, as `unused_after` does."""
+    talk = OnDemandTalk(world=WORLD)
+    talk.history.note(workload_of(talk.asker), "80/z", talk.now)
+    talk.reconnect()
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"base": "1"})
+    talk.delta_says(VHDS)
+    held = talk.hears(VHDS, {"base80": "1", "80/z": "1"}).versions
+    clusters = {"base": talk.last[CDS].versions["base"]}
+    for _ in range(3):
+        talk.passes(minutes=9)
+        talk.silence()
+        talk.reconnect()  # to which the history adds it anew, as what the workload uses
+        talk.delta_says(CDS, initial=clusters)
+        talk.delta_says(VHDS, initial=held)
+        talk.silence()
+    talk.passes(minutes=3)
+    talk.hears(VHDS, removed=("80/z",))
+    talk.silence()
+
+
+@pytest.mark.parametrize("never", [False, True])
+def test_what_nobody_will_see_in_use_counts_as_used(never: bool) -> None:
+    talk = OnDemandTalk(world=WORLD, limits=DemandLimits(unused_after=None if never else timedelta(days=3)))
+    talk.history.note(workload_of(talk.asker), "80/z", talk.now)
+    for _ in range(3):
+        talk.reconnect()
+        talk.delta_says(CDS)
+        talk.hears(CDS, {"base": "1"})
+        talk.delta_says(VHDS)
+        talk.hears(VHDS, {"base80": "1", "80/z": "1"})
+        talk.passes(hours=10)
+    talk.reconnect()
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"base": "1"})
+    talk.delta_says(VHDS)
+    talk.hears(VHDS, {"base80": "1", "80/z": "1"} if never else {"base80": "1"})
+
+
+def test_what_is_asked_for_is_in_use_for_as_long_as_the_stream_lasts() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/z")
+    talk.hears(VHDS, {"80/z": "1"})
+    for _ in range(30):
+        talk.passes(hours=1)
+    assert talk.history.recent(workload_of(talk.asker), talk.now) == ("80/z",)
 
 
 def test_never_is_never() -> None:
