@@ -20,8 +20,9 @@ from translators.route_matches import build_catch_all
 from translators.routes import build_passthrough_route, build_refusal
 from translators.virtual_hosts import build_named, foreign_routes, routed_service, service_routes
 
-_HOST = re.compile(r"[a-z0-9_.:\[\]-]{1,255}")
-"""What may stand as a domain of a virtual host as it is."""
+_HOST = re.compile(r"[!-)+-.0-@\[-~]{1,255}")
+"""What may stand as a domain of a virtual host as it is, and in its name: printable ASCII as Envoy asks, in lower case,
+without `*`, which would be a wildcard, and `/`, which would be another table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

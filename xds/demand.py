@@ -280,7 +280,7 @@ class Demand:
             self._passing += change
 
     def _adopt(self, held: Iterable[str], now: datetime) -> None:
-        """What the client holds from an earlier stream, is answered for and was not asked for was sent ahead to it then."""
+        """What the client holds from an earlier stream, is answered for and was not asked for was sent ahead then."""
         since = self._history.ahead_since(self._asker.asker) or now
         answering = {wanted.name for wanted in self._asked.values() if wanted is not None}
         for name in held:

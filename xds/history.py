@@ -36,7 +36,7 @@ def workload_of(asker: Asker) -> Workload:
 
 
 class History:
-    """When each workload was last seen to use what, the longest ago first; and since when pods hold what was sent ahead."""
+    """When each workload was last seen to use what, the longest ago first. Since when pods hold what was sent ahead."""
 
     __slots__ = ("_ahead_since", "_most", "_most_of_one", "_size", "_workloads")
 

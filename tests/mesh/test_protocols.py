@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.mesh.conftest import BOTH
+from tests.mesh.raw_requests import get, requests
 from tests.mesh.running_mesh import RunningMesh
 
 pytestmark = [pytest.mark.envoy, pytest.mark.network, pytest.mark.slow]
@@ -124,3 +125,16 @@ def test_outsiders_are_balanced_as_kube_proxy_would(mesh: RunningMesh) -> None:
     answers = mesh.call("outsider", *[{"url": "http://echo/"} for _ in range(30)])
     assert {answer["status"] for answer in answers} == {200}
     assert {answer["json"]["version"] for answer in answers} == {"v1", "v2"}
+
+
+def test_hosts_of_odd_characters_pass_through(mesh: RunningMesh) -> None:
+    hosts = ("a~b", "foo!bar", "a%20b", "user@echo", "echo,echo")
+    with requests(mesh) as raw:
+        assert raw.statuses(*map(get, hosts)) == [200] * len(hosts)
+
+
+def test_hosts_that_are_none_are_answered_at_once(mesh: RunningMesh) -> None:
+    hosts = ("*", "*.example", "a/b", "a" * 300, "", "[::1")
+    with requests(mesh) as raw:
+        answers = raw.send(*map(get, hosts))
+    assert max(answer["seconds"] for answer in answers) < 2

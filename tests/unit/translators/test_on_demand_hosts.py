@@ -77,7 +77,8 @@ def test_the_port_of_a_host_header_is_ignored(asked: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", ["80/*", "80/a*b", "80/a b", "80/" + "a" * 300, "nothing", "80/", "0/users", "80/:80"]
+    "asked",
+    ["80/*", "80/a*b", "80/a b", "80/a/b", "80/A", "80/ä", "80/" + "a" * 300, "nothing", "80/", "0/users", "80/:80"],
 )
 def test_what_is_no_host_is_nobody_s_and_never_a_domain(asked: str) -> None:
     assert answering_name(asked, seen_from(mesh(), on_demand=True)) is None
@@ -91,6 +92,14 @@ def test_an_undeclared_host_passes_through_or_is_nobody_s() -> None:
     assert targets(built("example.com", passing)) == ["PassthroughCluster"]
     assert built("example.com", passing).domains == ["example.com"]
     assert answering(TABLE, "example.com", seen_from(mesh(settings=REFUSING), on_demand=True)) is None
+
+
+@pytest.mark.parametrize("host", ["a~b", "a%20b", "user@users", "users,users", "a'b", "(a)", "[::1", "a_b|c"])
+def test_a_host_of_odd_characters_is_a_host(host: str) -> None:
+    passing = seen_from(mesh(routes=[virtual_service(answer(201), hosts=("*.wild",))]), on_demand=True)
+    assert targets(built(host, passing)) == ["PassthroughCluster"]
+    assert built(f"{host}.wild", passing).domains == [f"{host}.wild"]
+    assert targets(built(f"{host}.wild", passing)) != ["PassthroughCluster"]
 
 
 def test_under_a_wildcard_each_host_has_a_virtual_host_of_its_own() -> None:
