@@ -6,7 +6,7 @@ Versions, nonces, subscriptions and rejections of one type never touch another's
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -152,10 +152,10 @@ class Channel:
         self.owed = False
         return push
 
-    def take_removals(self) -> Push | None:
-        """The removals that had to wait."""
-        removed = tuple(sorted(name for name in self.doomed if name in self.held))
-        self.doomed.clear()
+    def take_removals(self, kept: Set[str]) -> Push | None:
+        """The removals that had to wait, but for what is `kept` still."""
+        removed = tuple(sorted(name for name in self.doomed if name in self.held and name not in kept))
+        self.doomed &= kept
         self.doomed_since = None
         return Push(removed=removed) if removed else None
 

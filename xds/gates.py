@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from xds.channel import Channel
-from xds.kinds import CLUSTER, ROUTE, Kind
+from xds.kinds import CLUSTER, ROUTE, VIRTUAL_HOST, Kind
 
 PATIENCE = timedelta(seconds=5)
 """A route waits for its cluster this long at most: one that cannot warm must not stop all others."""
@@ -39,18 +39,36 @@ class Gates:
 
     def may_remove(self, kind: Kind, now: datetime) -> bool:
         """Whether what is no longer wanted may be removed: everything that could name it has been acknowledged, or was
-        not for too long. While a client refuses something, it stays on an older one that may need it."""
+        not for too long. What `keeps` says stays all the same."""
         doomed = self._channels[kind.type_url]
         if doomed.flight is not None or doomed.unsent:
             return False
         if doomed.doomed_since is None:
             doomed.doomed_since = now
         namers = self._namers(kind)
-        if any(channel.refused for channel in namers):
+        if self.keeps_all(doomed):
             return False
         if all(channel.settled and not (channel.kind == ROUTE and channel.doomed) for channel in namers):
             return True
         return now - doomed.doomed_since >= PATIENCE
+
+    def keeps(self, kind: Kind) -> frozenset[str] | None:
+        """What the client may need as long as it refuses something, for it stays on an older one. None: anything."""
+        needed: set[str] = set()
+        for channel in self._namers(kind):
+            for name in channel.refused:
+                if (held := channel.held.get(name)) is None:
+                    continue
+                # Which clusters a table or a listener names is not known, nor what a client has from an earlier stream.
+                if channel.kind != VIRTUAL_HOST or held.foreign:
+                    return None
+                needed |= held.needs
+        return frozenset(needed)
+
+    def keeps_all(self, channel: Channel) -> bool:
+        """Whether nothing of what is no longer wanted may go before the client takes what it refuses."""
+        kept = self.keeps(channel.kind)
+        return kept is None or channel.doomed <= kept
 
     def opens_at(self) -> datetime | None:
         """When the next wait ends for want of patience; None if nothing waits."""
@@ -60,7 +78,7 @@ class Gates:
         waiting.extend(
             one.doomed_since
             for one in self._channels.values()
-            if one.doomed and one.doomed_since and not any(namer.refused for namer in self._namers(one.kind))
+            if one.doomed and one.doomed_since and not self.keeps_all(one)
         )
         return min(waiting) + PATIENCE if waiting else None
 

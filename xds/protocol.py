@@ -250,7 +250,7 @@ class Stream:
         for kind in REMOVAL_ORDER:
             channel = self._channels.get(kind.type_url)
             if channel is not None and channel.doomed and self._gates.may_remove(kind, now):
-                push = channel.take_removals()
+                push = channel.take_removals(self._gates.keeps(kind) or frozenset())
                 response = None if push is None else self._send(channel, push, now)
                 if response is not None:
                     return response
@@ -266,7 +266,9 @@ class Stream:
             return True
         answered = True
         for channel in self._channels.values():
-            if channel.marked or channel.forced or channel.doomed or channel.groups or channel.owed:
+            if channel.marked or channel.forced or channel.groups or channel.owed:
+                return False
+            if channel.doomed and not self._gates.keeps_all(channel):
                 return False
             answered = answered and channel.flight is None
         settled = answered and bool(self._channels)

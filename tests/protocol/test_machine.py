@@ -273,7 +273,7 @@ class Machine(RuleBasedStateMachine):
         return side.keeps_a_set_of(url) and unhappy
 
     def compare_absent(self, side: Side, url: str, want: Want, world: dict[str, str]) -> None:
-        routes_rejected = any(one in (LDS, RDS, VHDS) for one, _ in side.talk.stream.state().rejected)
+        routes_rejected = any(one in (LDS, RDS) for one, _ in side.talk.stream.state().rejected)
         if url == EDS or (url in (CDS, RDS) and routes_rejected) or (url == RDS and not self.delta):
             return
         if not self.delta and url in side.client.refused_last:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from datetime import timedelta
 
 import hypothesis.strategies as st
@@ -13,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from model.names import is_address_cluster
 from tests.protocol.conversation import BROKEN, CDS, EDS, VHDS, version_of
 from tests.protocol.model_client import BAD
-from tests.protocol.on_demand import NOBODYS, USES, OnDemandClient, OnDemandTalk, canonical
+from tests.protocol.on_demand import NOBODYS, ON_DEMAND, USES, OnDemandClient, OnDemandTalk, canonical
 from xds.demand import DemandLimits
 from xds.history import workload_of
 from xds.wire import parse_delta_request
@@ -315,6 +316,31 @@ def test_whoever_invents_hosts_without_end_is_not_served_on_demand(names: list[s
     assert talk.stream.excessive
 
 
+@pytest.mark.parametrize("on_demand", [True, False])
+def test_r40_only_what_the_version_before_a_refused_one_uses_is_kept(on_demand: bool) -> None:
+    world = {CDS: {"base": "1", "basea": "1", "baseb": "1"}, VHDS: {"base80": "uses basea"}}
+    talk = OnDemandTalk(world=world, asker=replace(ON_DEMAND, on_demand=on_demand))
+    talk.delta_says(CDS)
+    talk.hears(CDS, world[CDS])
+    talk.delta_says(VHDS)
+    talk.hears(VHDS, world[VHDS])
+    talk.becomes({CDS: {"base": "1"}, VHDS: {"base80": f"{BAD} by now"}})
+    talk.hears(VHDS, {"base80": f"{BAD} by now"}, accept=False)
+    talk.refuses(VHDS)
+    talk.passes(seconds=0)
+    if on_demand:  # it may be wanted again at once
+        talk.passes(minutes=1)
+    talk.hears(CDS, removed=("baseb",))
+    talk.passes(hours=1)
+    talk.silence()
+    assert talk.stream.acknowledged(2), "it has all that it will take"
+    talk.becomes({VHDS: {"base80": "1"}})
+    talk.hears(VHDS, {"base80": "1"})
+    talk.passes(minutes=1)
+    talk.hears(CDS, removed=("basea",))
+    talk.silence()
+
+
 def test_what_is_no_longer_asked_for_does_not_count() -> None:
     talk = opened(OnDemandTalk(world=WORLD, limits=DemandLimits(nobodys=1)))
     talk.delta_says(VHDS, "80/one")
@@ -439,7 +465,7 @@ class Machine(RuleBasedStateMachine):
         held = {name: content for name, (_, content) in self.client.wants[CDS].held.items()}
         clusters = {name: content for name, content in held.items() if not is_address_cluster(name)}
         assert {name: clusters.get(name) for name in needed} == {name: self.talk.world[CDS][name] for name in needed}
-        if not self.talk.stream.state().rejected and not unsure:
+        if not unsure:
             assert clusters.keys() == needed
         self.compare_addresses({name: content for name, content in held.items() if is_address_cluster(name)})
 
@@ -448,9 +474,6 @@ class Machine(RuleBasedStateMachine):
         assert not [content for content in held.values() if BAD in content]
         unsure = {name for name in ADDRESSES if BAD in world.get(name, "") or world.get(name) == BROKEN}
         asked = {name: world.get(name, NOBODYS) for name in self.client.wants[CDS].names}
-        if self.talk.stream.state().rejected:
-            # No cluster is taken back while a virtual host is refused, be it one that no virtual host names.
-            held = {name: content for name, content in held.items() if name in asked}
         assert {name: content for name, content in held.items() if name not in unsure} == {
             name: content for name, content in asked.items() if name not in unsure
         }
