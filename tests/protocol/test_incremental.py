@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -12,12 +13,13 @@ from hypothesis import strategies as st
 from model.asker import Asker
 from model.mesh import Mesh
 from model.names import AddressCluster
+from model.on_demand import Wanted
 from model.pods import ProxyKind
 from model.view import view_of
 from protos.encoder import encode
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
 from sources.store import Store
-from translators.resources import derive, names_in_scope
+from translators.resources import answering, derive, names_in_scope
 from xds.events import DerivationFailed
 from xds.memo import Marks, Memo
 from xds.read_memo import KnownAsker
@@ -62,22 +64,63 @@ def askers() -> list[KnownAsker]:
     ]
 
 
-def service(namespace: str, name: str, ports: str) -> str:
+def service(namespace: str, name: str, ports: str, selector: str) -> str:
     address = f"10.1.{'abc'.index(namespace)}.{'xyz'.index(name) + 1}"
     return f"""
 apiVersion: v1
 kind: Service
-metadata: {{name: {name}, namespace: {namespace}}}
-spec: {{clusterIP: {address}, ports: {ports}}}
+metadata: {{name: "{name}", namespace: {namespace}}}
+spec: {{clusterIP: {address}, {selector}ports: {ports}}}
 """
 
 
-def virtual_service(namespace: str, host: str, to: str, export: str) -> str:
+def pod(namespace: str, name: str, version: str, ready: str, inject: str) -> str:
+    """Behind every service of its namespace that selects `web`."""
+    address = f"10.3.{'abc'.index(namespace)}.{'mno'.index(name) + 1}"
+    return f"""
+apiVersion: v1
+kind: Pod
+metadata:
+  {{name: "{name}", namespace: {namespace}, uid: "{name}", labels: {{app: web, version: {version}}},
+  annotations: {{sidecar.istio.io/inject: "{inject}"}}}}
+spec: {{containers: [{{name: c, command: [sleep]}}]}}
+status: {{podIP: {address}, conditions: [{{type: Ready, status: "{ready}"}}]}}
+"""
+
+
+def virtual_service(namespace: str, host: str, to: str, export: str, gateways: str) -> str:
     return f"""
 apiVersion: {ISTIO}
 kind: VirtualService
 metadata: {{name: v, namespace: {namespace}}}
-spec: {{hosts: ["{host}"], exportTo: ["{export}"], http: [{{route: [{{destination: {{host: {to}}}}}]}}]}}
+spec: {{hosts: ["{host}"], {gateways}exportTo: ["{export}"], http: [{{route: [{{destination: {{host: {to}}}}}]}}]}}
+"""
+
+
+def gateway(namespace: str, name: str, app: str, host: str, port: int) -> str:
+    return f"""
+apiVersion: {ISTIO}
+kind: Gateway
+metadata: {{name: "{name}", namespace: {namespace}}}
+spec: {{selector: {{app: {app}}}, servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["{host}"]}}]}}
+"""
+
+
+def peer_authentication(namespace: str, selector: str, mode: str, ports: str) -> str:
+    return f"""
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {{name: peers, namespace: {namespace}}}
+spec: {{{selector}mtls: {{mode: {mode}}}{ports if selector else ""}}}
+"""
+
+
+def authorization_policy(namespace: str, name: str, selector: str, action: str, who: str) -> str:
+    return f"""
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: "{name}", namespace: {namespace}}}
+spec: {{{selector}action: {action}, rules: [{{from: [{{source: {{{who}}}}}], to: [{{operation: {{methods: [GET]}}}}]}}]}}
 """
 
 
@@ -103,12 +146,12 @@ def headless(namespace: str, name: str, pod: str) -> str:
     return f"""
 apiVersion: v1
 kind: Service
-metadata: {{name: {name}, namespace: {namespace}}}
+metadata: {{name: "{name}", namespace: {namespace}}}
 spec: {{clusterIP: None, ports: [{TCP}]}}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
-metadata: {{name: {name}-1, namespace: {namespace}, labels: {{kubernetes.io/service-name: {name}}}}}
+metadata: {{name: "{name}-1", namespace: {namespace}, labels: {{kubernetes.io/service-name: "{name}"}}}}
 addressType: IPv4
 ports: [{TCP}]
 endpoints: [{{addresses: [{pod}], conditions: {{ready: true}}}}]
@@ -146,13 +189,62 @@ ADDRESSES = tuple(
     for address in (*PODS, "10.1.0.1", "10.1.1.2", "10.99.0.1")
 )
 """What sidecars on demand may ask for, in scope or not."""
+ASKED = tuple(
+    f"{port}/{host}"
+    for port in (80, 81)
+    for host in ("x.a", "x.a.svc.cluster.local", "y.b:80", "10.1.1.2", "foreign.example.com", "w.example.com", "nobody")
+)
+"""Hosts that they may ask for, whoever has them."""
+SELECTORS = ("", "selector: {matchLabels: {app: web}}, ")
 POLICIES = ("", "trafficPolicy: {connectionPool: {tcp: {idleTimeout: 5m}}}, ", "trafficPolicy: {tls: {mode: SIMPLE}}, ")
 namespaces = st.sampled_from("abc")
 files = st.one_of(
     st.builds(headless, namespaces, st.sampled_from("xyz"), st.sampled_from(PODS)),
-    st.builds(service, namespaces, st.sampled_from("xyz"), st.sampled_from(PORTS)),
     st.builds(
-        virtual_service, namespaces, st.sampled_from(HOSTS), st.sampled_from(QUALIFIED), st.sampled_from("*.abc")
+        service,
+        namespaces,
+        st.sampled_from("xyz"),
+        st.sampled_from(PORTS),
+        st.sampled_from(["", "selector: {app: web}, "]),
+    ),
+    st.builds(
+        pod,
+        namespaces,
+        st.sampled_from("mno"),
+        st.sampled_from(["v1", "v2"]),
+        st.sampled_from(["True", "False"]),
+        st.sampled_from(["true", "false"]),
+    ),
+    st.builds(
+        virtual_service,
+        namespaces,
+        st.sampled_from(HOSTS),
+        st.sampled_from(QUALIFIED),
+        st.sampled_from("*.abc"),
+        st.sampled_from(["", "gateways: [a/one], ", "gateways: [mesh, a/two], "]),
+    ),
+    st.builds(
+        gateway,
+        st.just("a"),
+        st.sampled_from(["one", "two"]),
+        st.sampled_from(["web", "job"]),
+        st.sampled_from(["*", "*.example.com", "b/*"]),
+        st.sampled_from([80, 8080]),
+    ),
+    st.builds(
+        peer_authentication,
+        st.sampled_from(["a", "b", "c", "istio-system"]),
+        st.sampled_from(SELECTORS),
+        st.sampled_from(["STRICT", "PERMISSIVE", "DISABLE", "UNSET"]),
+        st.sampled_from(["", ", portLevelMtls: {80: {mode: DISABLE}}"]),
+    ),
+    st.builds(
+        authorization_policy,
+        st.sampled_from(["a", "b", "istio-system"]),
+        st.sampled_from(["one", "two"]),
+        st.sampled_from(SELECTORS),
+        st.sampled_from(["ALLOW", "DENY"]),
+        st.sampled_from(["namespaces: [a]", 'principals: ["cluster.local/ns/b/sa/s"]']),
     ),
     st.builds(rule, namespaces, st.sampled_from(HOSTS), st.sampled_from(POLICIES)),
     st.builds(
@@ -169,8 +261,9 @@ files = st.one_of(
 
 def place_of(text: str) -> str:
     """One file an object, so that a later version of it takes the earlier one's place."""
-    kind = text.partition("kind: ")[2].partition("\n")[0]
-    return f"{kind} {text.partition('metadata: ')[2].partition(chr(10))[0]}.yaml"
+    found = re.search(r'kind: (\w+)\nmetadata:\s+{name: "?(\w+)"?, namespace: ([\w-]+)', text)
+    assert found is not None
+    return " ".join(found.groups()) + ".yaml"
 
 
 def fresh(mesh: Mesh, asker: KnownAsker) -> Held:
@@ -201,6 +294,40 @@ def remembered(memo: Memo, asker: KnownAsker) -> Held:
     return found
 
 
+def answers(memo: Memo, asker: KnownAsker) -> dict[str, tuple[Wanted | None, bytes]]:
+    """What answers for each host that a sidecar on demand may ask for, and the virtual host that it is."""
+    found = {}
+    for asked in ASKED if asker.asker.on_demand else ():
+        wanted = memo.answering(asked, asker)
+        invented = wanted is not None and not wanted.declared
+        resource = memo.find(VIRTUAL_HOST, wanted.name, asker, invented=invented).resource if wanted else None
+        found[asked] = wanted, bytes(resource.body) if resource else b""
+    return found
+
+
+def fresh_answers(mesh: Mesh, asker: KnownAsker) -> dict[str, tuple[Wanted | None, bytes]]:
+    view = view_of(mesh, asker.asker)
+    found = {}
+    for asked in ASKED if asker.asker.on_demand else ():
+        wanted = answering(asked, view)
+        message = derive(VIRTUAL_HOST, wanted.name, view) if wanted else None
+        assert (message is None) == (wanted is None)
+        found[asked] = wanted, bytes(encode(message)) if message else b""
+    return found
+
+
+def unmarked_answers(
+    before: dict[str, tuple[Wanted | None, bytes]], after: dict[str, tuple[Wanted | None, bytes]], marks: Marks
+) -> list[str]:
+    hosts = marks.names.get(VIRTUAL_HOST, frozenset())
+    missed = []
+    for asked, (wanted, body) in after.items():
+        told, had = before[asked]
+        missed += [asked] if told != wanted and asked not in marks.asked else []
+        missed += [wanted.name] if wanted and told == wanted and had != body and wanted.name not in hosts else []
+    return missed
+
+
 def unmarked(before: Held, after: Held, marks: Marks) -> list[tuple[str, str]]:
     """What differs and is not marked."""
     missed = []
@@ -218,8 +345,11 @@ def unmarked(before: Held, after: Held, marks: Marks) -> list[tuple[str, str]]:
 def run(history: list[tuple[str, bool]]) -> None:
     failures: list[DerivationFailed] = []
     store, known = Store(), askers()
-    memo = Memo(derive=derive, names=names_in_scope, report=failures.append, mesh=store.mesh)
+    memo = Memo(
+        derive=derive, names=names_in_scope, report=failures.append, answering=answering, mesh=store.mesh
+    )
     held = [remembered(memo, asker) for asker in known]
+    answered = [answers(memo, asker) for asker in known]
     for text, stays in history:
         store.replace_file(place_of(text), text.encode() if stays else None)
         marks = memo.advance(store.mesh)
@@ -228,6 +358,11 @@ def run(history: list[tuple[str, bool]]) -> None:
             assert unmarked(before, after, marks) == []
         held = [remembered(memo, asker) for asker in known]
         assert held == expected
+        expected_answers = [fresh_answers(store.mesh, asker) for asker in known]
+        for told, due in zip(answered, expected_answers, strict=True):
+            assert unmarked_answers(told, due, marks) == []
+        answered = [answers(memo, asker) for asker in known]
+        assert answered == expected_answers
         names = {(url, name) for each in expected for url in TYPES for name in each[url]}
         for asker, own in zip(known, expected, strict=True):
             view = view_of(store.mesh, asker.asker)
