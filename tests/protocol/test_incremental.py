@@ -102,7 +102,9 @@ def gateway(namespace: str, name: str, app: str, host: str, port: int) -> str:
 apiVersion: {ISTIO}
 kind: Gateway
 metadata: {{name: "{name}", namespace: {namespace}}}
-spec: {{selector: {{app: {app}}}, servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["{host}"]}}]}}
+spec:
+  selector: {{app: {app}}}
+  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["{host}"]}}]
 """
 
 
@@ -120,7 +122,8 @@ def authorization_policy(namespace: str, name: str, selector: str, action: str, 
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {{name: "{name}", namespace: {namespace}}}
-spec: {{{selector}action: {action}, rules: [{{from: [{{source: {{{who}}}}}], to: [{{operation: {{methods: [GET]}}}}]}}]}}
+spec:
+  {{{selector}action: {action}, rules: [{{from: [{{source: {{{who}}}}}], to: [{{operation: {{methods: [GET]}}}}]}}]}}
 """
 
 
@@ -345,9 +348,7 @@ def unmarked(before: Held, after: Held, marks: Marks) -> list[tuple[str, str]]:
 def run(history: list[tuple[str, bool]]) -> None:
     failures: list[DerivationFailed] = []
     store, known = Store(), askers()
-    memo = Memo(
-        derive=derive, names=names_in_scope, report=failures.append, answering=answering, mesh=store.mesh
-    )
+    memo = Memo(derive=derive, names=names_in_scope, report=failures.append, answering=answering, mesh=store.mesh)
     held = [remembered(memo, asker) for asker in known]
     answered = [answers(memo, asker) for asker in known]
     for text, stays in history:
