@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from tests.mesh.conftest import BOTH
 from tests.mesh.load import load
 from tests.mesh.running_mesh import RunningMesh, start
 
 pytestmark = [pytest.mark.envoy, pytest.mark.network, pytest.mark.slow]
+MODES = BOTH
 
 
 def split(v1: int, v2: int, name: str = "echo") -> str:

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from tests.mesh.conftest import BOTH
 from tests.mesh.load import load
 from tests.mesh.running_mesh import RunningMesh
 
 pytestmark = [pytest.mark.envoy, pytest.mark.network, pytest.mark.slow]
+MODES = BOTH
 
 ECHO = "app/echo.app.svc.cluster.local"
 
@@ -38,7 +40,10 @@ def reached(mesh: RunningMesh, caller: str) -> dict[str, Any]:
 
 
 EVERYTHING = {"legacy": 200, "bytes": True, "echo": 200}
-IN_SCOPE_ALONE = {"legacy": 502, "bytes": False, "echo": 200}
+
+
+def in_scope_alone(mesh: RunningMesh) -> dict[str, Any]:
+    return {"legacy": 404 if mesh.on_demand else 502, "bytes": False, "echo": 200}
 
 
 def test_out_of_scope_is_refused_until_the_sidecar_is_gone_and_no_other_request_fails(mesh: RunningMesh) -> None:
@@ -46,7 +51,7 @@ def test_out_of_scope_is_refused_until_the_sidecar_is_gone_and_no_other_request_
     with load(mesh) as summaries:
         for _ in range(3):
             mesh.apply(sidecar(ECHO, "REGISTRY_ONLY"))
-            assert reached(mesh, "client") == IN_SCOPE_ALONE
+            assert reached(mesh, "client") == in_scope_alone(mesh)
             mesh.remove()
             assert reached(mesh, "client") == EVERYTHING
     assert summaries[0]["failed"] == 0, summaries
@@ -55,11 +60,11 @@ def test_out_of_scope_is_refused_until_the_sidecar_is_gone_and_no_other_request_
 
 def test_a_selected_workload_alone_is_limited(mesh: RunningMesh) -> None:
     mesh.apply(sidecar(ECHO, "REGISTRY_ONLY", selector="client"))
-    assert reached(mesh, "client") == IN_SCOPE_ALONE
+    assert reached(mesh, "client") == in_scope_alone(mesh)
     assert reached(mesh, "other") == EVERYTHING
     mesh.apply(sidecar(ECHO, "REGISTRY_ONLY", selector="other"))
     assert reached(mesh, "client") == EVERYTHING
-    assert reached(mesh, "other") == IN_SCOPE_ALONE
+    assert reached(mesh, "other") == in_scope_alone(mesh)
 
 
 def test_what_is_out_of_scope_passes_through_where_anything_may(mesh: RunningMesh) -> None:
