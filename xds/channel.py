@@ -37,10 +37,11 @@ class Flight:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """The client refused this version of a resource, in these words; it keeps what it had."""
+    """The client refused this version of a resource, in these words; it keeps what it had. `needs` as of `Resource`."""
 
     version: str
     message: str
+    needs: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True, eq=False)
@@ -187,7 +188,7 @@ class Channel:
             self.groups.extend(reversed(split(push.changed, message)))
             return False
         for resource in push.changed:
-            self.refused[resource.name] = Refusal(version=resource.version, message=message)
+            self.refused[resource.name] = Refusal(version=resource.version, message=message, needs=resource.needs)
             if self.on_demand and resource.name not in self.held:
                 self.forced.add(resource.name)  # whoever waits for it hears that there is none
         return True

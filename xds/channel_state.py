@@ -28,6 +28,6 @@ def type_state(channel: Channel) -> TypeState:
 def rejected_by(channel: Channel) -> tuple[RejectedResource, ...]:
     """What the client refuses of one type at present, by name."""
     return tuple(
-        RejectedResource(name=name, version=refusal.version, message=refusal.message)
+        RejectedResource(name=name, version=refusal.version, message=refusal.message, needs=refusal.needs)
         for name, refusal in sorted(channel.refused.items())
     )

@@ -12,11 +12,15 @@ from xds.wire import Node
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedResource:
-    """A resource the client refused, and its reason. It keeps what it had of that name, if anything."""
+    """A resource the client refused, and its reason. It keeps what it had of that name, if anything.
+
+    `needs`: what the refused version names, as of `Resource`.
+    """
 
     name: str
     version: str
     message: str
+    needs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

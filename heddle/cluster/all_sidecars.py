@@ -42,7 +42,7 @@ class AllSidecars:
 
     def _rejections(self, value: object, root_namespace: str) -> Iterator[Rejection]:
         for replica, each in self._rejected:
-            if concerns(value, each.asker, each.type_url, each.resource, root_namespace):
+            if concerns(value, each.asker, each.type_url, each.assignment or each.resource, root_namespace):
                 yield _to_rejection(replica, each)
 
 

@@ -18,6 +18,7 @@ from heddle.reasons import concise
 from model.asker import Asker
 from model.pods import ProxyKind
 from model.problems import ObjectRef
+from protos.type_urls import CLUSTER
 from sources.kubernetes.object_status import InForce, ObjectStatuses
 from xds.state import RejectedResource, StreamProgress
 
@@ -55,12 +56,17 @@ class Acknowledgements:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedAt:
-    """A sidecar that refuses a resource, and Envoy's words."""
+    """A sidecar that refuses a resource, and Envoy's words.
+
+    `assignment`: the name of its endpoints, which says what a cluster was made of whose own name is an address; `''`
+    where that is the resource's name.
+    """
 
     asker: Asker
     type_url: str
     resource: str
     words: str
+    assignment: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +124,7 @@ def to_json(progress: ReplicaProgress) -> dict[str, Any]:
                 "type": each.type_url,
                 "resource": each.resource,
                 "words": each.words,
+                "assignment": each.assignment,
             }
             for each in progress.rejections
         ],
@@ -156,7 +163,11 @@ def parse_progress(said: object) -> ReplicaProgress:
 
 def _to_rejected(asker: Asker, type_url: str, rejected: RejectedResource) -> RejectedAt:
     return RejectedAt(
-        asker=asker, type_url=type_url, resource=rejected.name, words=concise(rejected.message)[:_MOST_WORDS]
+        asker=asker,
+        type_url=type_url,
+        resource=rejected.name,
+        words=concise(rejected.message)[:_MOST_WORDS],
+        assignment="".join(rejected.needs) if type_url == CLUSTER else "",
     )
 
 
@@ -168,7 +179,13 @@ def _parse_rejected(said: Mapping[str, Any]) -> RejectedAt:
         kind=ProxyKind(said["kind"]),
         labels={str(name): str(value) for name, value in said["labels"].items()},
     )
-    return RejectedAt(asker=asker, type_url=str(said["type"]), resource=str(said["resource"]), words=str(said["words"]))
+    return RejectedAt(
+        asker=asker,
+        type_url=str(said["type"]),
+        resource=str(said["resource"]),
+        words=str(said["words"]),
+        assignment=str(said.get("assignment", "")),  # a replica of an older version does not say
+    )
 
 
 def _parse_in_force(said: Sequence[Any]) -> InForce:

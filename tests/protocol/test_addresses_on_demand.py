@@ -47,6 +47,16 @@ def test_nothing_is_said_of_addresses_that_nobody_asked_for() -> None:
     talk.silence()
 
 
+def test_a_refused_cluster_is_told_with_the_assignment_that_it_has() -> None:
+    """Its own name says nothing of the service."""
+    talk = opened(OnDemandTalk(world={**WORLD, CDS: {**CLUSTERS, "tcp|db": "uses e"}}))
+    talk.delta_says(CDS, "tcp|db")
+    talk.hears(CDS, {"tcp|db": "uses e"}, accept=False)
+    talk.refuses(CDS)
+    ((_, rejected),) = talk.stream.progress().rejected
+    assert (rejected.name, rejected.needs) == ("tcp|db", {"e"})
+
+
 def test_r41_the_endpoints_that_a_cluster_shares_with_another_are_sent_again() -> None:
     talk = opened(OnDemandTalk(world={**WORLD, CDS: {**CLUSTERS, "tcp|db": "uses e", "tcp|store": "uses e"}}))
     talk.delta_says(CDS, "tcp|db")

@@ -35,7 +35,8 @@ def stream(generation: int, *rejected: str, labels: dict[str, str] | None = None
         ),
         acknowledged_generation=generation,
         rejected=tuple(
-            (CLUSTER, RejectedResource(name=name, version="1", message=f"[copy]\n: no {name}")) for name in rejected
+            (CLUSTER, RejectedResource(name=name, version="1", message=f"[copy]\n: no {name}", needs=frozenset({"e"})))
+            for name in rejected
         ),
     )
 
@@ -73,6 +74,10 @@ def test_what_is_told_is_understood() -> None:
     assert [each.since for each in told.objects] == [5, 5]
     (rejected,) = told.rejections
     assert (rejected.words, rejected.asker.kind, rejected.asker.labels) == ("no x", ProxyKind.GATEWAY, {"a": "b"})
+    assert rejected.assignment == "e"
+    older = to_json(told)
+    del older["rejections"][0]["assignment"]
+    assert parse_progress(json.loads(json.dumps(older))).rejections[0].assignment == ""
 
 
 def test_only_what_is_not_known_is_told() -> None:
