@@ -68,9 +68,7 @@ def test_a_rejected_cluster_of_an_address_is_its_service_s() -> None:
     address = "tcp|10.96.0.1:80"
     mine = RejectedResource(name=address, version="1", message="no", needs=frozenset({f"outbound|80||{HOST}"}))
     stream = StreamProgress(asker=ASKER, acknowledged_generation=5, rejected=((CLUSTER, mine),))
-    theirs = RejectedAt(
-        asker=ASKER, type_url=CLUSTER, resource=address, words="no", assignment=f"outbound|80||{HOST}"
-    )
+    theirs = RejectedAt(asker=ASKER, type_url=CLUSTER, resource=address, words="no", assignment=f"outbound|80||{HOST}")
     others = Others(states=(state(rejections=(theirs,)),))
     found = AllSidecars("a", (stream,), others).delivery(OBSERVED, 5, RULE, "istio-system")
     assert [(each.replica, each.resource) for each in found.rejections] == [("a", address), ("b", address)]
