@@ -102,7 +102,7 @@ class Pump:
             elif self.stream.acknowledged(0):
                 self._served()
             reads += 1
-            if reads % READS_AT_ONCE == 0:
+            if reads % READS_AT_ONCE == 0 and self._wake.is_set():
                 await asyncio.sleep(0)
         self.end("client")
 
