@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,13 +73,13 @@ print(json.dumps({"first": first, "later": [call(host) for _ in range(later) for
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
-    """Of one mesh: MB that Envoy has allocated, and MB resident; milliseconds of requests."""
+    """Of one mesh: MB that Envoy has allocated, and MB resident; milliseconds of requests, later ones as they come."""
 
     services: int
     allocated_mb: float
     resident_mb: float
     first: tuple[float, ...]
-    later: tuple[float, ...]
+    later: list[float]
 
 
 def measure(sizes: Sequence[int]) -> list[Figure]:
@@ -135,23 +135,28 @@ def _requests(one: Sidecar, other: Sidecar) -> Iterator[Figure]:
 
 
 def _measure(services: int) -> tuple[Sidecar, Sidecar]:
-    """On demand and eager, one mesh beside the other: requests that are compared take turns."""
+    """On demand and eager: each alone at first, then one mesh beside the other, for requests that are compared."""
     print(f"  {services} services ...", file=sys.stderr)
     numbers = range(USED, min(services, USED + FIRSTS))
-    with _mesh(services, SidecarConfig.ON_DEMAND) as one, _mesh(services, SidecarConfig.EAGER) as other:
-        meshes = (one, other)
-        for mesh in meshes:
+    meshes: list[_Mesh] = []
+    found: list[Sidecar] = []
+    with ExitStack() as stack:
+        for mode in (SidecarConfig.ON_DEMAND, SidecarConfig.EAGER):
+            meshes.append(mesh := stack.enter_context(_mesh(services, mode)))
             _called(mesh, range(USED), later=2)
-        memory = [_memory(mesh) for mesh in meshes]
-        first = [_called(mesh, numbers)["first"] for mesh in meshes]
-        later: tuple[list[float], list[float]] = ([], [])
+            allocated, resident = _memory(mesh)
+            found.append(
+                Sidecar(
+                    services=services,
+                    allocated_mb=allocated,
+                    resident_mb=resident,
+                    first=tuple(_called(mesh, numbers)["first"]),
+                    later=[],
+                )
+            )
         for turn in range(TURNS):
-            for mesh, took in list(zip(meshes, later, strict=True))[:: 1 if turn % 2 else -1]:
-                took += _called(mesh, numbers, later=LATER)["later"]
-    found = [
-        Sidecar(services=services, allocated_mb=each[0], resident_mb=each[1], first=tuple(begun), later=tuple(took))
-        for each, begun, took in zip(memory, first, later, strict=True)
-    ]
+            for mesh, sidecar in list(zip(meshes, found, strict=True))[:: 1 if turn % 2 else -1]:
+                sidecar.later.extend(_called(mesh, numbers, later=LATER)["later"])
     return found[0], found[1]
 
 
