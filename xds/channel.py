@@ -6,7 +6,7 @@ Versions, nonces, subscriptions and rejections of one type never touch another's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -54,7 +54,8 @@ class Channel:
     says to hold, in its first request (state of the world).
 
     `on_demand`: a name in a request is a question. What answers for it comes into the scope. Under the name itself
-    there is an answer too, always: the resource if it is in scope, else that there is none of that name.
+    there is an answer too, always: the resource if it is in scope, else that there is none of that name. `returned`:
+    names that were asked for and are no longer, of `forced`; the answer is the resource, else that it is removed.
     """
 
     kind: Kind
@@ -65,6 +66,7 @@ class Channel:
     refused: dict[str, Refusal] = field(default_factory=dict)
     marked: set[str] = field(default_factory=set)
     forced: set[str] = field(default_factory=set)
+    returned: set[str] = field(default_factory=set)
     groups: list[tuple[Resource, ...]] = field(default_factory=list)
     doomed: set[str] = field(default_factory=set)
     doomed_since: datetime | None = None
@@ -117,6 +119,12 @@ class Channel:
         self.forced |= change.asked
         if change.dropped:
             self._forget_unwanted()
+
+    def give_back(self, names: Iterable[str], asked: Iterable[str]) -> None:
+        """On demand: `names` are asked for no longer, of which none is `asked` for again since."""
+        self.returned.difference_update(asked)
+        self.returned.update(names)
+        self.forced.update(names)
 
     def adopt(self, initial: dict[str, str]) -> None:
         """Takes over what the client says it holds from an earlier stream, by version."""
@@ -183,7 +191,7 @@ class Channel:
         """
         self.words = message
         if push.changed:
-            self.marked.update(push.removed)
+            self._remove_again(push)
         if len(push.changed) > 1 and not self.unproven:
             self.groups.extend(reversed(split(push.changed, message)))
             return False
@@ -206,8 +214,14 @@ class Channel:
                 self.marked.add(resource.name)
                 if self._holds_all and not self.wants(resource.name):
                     self.held.setdefault(resource.name, build_foreign(resource.name, ""))
-            self.marked.update(self.flight.push.removed)
+            self._remove_again(self.flight.push)
             self.flight = None
+
+    def _remove_again(self, push: Push) -> None:
+        self.marked.update(push.removed)
+        if self.on_demand:
+            # Of what it does not hold either, a name that it gave back.
+            self.give_back([name for name in push.removed if name not in self.held and name not in self.forced], ())
 
     def _current(self, group: tuple[Resource, ...], find: Callable[[str], Found]) -> tuple[Resource, ...]:
         kept: list[Resource] = []
@@ -251,10 +265,13 @@ class Channel:
             elif not found.failed:
                 self._miss(name, changed, removed)
                 continue
-            if name in asked:
+            if name in self.returned:
+                removed += [name] if name not in self.held else []
+            elif name in asked:
                 changed.append(build_missing(name))
         self.marked.clear()
-        self.forced = {name for name in asked if name in self.held} & set(removed)
+        self.forced = {name for name in asked if name in self.held and name not in self.returned} & set(removed)
+        self.returned.clear()
         return Push(changed=tuple(changed), removed=tuple(removed))
 
     def _due(self, name: str, resource: Resource) -> Resource | None:
@@ -275,7 +292,7 @@ class Channel:
         self.refused.pop(name, None)
         asked = name in self.forced
         if self.on_demand:
-            if held is not None:
+            if held is not None or name in self.returned:
                 removed.append(name)  # what was asked is answered next
             elif asked:
                 changed.append(build_missing(name))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from xds.channel import Channel, Push
 from xds.memo import Scope
 from xds.shared_responses import Response
-from xds.subscription import change_names
+from xds.subscription import WILDCARD, change_names
 from xds.wire import DeltaRequest, join_delta
 
 
@@ -15,6 +15,8 @@ def subscribe(channel: Channel, request: DeltaRequest, *, first: bool, scope: Ca
     """Applies the subscription part of a request, which counts whatever its nonce."""
     before = None if first else channel.subscription
     channel.subscribe(change_names(before, request.subscribe, request.unsubscribe), scope)
+    if channel.on_demand:
+        channel.give_back({name for name in request.unsubscribe if name != WILDCARD}, request.subscribe)
     if first:
         channel.adopt(dict(request.initial))
 

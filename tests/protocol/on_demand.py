@@ -129,6 +129,10 @@ class OnDemandClient(ModelClient):
             self.left[name] = self.told.pop(name)
         self.unsubscribe(VHDS, name)
 
+    def reconnect(self) -> None:
+        self.left.clear()  # it is among what it says to hold, and is told that it is gone
+        ModelClient.reconnect(self)
+
     def connect(self, name: str) -> None:
         """A connection to an address: the same."""
         want = self.wants[CDS]
@@ -148,6 +152,7 @@ class OnDemandClient(ModelClient):
             self.told.update((one.name, one.version) for one in answers if one.name in self.wants[VHDS].names)
             for name in message.removed_resources:
                 self.told.pop(name, None)
+            for name in (*message.removed_resources, *(one.name for one in bodies)):
                 self.left.pop(name, None)
         for one in message.resources:
             assert one.HasField("resource") or list(one.aliases) == [one.name]

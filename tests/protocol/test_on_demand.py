@@ -71,6 +71,32 @@ def test_r62_an_unknown_host_is_answered_at_once_and_sent_once_it_is_there() -> 
     talk.silence()
 
 
+def test_r30_a_name_given_back_is_answered() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/nobody", "80/z", "80/z:80")
+    talk.hears(VHDS, {"80/z": "1"}, missing=("80/nobody", "80/z:80"))
+    talk.delta_says(VHDS, drops=("80/nobody",))
+    talk.hears(VHDS, removed=("80/nobody",))
+    talk.delta_says(VHDS, drops=("80/z",))
+    talk.hears(VHDS, {"80/z": "1"})
+    talk.delta_says(VHDS, drops=("80/z:80",))
+    talk.hears(VHDS, removed=("80/z", "80/z:80"))
+    talk.silence()
+    talk.delta_says(VHDS, "80/z:80", drops=("80/z:80",))
+    talk.hears(VHDS, removed=("80/z:80",))
+    talk.silence()
+
+
+def test_a_name_given_back_and_asked_for_before_the_answer_is_asked_for() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/nobody")
+    talk.hears(VHDS, missing=("80/nobody",))
+    talk.delta_says(VHDS, drops=("80/nobody",))
+    talk.delta_says(VHDS, "80/nobody")
+    talk.hears(VHDS, missing=("80/nobody",))
+    talk.silence()
+
+
 def test_a_name_that_is_asked_for_again_is_answered_anew() -> None:
     """Envoy forgets what it asked for with its route table; of the version it had, an answer without a body is none."""
     talk = opened(OnDemandTalk(world=WORLD))
@@ -79,7 +105,7 @@ def test_a_name_that_is_asked_for_again_is_answered_anew() -> None:
         talk.delta_says(VHDS, "80/nobody")
         versions.add(talk.hears(VHDS, missing=("80/nobody",)).versions["80/nobody"])
         talk.delta_says(VHDS, drops=("80/nobody",))
-        talk.silence()
+        talk.hears(VHDS, removed=("80/nobody",))
     assert len(versions) == 3
 
 
@@ -444,6 +470,7 @@ class Machine(RuleBasedStateMachine):
     def all_is_quiet(self) -> None:
         self.quiet()
         assert not self.client.waiting, "a request hangs"
+        assert not self.client.left, "R30: what is given back is answered"
         for seconds in (1801, 61, 61):
             self.talk.passes(seconds=seconds)
             self.quiet()
