@@ -9,6 +9,7 @@ from typing import Final
 
 from heddle.local.leftovers import LOOPBACK_MARK, kill_marked
 from heddle.local.mesh_process_file import signal_mesh
+from heddle.local.subnets import remove_free_locks
 from heddle.meshes import MeshHome, NoMesh, all_homes, home_of, running_mesh
 from heddle.output import complain
 
@@ -46,11 +47,11 @@ def end_mesh(name: str | None) -> int:
 def clear_home(home: MeshHome) -> None:
     """Removes every process and file of a mesh that does not run any more.
 
-    What all meshes share stays: the state root, and the empty files whose locks reserve subnets. Whether this was the
-    last mesh cannot be known: another may be about to start there.
+    The state root stays. Whether this was the last mesh there cannot be known: another may be about to start.
     """
     kill_marked(LOOPBACK_MARK, str(home.path))
     home.remove()
+    remove_free_locks(home.path.parent)
 
 
 def _clear_crashed(home: MeshHome) -> bool:

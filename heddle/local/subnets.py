@@ -28,15 +28,35 @@ def reserve_subnet(state: Path, *, taken: Iterable[IPv4Network] = ()) -> Reserva
     """
     state.mkdir(parents=True, exist_ok=True)
     for subnet in choose_subnets(taken):
-        path = state / f"subnet-{subnet.network.network_address}.lock"
+        descriptor = _lock(state / f"subnet-{subnet.network.network_address}.lock")
+        if descriptor is not None:
+            return Reservation(subnet=subnet, lock=descriptor)
+    raise AddressUnavailable("no /16 of 10.0.0.0/8 is free on this host")
+
+
+def remove_free_locks(state: Path) -> None:
+    """Deletes the files of reservations that nobody holds any more."""
+    for path in state.glob("subnet-*.lock"):
+        descriptor = _lock(path)
+        if descriptor is not None:
+            path.unlink()
+            os.close(descriptor)
+
+
+def _lock(path: Path) -> int | None:
+    """The file's descriptor, locked; None if somebody else holds it. The file is made if absent."""
+    while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(path.stat(), os.fstat(descriptor)):
+                return descriptor
         except BlockingIOError:
             os.close(descriptor)
-            continue
-        return Reservation(subnet=subnet, lock=descriptor)
-    raise AddressUnavailable("no /16 of 10.0.0.0/8 is free on this host")
+            return None
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)  # of a file that was just deleted: whoever comes next does not see that lock
 
 
 def host_networks(host_network: int | None) -> tuple[IPv4Network, ...]:
