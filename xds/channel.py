@@ -197,7 +197,7 @@ class Channel:
             return False
         for resource in push.changed:
             self.refused[resource.name] = Refusal(version=resource.version, message=message, needs=resource.needs)
-            if self.on_demand and resource.name not in self.held:
+            if self.on_demand and resource.name not in self.held and not resource.missing:
                 self.forced.add(resource.name)  # whoever waits for it hears that there is none
         return True
 

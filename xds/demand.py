@@ -218,12 +218,12 @@ class Demand:
 
     def close(self, now: datetime) -> None:
         """The stream has ended: what its client asked for was in use until now."""
-        self._note(now)
         if self._limits.unused_after is None:
             # Nobody will ever see whether it is in use.
             for name in self._ahead:
                 self._history.note(self._workload, name, now)
-        self._history.leave(self._asker.asker, min(self._ahead.values(), default=None))
+        self._note(now)
+        self._history.leave(self._asker.asker, min(self._ahead.values(), default=None), now)
 
     def _note(self, now: datetime) -> None:
         self._noted = now
@@ -281,7 +281,7 @@ class Demand:
 
     def _adopt(self, held: Iterable[str], now: datetime) -> None:
         """What the client holds from an earlier stream, is answered for and was not asked for was sent ahead then."""
-        since = self._history.ahead_since(self._asker.asker) or now
+        since = self._history.ahead_since(self._asker.asker, now) or now
         answering = {wanted.name for wanted in self._asked.values() if wanted is not None}
         for name in held:
             if name not in answering and self._memo.answering(name, self._asker) == Wanted(name=name, declared=True):

@@ -32,6 +32,10 @@ class Gates:
             self._arriving_since = None
         elif self._arriving_since is None:
             self._arriving_since = now
+        for channel in self._channels.values():
+            # What came back, or is kept for a refusal, has not waited for an answer.
+            if channel.doomed_since is not None and (not channel.doomed or self.keeps_all(channel)):
+                channel.doomed_since = None
 
     def may_send(self, kind: Kind, now: datetime) -> bool:
         """Whether a type that names clusters may be sent: no new cluster is on its way, or for too long."""

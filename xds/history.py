@@ -27,6 +27,8 @@ HOSTS = 100_000
 """Of all workloads together; the workload that asked longest ago goes first."""
 PODS = 20_000
 """Of which it is known since when they have what they did not ask for."""
+AWAY = timedelta(hours=2)
+"""A pod that comes back after longer, from another replica perhaps, may have got it later."""
 
 
 def workload_of(asker: Asker) -> Workload:
@@ -45,8 +47,8 @@ class History:
         self._most = most
         self._size = 0
         self._workloads: dict[Workload, dict[str, datetime]] = {}
-        self._ahead_since: dict[tuple[str, str], datetime] = {}
-        """By namespace and name of the pod."""
+        self._ahead_since: dict[tuple[str, str], tuple[datetime, datetime]] = {}
+        """And when it was told, by namespace and name of the pod."""
 
     def note(self, workload: Workload, name: str, at: datetime) -> None:
         """The workload uses `name` at that time, which is not before any noted so far."""
@@ -66,15 +68,17 @@ class History:
         names = self._workloads.get(workload, {})
         return tuple(name for name, at in names.items() if now - at < LATELY)
 
-    def leave(self, asker: Asker, since: datetime | None) -> None:
-        """A pod's stream ends: the oldest of what it was sent ahead and has not asked for is as old as that."""
+    def leave(self, asker: Asker, since: datetime | None, now: datetime) -> None:
+        """A pod's stream ends: the oldest of what it was sent ahead and has not asked for is as old as that. None: there
+        is nothing, or it was not on demand."""
         pod = asker.namespace, asker.pod
         self._ahead_since.pop(pod, None)
         if since is not None:
-            self._ahead_since[pod] = since
+            self._ahead_since[pod] = since, now
             if len(self._ahead_since) > PODS:
                 del self._ahead_since[next(iter(self._ahead_since))]
 
-    def ahead_since(self, asker: Asker) -> datetime | None:
-        """As it was when the pod's last stream ended; None: nothing is known of it."""
-        return self._ahead_since.get((asker.namespace, asker.pod))
+    def ahead_since(self, asker: Asker, now: datetime) -> datetime | None:
+        """As it was when the pod's last stream ended; None: nothing is known of it, or that was too long ago."""
+        since, told = self._ahead_since.get((asker.namespace, asker.pod), (None, now))
+        return since if now - told <= AWAY else None

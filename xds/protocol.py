@@ -44,6 +44,7 @@ class Stream:
         "_demand",
         "_gates",
         "_generation",
+        "_history",
         "_id",
         "_memo",
         "_node",
@@ -88,13 +89,14 @@ class Stream:
         self._channels: dict[str, Channel] = {}
         self._gates = Gates(self._channels)
         self._shelf = SecretShelf(secrets)
+        self._history = history or History()
         self._demand: Demand | None = None
         if asker.on_demand and delta:
             self._demand = Demand(
                 memo=memo,
                 asker=self._asker,
                 limits=limits,
-                history=history or History(),
+                history=self._history,
                 holding=self._clusters_held_for,
                 now=now,
             )
@@ -226,6 +228,8 @@ class Stream:
         """The stream has ended; nothing else is called after this."""
         if self._demand is not None:
             self._demand.close(now)
+        else:
+            self._history.leave(self.asker, None, now)
         for channel in self._channels.values():
             if not self._delta and channel.kind.complete and not channel.unproven:
                 self._accepted_sets.keep(self.asker, channel.kind.type_url, channel.held.values())

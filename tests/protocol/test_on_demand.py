@@ -16,7 +16,7 @@ from tests.protocol.conversation import BROKEN, CDS, EDS, VHDS, version_of
 from tests.protocol.model_client import BAD
 from tests.protocol.on_demand import NOBODYS, ON_DEMAND, USES, OnDemandClient, OnDemandTalk, canonical
 from xds.demand import DemandLimits
-from xds.history import workload_of
+from xds.history import History, workload_of
 from xds.wire import parse_delta_request
 
 WORLD = {
@@ -364,6 +364,61 @@ def test_r40_only_what_the_version_before_a_refused_one_uses_is_kept(on_demand: 
     talk.hears(VHDS, {"base80": "1"})
     talk.passes(minutes=1)
     talk.hears(CDS, removed=("basea",))
+    talk.silence()
+
+
+def test_r40_what_was_kept_for_a_refusal_waits_for_the_next_version_s_answer() -> None:
+    world = {CDS: {"base": "1", "basea": "1"}, VHDS: {"base80": "uses basea"}}
+    talk = OnDemandTalk(world=world, asker=replace(ON_DEMAND, on_demand=False))
+    talk.delta_says(CDS)
+    talk.hears(CDS, world[CDS])
+    talk.delta_says(VHDS)
+    talk.hears(VHDS, world[VHDS])
+    talk.becomes({CDS: {"base": "1"}, VHDS: {"base80": f"{BAD} by now"}})
+    talk.hears(VHDS, {"base80": f"{BAD} by now"}, accept=False)
+    talk.silence()
+    talk.refuses(VHDS)
+    talk.silence()
+    talk.passes(minutes=1)
+    talk.becomes({VHDS: {"base80": f"{BAD} still"}})
+    talk.hears(VHDS, {"base80": f"{BAD} still"}, accept=False)
+    talk.silence()
+    talk.refuses(VHDS)
+    talk.silence()
+    talk.becomes({VHDS: {"base80": "1"}})
+    talk.hears(VHDS, {"base80": "1"})
+    talk.hears(CDS, removed=("basea",))
+
+
+def test_the_time_of_what_was_sent_ahead_ends_with_a_stream_that_is_not_on_demand_or_a_long_absence() -> None:
+    talk = OnDemandTalk(world=WORLD)
+    talk.history.leave(talk.asker, talk.now, talk.now)
+    assert talk.history.ahead_since(talk.asker, talk.now + timedelta(minutes=30)) == talk.now
+    assert talk.history.ahead_since(talk.asker, talk.now + timedelta(hours=3)) is None
+    on_demand, talk.asker = talk.asker, replace(talk.asker, on_demand=False)
+    talk.reconnect()
+    talk.asker = on_demand
+    talk.reconnect()
+    assert talk.history.ahead_since(talk.asker, talk.now) is None
+
+
+def test_what_was_asked_for_counts_more_than_what_was_only_sent_ahead() -> None:
+    talk = OnDemandTalk(world=WORLD, limits=DemandLimits(unused_after=None), history=History(most_of_one=2))
+    for name in ("80/x", "80/y"):
+        talk.history.note(workload_of(talk.asker), name, talk.now)
+    talk.reconnect()
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"base": "1", "a": "1", "b": "1"})
+    talk.delta_says(VHDS, "80/z")
+    talk.reconnect()
+    assert "80/z" in talk.history.recent(workload_of(talk.asker), talk.now)
+
+
+def test_an_answer_that_there_is_none_is_not_sent_again_and_again_to_who_refuses_it() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/nobody")
+    talk.hears(VHDS, missing=("80/nobody",), accept=False)
+    talk.refuses(VHDS)
     talk.silence()
 
 

@@ -39,6 +39,27 @@ def test_r40_types_are_pushed_make_before_break_and_stale_clusters_go_last(delta
 
 
 @both
+def test_r40_the_time_a_removal_has_waited_ends_when_the_cluster_comes_back(delta: bool) -> None:
+    talk = settled(delta)
+    talk.becomes({CDS: {"a": "1", "b": "1"}})
+    talk.hears(CDS, {"b": "1"} if delta else {"a": "1", "b": "1"})
+    talk.becomes({CDS: {"a": "1"}, RDS: {"80": "still to a"}})
+    talk.hears(RDS, {"80": "still to a"}, accept=False)
+    talk.silence()
+    talk.passes(seconds=1)
+    talk.becomes({CDS: {"a": "1", "b": "1"}})
+    talk.silence()
+    talk.accepts(RDS)
+    talk.silence()
+    talk.passes(hours=1)
+    talk.becomes({CDS: {"b": "1"}, RDS: {"80": "to b"}})
+    talk.hears(RDS, {"80": "to b"}, accept=False)
+    talk.silence()
+    talk.accepts(RDS)
+    talk.hears(CDS, {} if delta else {"b": "1"}, removed=("a",) if delta else ())
+
+
+@both
 def test_r40_a_route_does_not_wait_for_a_cluster_for_ever(delta: bool) -> None:
     talk = settled(delta)
     talk.becomes({CDS: {"a": "1", "b": "1"}, RDS: {"80": "to b"}})
