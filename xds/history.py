@@ -69,8 +69,10 @@ class History:
         return tuple(name for name, at in names.items() if now - at < LATELY)
 
     def leave(self, asker: Asker, since: datetime | None, now: datetime) -> None:
-        """A pod's stream ends: the oldest of what it was sent ahead and has not asked for is as old as that. None: there
-        is nothing, or it was not on demand."""
+        """A pod's stream ends: the oldest of what it was sent ahead and has not asked for is as old as that.
+
+        None: there is nothing, or the stream was not on demand.
+        """
         pod = asker.namespace, asker.pod
         self._ahead_since.pop(pod, None)
         if since is not None:
