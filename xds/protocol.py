@@ -270,9 +270,7 @@ class Stream:
             return True
         answered = True
         for channel in self._channels.values():
-            if channel.marked or channel.forced or channel.groups or channel.owed:
-                return False
-            if channel.doomed and not self._gates.keeps_all(channel):
+            if channel.unsent or (channel.doomed and not self._gates.keeps_all(channel)):
                 return False
             answered = answered and channel.flight is None
         settled = answered and bool(self._channels)
