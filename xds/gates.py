@@ -47,11 +47,11 @@ class Gates:
         doomed = self._channels[kind.type_url]
         if doomed.flight is not None or doomed.unsent:
             return False
+        if self.keeps_all(doomed):
+            return False
         if doomed.doomed_since is None:
             doomed.doomed_since = now
         namers = self._namers(kind)
-        if self.keeps_all(doomed):
-            return False
         if all(channel.settled and not (channel.kind == ROUTE and channel.doomed) for channel in namers):
             return True
         return now - doomed.doomed_since >= PATIENCE

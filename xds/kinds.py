@@ -36,9 +36,9 @@ class Absence(Enum):
     SILENT = "silent"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Kind:
-    """How one type is served.
+    """How one type is served. There is one of each.
 
     `scoped`: a subscription may be to everything in scope, without names. `complete`: a state-of-the-world
     response holds all resources, and one left out is gone. `routes`: it may name clusters, so that it waits until

@@ -18,7 +18,7 @@ from xds.demand import DEFAULT_LIMITS, Demand, DemandLimits
 from xds.events import Rejected, SecretFailed
 from xds.gates import Gates
 from xds.history import History
-from xds.kinds import CLUSTER, KINDS, PUSH_ORDER, REMOVAL_ORDER, SECRET, VIRTUAL_HOST, Kind
+from xds.kinds import CLUSTER, KINDS, PUSH_ORDER, REMOVAL_ORDER, ROUTE, SECRET, VIRTUAL_HOST, Kind
 from xds.memo import ABSENT, Found, Marks, Memo, Scope
 from xds.read_memo import KnownAsker
 from xds.sending import compose, mark_followers, mark_late
@@ -39,6 +39,7 @@ class Stream:
         "_accepted_sets",
         "_acknowledged",
         "_asker",
+        "_busy",
         "_channels",
         "_delta",
         "_demand",
@@ -87,6 +88,8 @@ class Stream:
         self._opened_at = now
         self._nonces = 0
         self._channels: dict[str, Channel] = {}
+        self._busy: dict[str, Channel] = {}
+        """Those of which something may be unsent, unanswered or still to be removed."""
         self._gates = Gates(self._channels)
         self._shelf = SecretShelf(secrets)
         self._history = history or History()
@@ -120,7 +123,6 @@ class Stream:
 
     def receive(self, request: DeltaRequest | SotwRequest, now: datetime) -> None:
         """A request. Raises Violation if it breaks the protocol."""
-        self._stir()
         if request.node is not None and request.node.id and request.node.id != self._node.id:
             raise Violation(Fault.INVALID_ARGUMENT, "the node id changed within the stream")
         if not request.type_url:
@@ -135,7 +137,10 @@ class Stream:
             channel = self._channels[kind.type_url] = Channel(kind=kind, on_demand=asked_for)
         else:
             self._answered(channel, request)
+        self._stir(channel)
         match request:
+            case DeltaRequest(subscribe=(), unsubscribe=()) if not (first or request.initial):
+                self._follow_demand()
             case DeltaRequest():
                 check_count(kind, len(request.initial))
                 if self._demand is not None:
@@ -160,23 +165,22 @@ class Stream:
         for type_url in marks.scopes:
             if channel := self._channels.get(type_url):
                 channel.rescope(self._scope(channel.kind))
-        concerned = bool(marks.scopes)
+                self._stir(channel)
+        marked = False
         for type_url, names in marks.names.items():
             if channel := self._channels.get(type_url):
                 for name in names:
                     if name in channel.held or channel.wants(name):
                         channel.marked.add(name)
-                        concerned = True
+                        self._stir(channel)
+                        marked = True
         if self._demand is not None:
             renewed = self._demand.renew(marks.names.get(VIRTUAL_HOST.type_url, frozenset()), marks.asked)
-            concerned = concerned or renewed
             if renewed or marks.scopes:
                 self._follow_demand()
-        if concerned:
-            self._stir()
-        elif self._rests:
+        if self._rests:
             self._acknowledged = generation
-        return not self.is_quiet()
+        return marked or not self.is_quiet()
 
     def reassign(self, asker: Asker) -> None:
         """The workload is another now: its pod was relabelled, say. Everything is looked up again."""
@@ -186,7 +190,7 @@ class Stream:
         self._look_again()
 
     def _look_again(self) -> None:
-        self._stir()
+        self._stir(*self._channels.values())
         if self._demand is not None:
             self._demand.renew_all()
         for channel in self._channels.values():
@@ -197,9 +201,9 @@ class Stream:
 
     def secrets_changed(self) -> None:
         """Secrets may be others now without being due: a trust bundle was replaced, or a server's certificate."""
-        self._stir()
         if channel := self._channels.get(SECRET.type_url):
             channel.marked |= channel.subscription.names
+            self._stir(channel)
 
     def tick(self, now: datetime) -> None:
         """Time has passed: renews what is due, gives up waiting for answers that do not come."""
@@ -214,13 +218,13 @@ class Stream:
                 self._report(SecretFailed(stream=self._id, node=self._node.id, name=name, error=error))
             else:
                 secrets.marked.add(name)
-                self._stir()
+                self._stir(secrets)
         if self._demand is not None:
             self._demand.tick(now)
             self._follow_demand()
         if self._quiet:
             return
-        for channel in self._channels.values():
+        for channel in self._busy.values():
             if channel.flight and channel.unsent and now - channel.flight.sent_at >= ANSWER_WITHIN:
                 channel.give_up_waiting()
 
@@ -239,10 +243,10 @@ class Stream:
     def next(self, now: datetime) -> bytes | None:
         """The next response, None if there is nothing to send before something happens."""
         self._gates.observe(now)
-        if self.is_quiet():
+        if self._quiet:
             return None
         for kind in PUSH_ORDER:
-            channel = self._channels.get(kind.type_url)
+            channel = self._busy.get(kind.type_url)
             if channel is None or channel.flight is not None or not channel.unsent:
                 continue
             if self._gates.may_send(kind, now):
@@ -252,7 +256,7 @@ class Stream:
                     if response is not None:
                         return response
         for kind in REMOVAL_ORDER:
-            channel = self._channels.get(kind.type_url)
+            channel = self._busy.get(kind.type_url)
             if channel is not None and channel.doomed and self._gates.may_remove(kind, now):
                 push = channel.take_removals(self._gates.keeps(kind) or frozenset())
                 response = None if push is None else self._send(channel, push, now)
@@ -269,10 +273,13 @@ class Stream:
         if self._quiet:
             return True
         answered = True
-        for channel in self._channels.values():
+        for type_url, channel in tuple(self._busy.items()):
             if channel.unsent or (channel.doomed and not self._gates.keeps_all(channel)):
                 return False
-            answered = answered and channel.flight is None
+            if channel.flight is not None:
+                answered = False
+            elif not channel.doomed:
+                del self._busy[type_url]
         settled = answered and bool(self._channels)
         if settled:
             self._acknowledged = self._generation
@@ -290,7 +297,7 @@ class Stream:
                 times.append(opens)
             times += [
                 channel.flight.sent_at + ANSWER_WITHIN
-                for channel in self._channels.values()
+                for channel in self._busy.values()
                 if channel.flight is not None and channel.unsent
             ]
         return min(times, default=None)
@@ -327,8 +334,11 @@ class Stream:
 
     # Inside
 
-    def _stir(self) -> None:
+    def _stir(self, *channels: Channel) -> None:
+        """There may be something to do, for these types if any."""
         self._quiet = self._rests = False
+        for channel in channels:
+            self._busy[channel.kind.type_url] = channel
 
     def _answered(self, channel: Channel, request: DeltaRequest | SotwRequest) -> None:
         flight = channel.flight
@@ -340,9 +350,7 @@ class Stream:
         # Envoy may send the text of an old rejection with a newer response that it accepted: the version tells.
         took = request.error is None or (isinstance(request, SotwRequest) and request.version == flight.version)
         if took:
-            channel.accept(flight.push)
-            if self._demand is not None and channel.kind == VIRTUAL_HOST:
-                self._demand.answered(resource.name for resource in flight.push.changed)
+            self._accepted(channel, flight.push)
             if not channel.groups:
                 channel.refused_versions.clear()
         if request.error is not None:
@@ -350,6 +358,15 @@ class Stream:
                 channel.refused_versions.add(flight.version)
             final = False if took else channel.refuse(flight.push, request.error)
             self._rejected(channel, flight.push, request.error, final=final)
+
+    def _accepted(self, channel: Channel, push: Push) -> None:
+        needs: list[str] = []
+        if self._demand is not None and channel.kind is VIRTUAL_HOST:
+            before = ((resource, channel.held.get(resource.name)) for resource in push.changed)
+            needs = [resource.name for resource, held in before if held is None or held.needs != resource.needs]
+        channel.accept(push)
+        if self._demand is not None and needs:
+            self._demand.answered(needs)
 
     def _rejected(self, channel: Channel, push: Push, message: str, *, final: bool) -> None:
         channel.words = message
@@ -373,6 +390,7 @@ class Stream:
         for kind in (CLUSTER, VIRTUAL_HOST):
             if channel := self._channels.get(kind.type_url):
                 channel.rescope(self._scope(kind))
+                self._stir(channel)
 
     def _clusters_held_for(self, host: str) -> frozenset[str]:
         channel = self._channels.get(VIRTUAL_HOST.type_url)
@@ -422,5 +440,7 @@ class Stream:
             raw = response.with_nonce(nonce)
         channel.nonce = nonce
         channel.flight = Flight(nonce=nonce, version=version, push=push, sent_at=now)
-        mark_followers(self._channels, channel.kind, push)
+        if channel.kind in (CLUSTER, ROUTE):
+            mark_followers(self._channels, channel.kind, push)
+            self._stir(*self._channels.values())
         return raw

@@ -1,4 +1,4 @@
-"""Larger responses, made once: every stream that is sent the same is handed the same bytes."""
+"""Responses, made once: every stream that is sent the same is handed the same bytes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from xds.wire import nonce_field
 
 RECENT = 16
 """So many are kept. Streams that are sent the same are mostly sent it one after the other."""
-WORTH_KEEPING = 16 * 1024
-"""Bytes. Smaller ones are made as fast as they are found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +32,7 @@ class Response:
 
 
 class SharedResponses:
-    """The larger responses that were made last, by what is in them."""
+    """The responses that were made last, by what is in them."""
 
     __slots__ = ("_count", "_made")
 
@@ -46,10 +44,7 @@ class SharedResponses:
         """The response with this content (type URL, whether incremental, resources); made if it is not there."""
         found = self._made.pop(content, None)
         if found is None:
-            found = make()
-            if len(found.raw) < WORTH_KEEPING:
-                return found
-            found = self._numbered(found)
+            found = self._numbered(make())
             if len(self._made) >= RECENT:
                 del self._made[next(iter(self._made))]
         self._made[content] = found

@@ -6,14 +6,20 @@ because protobuf fields may come in any order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache, wraps
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 
 from protos import discovery_pb2 as pb
 from protos.scalars import varint
 
+R = TypeVar("R")
+
+_REMEMBERED = 1024
+_SHORT_BYTES = 256
 _RESOURCE = b"\x12"
 """The key of the field `resources`."""
 
@@ -53,11 +59,23 @@ class DeltaRequest:
     node: Node | None = None
 
 
+def _remembering(parse: Callable[[bytes], R]) -> Callable[[bytes], R]:
+    """Short messages are parsed once: those by which many clients acknowledge the same response are equal."""
+    parse_once = lru_cache(maxsize=_REMEMBERED)(parse)
+
+    @wraps(parse)
+    def find(raw: bytes) -> R:
+        return parse_once(raw) if len(raw) <= _SHORT_BYTES else parse(raw)
+
+    return find
+
+
 def delimited(number: int, value: bytes) -> bytes:
     """A length-delimited field, for field numbers up to 15."""
     return bytes((number << 3 | 2,)) + varint(len(value)) + value
 
 
+@_remembering
 def parse_sotw_request(raw: bytes) -> SotwRequest:
     """Raises ValueError if `raw` is no DiscoveryRequest."""
     message = pb.DiscoveryRequest()
@@ -72,6 +90,7 @@ def parse_sotw_request(raw: bytes) -> SotwRequest:
     )
 
 
+@_remembering
 def parse_delta_request(raw: bytes) -> DeltaRequest:
     """Raises ValueError if `raw` is no DeltaDiscoveryRequest."""
     message = pb.DeltaDiscoveryRequest()

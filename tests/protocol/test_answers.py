@@ -9,7 +9,6 @@ from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, Talk, version_of
 from xds.accepted_sets import AcceptedSets
 from xds.events import Rejected
 from xds.resource import build_resource
-from xds.shared_responses import WORTH_KEEPING
 from xds.sotw import version_of as version_of_set
 
 both = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
@@ -28,14 +27,13 @@ def test_r9_nonces_are_unique_in_the_stream_whatever_the_version(delta: bool) ->
 
 
 @both
-def test_r9_nonces_are_unique_in_the_stream_where_streams_share_large_responses(delta: bool) -> None:
-    large = {content: content * WORTH_KEEPING for content in ("1", "2")}
-    talk = Talk(delta, {CDS: {"a": large["1"]}})
+def test_r9_nonces_are_unique_in_the_stream_where_a_response_is_sent_again(delta: bool) -> None:
+    talk = Talk(delta, {CDS: {"a": "1"}})
     talk.says(CDS)
-    nonces = [talk.hears(CDS, {"a": large["1"]}).nonce]
+    nonces = [talk.hears(CDS, {"a": "1"}).nonce]
     for content in ("2", "1", "2", "1"):
-        talk.becomes({CDS: {"a": large[content]}})
-        nonces.append(talk.hears(CDS, {"a": large[content]}).nonce)
+        talk.becomes({CDS: {"a": content}})
+        nonces.append(talk.hears(CDS, {"a": content}).nonce)
     assert len(set(nonces)) == 5
 
 

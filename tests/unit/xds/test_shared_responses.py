@@ -1,4 +1,4 @@
-"""Every stream that is sent the same large response is handed the same bytes."""
+"""Every stream that is sent the same is handed the same bytes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from protos import discovery_pb2 as pb
 from xds import delta
 from xds.channel import Push
 from xds.resource import Resource, build_resource
-from xds.shared_responses import RECENT, WORTH_KEEPING, Response, SharedResponses
+from xds.shared_responses import RECENT, Response, SharedResponses
 
 TYPE = "type/x"
 MADE: list[str] = []
 
 
-def resource(name: str, size: int = WORTH_KEEPING) -> Resource:
-    return build_resource(TYPE, name, b"x" * size)
+def resource(name: str) -> Resource:
+    return build_resource(TYPE, name, b"x" * 300)
 
 
 def get(shared: SharedResponses, *resources: Resource) -> Response:
@@ -24,7 +24,7 @@ def get(shared: SharedResponses, *resources: Resource) -> Response:
     return shared.get((TYPE, True, resources), make)
 
 
-def test_a_large_response_is_made_once_with_a_nonce_of_its_own() -> None:
+def test_a_response_is_made_once_with_a_nonce_of_its_own() -> None:
     MADE.clear()
     shared = SharedResponses()
     one, other = resource("a"), resource("b")
@@ -46,13 +46,6 @@ def test_a_stream_may_send_it_with_a_nonce_of_the_streams_own() -> None:
     read = pb.DeltaDiscoveryResponse.FromString(response.with_nonce("7"))
     assert (read.nonce, [one.name for one in read.resources]) == ("7", ["a"])
     assert len(response.with_nonce("7")) < len(response.raw)
-
-
-def test_a_small_one_is_made_for_each() -> None:
-    shared = SharedResponses()
-    small = resource("a", 10)
-    assert get(shared, small).number == 0
-    assert pb.DeltaDiscoveryResponse.FromString(get(shared, small).with_nonce("7")).nonce == "7"
 
 
 def test_those_that_were_not_sent_lately_are_forgotten() -> None:
