@@ -12,7 +12,7 @@ from datetime import datetime
 
 from xds.isolation import split
 from xds.kinds import Absence, Kind, Removal
-from xds.memo import Found, Scope
+from xds.memo import ABSENT, Found, Scope
 from xds.resource import Resource, build_foreign, build_missing
 from xds.subscription import Change, Subscription
 
@@ -256,7 +256,7 @@ class Channel:
         asked = self.forced if self.on_demand else frozenset()
         names = sorted(self.marked | self.forced)
         for name in names:
-            found = find(name) if self.wants(name) else Found(resource=None)
+            found = find(name) if self.wants(name) else ABSENT
             if found.resource is not None:
                 self.doomed.discard(name)
                 if (resource := self._due(name, found.resource)) is not None:

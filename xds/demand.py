@@ -133,6 +133,11 @@ class Demand:
         return looks != self._looks
 
     @property
+    def stale(self) -> bool:
+        """Whether what was asked for, or answers for it, has changed since the scopes were made."""
+        return not self._scopes
+
+    @property
     def restless(self) -> bool:
         """Whether `tick` is to be called before `due` says anything."""
         return bool(self._unstamped)
@@ -165,22 +170,16 @@ class Demand:
         if first or request.subscribe or request.unsubscribe:
             self._scopes.clear()
 
-    def renew(self, hosts: Set[str], asked: Set[str]) -> bool:
-        """The mesh has changed: these virtual hosts may name other clusters, others may answer for what was asked.
-
-        Whether any of it is this client's.
-        """
-        again = self._asked.keys() & asked
-        for name in again:
+    def renew(self, hosts: Set[str], asked: Set[str]) -> None:
+        """The mesh has changed: these virtual hosts may name other clusters, others may answer for what was asked."""
+        for name in self._asked.keys() & asked:
             self._answer(name)
-        return self.answered(hosts) or bool(again)
+        self.answered(hosts)
 
-    def answered(self, hosts: Iterable[str]) -> bool:
-        """The client has other ones of these virtual hosts than before. Whether it has any of them."""
-        had = self._needs.keys() & hosts
-        for name in had:
+    def answered(self, hosts: Iterable[str]) -> None:
+        """The client has other ones of these virtual hosts than before."""
+        for name in self._needs.keys() & hosts:
             self._need(name, self._named(name))
-        return bool(had)
 
     def reassign(self, asker: KnownAsker) -> None:
         """The workload is another now. Everything is to be renewed."""

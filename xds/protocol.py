@@ -119,6 +119,11 @@ class Stream:
         """Whether the client asks for more hosts that are none of the mesh's than a stream on demand serves."""
         return self._demand is not None and self._demand.excessive
 
+    @property
+    def restless(self) -> bool:
+        """Whether `tick` is to be called although `wake_at`, at the last look, said later."""
+        return self._demand is not None and self._demand.restless
+
     # What happens
 
     def receive(self, request: DeltaRequest | SotwRequest, now: datetime) -> None:
@@ -140,7 +145,7 @@ class Stream:
         self._stir(channel)
         match request:
             case DeltaRequest(subscribe=(), unsubscribe=()) if not (first or request.initial):
-                self._follow_demand()
+                pass
             case DeltaRequest():
                 check_count(kind, len(request.initial))
                 if self._demand is not None:
@@ -175,8 +180,8 @@ class Stream:
                         self._stir(channel)
                         marked = True
         if self._demand is not None:
-            renewed = self._demand.renew(marks.names.get(VIRTUAL_HOST.type_url, frozenset()), marks.asked)
-            if renewed or marks.scopes:
+            self._demand.renew(marks.names.get(VIRTUAL_HOST.type_url, frozenset()), marks.asked)
+            if marks.scopes or self._demand.stale:
                 self._follow_demand()
         if self._rests:
             self._acknowledged = generation
@@ -283,7 +288,7 @@ class Stream:
         settled = answered and bool(self._channels)
         if settled:
             self._acknowledged = self._generation
-        self._quiet = self._demand is None or not self._demand.restless
+        self._quiet = not self.restless
         self._rests = self._quiet and settled
         return self._quiet
 
@@ -367,6 +372,7 @@ class Stream:
         channel.accept(push)
         if self._demand is not None and needs:
             self._demand.answered(needs)
+            self._follow_demand()
 
     def _rejected(self, channel: Channel, push: Push, message: str, *, final: bool) -> None:
         channel.words = message

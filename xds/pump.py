@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from xds.alarm import Alarm
@@ -20,6 +20,7 @@ LOOK_AGAIN = timedelta(seconds=1)
 """After that: a process that had no time for its streams for as long may only not have seen what they read."""
 STUCK_PAUSE = timedelta(seconds=1)
 """What is due and cannot be done is looked at again after this."""
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Wire(Protocol):
@@ -38,7 +39,9 @@ class Pump:
     `served` is called whenever the client has everything and said so.
     """
 
-    __slots__ = ("_fault", "_late", "_now", "_parse", "_reason", "_served", "_slow", "_wake", "_wire", "stream")
+    __slots__ = (
+        "_awake", "_due", "_fault", "_late", "_now", "_parse", "_reason", "_resting", "_served", "_slow", "_wire", "stream",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -54,7 +57,12 @@ class Pump:
         self._wire = wire
         self._parse = parse
         self._now = now
-        self._wake = asyncio.Event()
+        self._due = datetime.min.replace(tzinfo=UTC)
+        """When the stream is to be told the time, if not before."""
+        self._awake = False
+        """Something has happened since the writer last looked."""
+        self._resting: asyncio.Future[None] | None = None
+        """What it waits for, if it does."""
         self._reason = ""
         self._fault: Violation | None = None
         self._late = False
@@ -64,12 +72,14 @@ class Pump:
 
     def wake(self) -> None:
         """Something changed for this stream."""
-        self._wake.set()
+        self._awake = True
+        if self._resting is not None and not self._resting.done():
+            self._resting.set_result(None)
 
     def end(self, reason: str) -> None:
         """Ends the stream after the message that is being written."""
         self._reason = self._reason or reason
-        self._wake.set()
+        self.wake()
 
     async def run(self) -> str:
         """Why the stream ended. Raises Violation if by the client's fault; TimeoutError if the client does not read."""
@@ -98,11 +108,11 @@ class Pump:
                 self.end("violation")
                 return
             if not self.stream.is_quiet() or self.stream.excessive:
-                self._wake.set()
+                self.wake()
             elif self.stream.acknowledged(0):
                 self._served()
             reads += 1
-            if reads % READS_AT_ONCE == 0 and self._wake.is_set():
+            if reads % READS_AT_ONCE == 0 and self._awake:
                 await asyncio.sleep(0)
         self.end("client")
 
@@ -110,13 +120,14 @@ class Pump:
         """True if the client was too slow."""
         task = asyncio.current_task()
         assert task is not None
-        waking = Alarm(self._wake.set)
+        waking = Alarm(self.wake)
         sending: Alarm = Alarm(lambda: self._look(sending, task))
         try:
             while not self._reason:
-                self._wake.clear()
+                self._awake = False
                 now = self._now()
-                self.stream.tick(now)
+                if now >= self._due or self.stream.restless:
+                    self.stream.tick(now)
                 if self.stream.excessive:
                     self.end("mode")
                 while not self._reason and (response := self.stream.next(now)) is not None:
@@ -125,6 +136,8 @@ class Pump:
                     await self._wire.write(response)
                     sending.unset()
                     now = self._now()
+                    if self.stream.is_quiet():
+                        break
                 if self.stream.acknowledged(0):
                     self._served()
                 if not self._reason:
@@ -148,8 +161,14 @@ class Pump:
 
     async def _rest(self, waking: Alarm, now: datetime) -> None:
         at = self.stream.wake_at()
+        self._due = at or _NEVER
         if at is None:
             waking.unset()
         else:
             waking.set((at - now if at > now else STUCK_PAUSE).total_seconds())
-        await self._wake.wait()
+        if not self._awake:
+            self._resting = asyncio.get_running_loop().create_future()
+            try:
+                await self._resting
+            finally:
+                self._resting = None

@@ -385,14 +385,12 @@ class AdsServer(Generic[C]):
 class _GrpcWire:
     """A grpc.aio servicer context as a `Wire`."""
 
-    __slots__ = ("_context",)
+    __slots__ = ("_read", "write")
 
     def __init__(self, context: Any) -> None:
-        self._context = context
+        self._read = context.read
+        self.write = context.write
 
     async def read(self) -> bytes | None:
-        raw = await self._context.read()
+        raw = await self._read()
         return None if raw is grpc.aio.EOF else raw
-
-    async def write(self, message: bytes) -> None:
-        await self._context.write(message)

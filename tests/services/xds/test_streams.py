@@ -58,19 +58,19 @@ async def test_r6_the_end_of_a_nodes_old_stream_leaves_its_new_one_alone(method:
     async with serving(events, mesh=world(a="1")) as (server, address):
         async with grpc.aio.insecure_channel(address, options=ALONE) as channel:
             old, new = (channel.stream_stream(method)(metadata=as_caller("me")) for _ in range(2))
+            response = (pb.DeltaDiscoveryResponse if method == METHOD else pb.DiscoveryResponse)()
             for call in (old, new):
                 await call.write(first_request(method, "me"))
-                assert await call.read() is not grpc.aio.EOF
+                response.ParseFromString(await call.read())
             assert [state.node.id for state in server.state()] == ["me", "me"]
             old.cancel()
             await until(lambda: len(server.state()) == 1)
             server.publish(world(a="2"), 2)
-            response = (pb.DeltaDiscoveryResponse if method == METHOD else pb.DiscoveryResponse)()
             ack = (pb.DeltaDiscoveryRequest if method == METHOD else pb.DiscoveryRequest)(type_url=CLUSTER)
-            ack.response_nonce = "1"
+            ack.response_nonce = before = response.nonce
             await new.write(ack.SerializeToString())
             response.ParseFromString(await new.read())
-            assert (response.nonce, len(response.resources)) == ("2", 1)
+            assert (response.nonce != before, len(response.resources)) == (True, 1)
             new.cancel()
         await until(lambda: not server.state())
     assert len([event for event in events if isinstance(event, StreamClosed)]) == 2

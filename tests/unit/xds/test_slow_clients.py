@@ -43,6 +43,9 @@ class Talkative(Stream):
         self.left -= 1
         return b"response" if self.left >= 0 else None
 
+    def is_quiet(self) -> bool:
+        return self.left <= 0
+
 
 def pump_with(wire: Wire, responses: int) -> Pump:
     stream = Talkative(
