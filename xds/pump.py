@@ -40,7 +40,8 @@ class Pump:
     """
 
     __slots__ = (
-        "_awake", "_due", "_fault", "_late", "_now", "_parse", "_reason", "_resting", "_served", "_slow", "_wire", "stream",
+        "_awake", "_due", "_fault", "_late", "_now", "_parse", "_reason", "_resting", "_served", "_slow", "_wire",
+        "stream",
     )  # fmt: skip
 
     def __init__(

@@ -11,9 +11,10 @@ import pytest
 from protos import discovery_pb2 as pb
 from tests.protocol.conversation import CDS, EDS, Talk
 from xds import pump as pump_module
-from xds.protocol import Fault, Violation
+from xds.protocol import Fault, Stream, Violation
 from xds.pump import Pump
-from xds.wire import parse_delta_request
+from xds.stream_secrets import NoSecrets
+from xds.wire import Node, parse_delta_request
 
 
 class FakeWire:
@@ -58,6 +59,66 @@ class FakeWire:
 
 def pumping(talk: Talk, wire: FakeWire) -> Pump:
     return Pump(wire=wire, stream=talk.stream, parse=parse_delta_request, now=lambda: datetime.now(UTC))
+
+
+class Clockwork(Stream):
+    """Nothing to send; `ticks` counts how often it was told the time."""
+
+    __slots__ = ("at", "ticks", "turns", "wound")
+
+    @property
+    def restless(self) -> bool:
+        return self.wound
+
+    def tick(self, now: datetime) -> None:
+        self.ticks += 1
+        self.wound = False
+        if now >= self.at:
+            self.at = now + timedelta(hours=1)
+
+    def next(self, now: datetime) -> bytes | None:
+        self.turns += 1
+        return None
+
+    def wake_at(self) -> datetime | None:
+        return self.at
+
+
+async def test_the_stream_is_told_the_time_when_it_is_due_and_when_it_is_restless() -> None:
+    talk, now = Talk(True, {CDS: {"a": "1"}}), datetime.now(UTC)
+    stream = Clockwork(
+        stream_id="1",
+        delta=True,
+        node=Node(id="n"),
+        asker=talk.stream.asker,
+        memo=talk.memo,
+        secrets=NoSecrets(),
+        report=print,
+        generation=1,
+        now=now,
+    )
+    stream.at, stream.ticks, stream.turns, stream.wound = now + timedelta(seconds=0.3), 0, 0, False
+    pump = Pump(wire=FakeWire(), stream=stream, parse=parse_delta_request, now=lambda: datetime.now(UTC))
+
+    async def woken(turn: int) -> None:
+        pump.wake()
+        async with asyncio.timeout(10):
+            while stream.turns < turn:  # noqa: ASYNC110 - every turn of the loop counts
+                await asyncio.sleep(0)
+
+    running = asyncio.create_task(pump.run())
+    await woken(1)
+    await woken(2)
+    early = stream.ticks
+    stream.wound = True
+    await woken(3)
+    wound = stream.ticks
+    async with asyncio.timeout(10):
+        while stream.at < datetime.now(UTC) + timedelta(minutes=1):  # noqa: ASYNC110 - the time is what is waited for
+            await asyncio.sleep(0.01)
+    assert (early, wound, stream.ticks) == (1, 2, 3)
+    pump.end("over")
+    await running
 
 
 async def test_r50_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
