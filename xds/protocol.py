@@ -372,7 +372,6 @@ class Stream:
         channel.accept(push)
         if self._demand is not None and needs:
             self._demand.answered(needs)
-            self._follow_demand()
 
     def _rejected(self, channel: Channel, push: Push, message: str, *, final: bool) -> None:
         channel.words = message

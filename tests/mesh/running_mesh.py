@@ -18,10 +18,11 @@ HEDDLE = (sys.executable, "-m", "heddle.main")
 
 
 class RunningMesh:
-    """A mesh on a directory of its own. Tests add files and take them away again."""
+    """A mesh on a directory of its own. Tests add files and take them away again, and call from `namespace`."""
 
-    def __init__(self, name: str, directory: Path) -> None:
+    def __init__(self, name: str, directory: Path, *, namespace: str = "app") -> None:
         self.name = name
+        self.namespace = namespace
         self.directory = directory
 
     @property
@@ -81,7 +82,7 @@ class RunningMesh:
         self.settle()
 
     def exec_argv(self, where: str, *command: str) -> list[str]:
-        return [*HEDDLE, "local", "exec", where, "-n", "app", "--mesh", self.name, "--", *command]
+        return [*HEDDLE, "local", "exec", where, "-n", self.namespace, "--mesh", self.name, "--", *command]
 
     def exec(self, where: str, *command: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -48,6 +48,28 @@ def test_r9_a_nonce_of_an_earlier_stream_makes_a_first_request(delta: bool) -> N
 
 
 @both
+def test_a_snapshot_is_acknowledged_once_the_last_answer_has_come(delta: bool) -> None:
+    talk = Talk(delta, {CDS: {"a": "1"}, EDS: {"b": "1"}})
+    talk.says(CDS)
+    talk.hears(CDS, {"a": "1"})
+    talk.says(EDS, "b")
+    talk.hears(EDS, {"b": "1"})
+    talk.silence()
+    assert talk.stream.acknowledged(talk.generation)
+    talk.becomes({CDS: {"a": "2"}, EDS: {"b": "2"}})
+    talk.hears(CDS, {"a": "2"}, accept=False)
+    talk.hears(EDS, {"b": "2"}, accept=False)
+    talk.silence()
+    assert not talk.stream.acknowledged(talk.generation)
+    talk.accepts(EDS)
+    talk.silence()
+    assert not talk.stream.acknowledged(talk.generation)
+    talk.accepts(CDS)
+    talk.silence()
+    assert talk.stream.acknowledged(talk.generation)
+
+
+@both
 def test_r10_versions_are_the_contents(delta: bool) -> None:
     talks = [Talk(delta, {CDS: {"a": "1"}}), Talk(delta, {CDS: {"a": "1"}})]
     heard = []
