@@ -101,12 +101,12 @@ class Directory:
             self._scan(trust_empty_files=False)
 
     async def _watch_while_there(self) -> None:
-        place = _identity(self._path)
         root = self._path if self._path.is_dir() else self._path.parent
+        place = _identity(root)
         with contextlib.closing(FolderEvents(root, below=self._path.is_dir())) as events:
             while True:
                 self._scan(trust_empty_files=False)
-                if _identity(self._path) != place and root == self._path:
+                if _identity(root) != place:
                     return
                 await events.gathered(within=RESCAN_SECONDS)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
@@ -19,13 +18,15 @@ _CHANGES = (
     Mask.CREATE | Mask.MODIFY | Mask.CLOSE_WRITE | Mask.ATTRIB | Mask.MOVE | Mask.DELETE | Mask.MOVE_SELF
     | Mask.DELETE_SELF | Mask.ONLYDIR
 )  # fmt: skip
-_OF_FOLDERS = Mask.ISDIR | Mask.Q_OVERFLOW
+_OF_FOLDERS = Mask.ISDIR | Mask.Q_OVERFLOW | Mask.IGNORED | Mask.MOVE_SELF | Mask.DELETE_SELF
+_EVENTS_AT_ONCE = 256
+"""Whoever writes faster than events are read must not stop everything else."""
 
 _log = structlog.get_logger()
 
 
 class FolderEvents:
-    """Of `root` and, with `below`, of the folders in it, but for hidden ones and what links lead to.
+    """Of `root` and, with `below`, of the folders in it, also those that links lead to, but for hidden ones.
 
     Where the kernel has no more watches to give there are no events, and the log says so. Source: inotify(7).
     """
@@ -39,15 +40,13 @@ class FolderEvents:
         self._inotify: Inotify | None = None
         try:
             self._inotify = Inotify(sync_timeout=0)
-            self._loop.add_reader(self._inotify.fd, self._read, self._inotify)
-            self._watch()
+            self._watch(self._inotify)
         except OSError as error:
             self._give_up(error)
 
     def close(self) -> None:
         """No events come any more."""
         if self._inotify is not None:
-            self._loop.remove_reader(self._inotify.fd)
             self._inotify.close()
             self._inotify = None
 
@@ -60,40 +59,58 @@ class FolderEvents:
             end = self._loop.time() + GATHER_AT_MOST_SECONDS
             while await self._happens(GATHER_SECONDS) and self._loop.time() < end:
                 pass
-        if self._folders_changed:
+        if self._folders_changed and self._inotify is not None:
             self._folders_changed = False
             try:
-                self._watch()
+                self._watch(self._inotify)
             except OSError as error:
                 self._give_up(error)
 
     async def _happens(self, within: float) -> bool:
-        with contextlib.suppress(TimeoutError):
+        if self._inotify is not None:
+            # Only while somebody waits: events that nobody waits for are not worth a turn of the loop.
+            self._loop.add_reader(self._inotify.fd, self._read, self._inotify)
+        try:
             async with asyncio.timeout(within):
                 await self._happened.wait()
-        happened = self._happened.is_set()
+        except TimeoutError:
+            return False
+        finally:
+            if self._inotify is not None:
+                self._loop.remove_reader(self._inotify.fd)
         self._happened.clear()
-        return happened
+        return True
 
     def _read(self, inotify: Inotify) -> None:
-        while (event := inotify.sync_get()) is not None:
-            self._folders_changed |= bool(event.mask & _OF_FOLDERS)
         self._happened.set()
+        for _ in range(_EVENTS_AT_ONCE):
+            event = inotify.sync_get()
+            if event is None:
+                return
+            self._folders_changed |= bool(event.mask & _OF_FOLDERS)
+        self._folders_changed = True  # perhaps among the rest
 
-    def _watch(self) -> None:
-        if self._inotify is not None:
-            for folder in self._folders():
-                # What has gone away meanwhile, or lets nobody in, is not watched.
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-                    self._inotify.add_watch(folder, _CHANGES)
-
-    def _folders(self) -> Iterator[str]:
-        if not self._below:
-            yield str(self._root)
-            return
-        for folder, names, _ in os.walk(self._root):
-            names[:] = (name for name in names if not name.startswith("."))
-            yield folder
+    def _watch(self, inotify: Inotify) -> None:
+        watches: set[int] = set()
+        entered: set[tuple[int, int]] = set()
+        folders = [str(self._root)]
+        while folders:
+            folder = folders.pop()
+            # What has gone away meanwhile, or lets nobody in, is not watched.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                status = os.stat(folder)
+                if (status.st_dev, status.st_ino) in entered:
+                    continue
+                entered.add((status.st_dev, status.st_ino))
+                watches.add(inotify.add_watch(folder, _CHANGES).wd)
+                # Only now, so that no folder is in neither: what comes after this is an event.
+                if self._below:
+                    with os.scandir(folder) as found:
+                        folders += [one.path for one in found if not one.name.startswith(".") and one.is_dir()]
+        for watch in inotify.watches:
+            if watch.wd not in watches:
+                with contextlib.suppress(OSError):  # it went with its folder
+                    inotify.rm_watch(watch)
 
     def _give_up(self, error: OSError) -> None:
         self.close()

@@ -194,7 +194,7 @@ class Demand:
     def tick(self, now: datetime) -> None:
         """Time has passed: takes back what was sent ahead long ago, and the clusters whose grace is over."""
         for name in self._unstamped:
-            self._lingering.setdefault(name, now + self._limits.cluster_grace)
+            self._lingering[name] = now + self._limits.cluster_grace
         self._unstamped.clear()
         for name in [name for name, until in self._lingering.items() if until <= now or name in self._counts]:
             del self._lingering[name]
@@ -296,7 +296,9 @@ class Demand:
         self._needs[name] = clusters
         if before == clusters:
             return
-        self._counts.update(clusters - before)
+        for fresh in clusters - before:
+            self._counts[fresh] += 1
+            self._lingering.pop(fresh, None)
         for gone in before - clusters:
             self._counts[gone] -= 1
             if not self._counts[gone]:

@@ -26,7 +26,7 @@ class Gates:
         self._arriving_since: datetime | None = None
 
     def observe(self, now: datetime) -> None:
-        """To be called before the others, whenever something may have changed."""
+        """To be called before the others, whenever something may have changed, and once clusters were sent."""
         clusters = self._channels.get(CLUSTER.type_url)
         if clusters is None or not _arriving(clusters):
             self._arriving_since = None

@@ -448,4 +448,5 @@ class Stream:
         if channel.kind in (CLUSTER, ROUTE):
             mark_followers(self._channels, channel.kind, push)
             self._stir(*self._channels.values())
+            self._gates.observe(now)
         return raw

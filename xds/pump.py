@@ -127,7 +127,8 @@ class Pump:
             while not self._reason:
                 self._awake = False
                 now = self._now()
-                if now >= self._due or self.stream.restless:
+                told = now >= self._due or self.stream.restless
+                if told:
                     self.stream.tick(now)
                 if self.stream.excessive:
                     self.end("mode")
@@ -142,7 +143,7 @@ class Pump:
                 if self.stream.acknowledged(0):
                     self._served()
                 if not self._reason:
-                    await self._rest(waking, now)
+                    await self._rest(waking, now, told=told)
         except asyncio.CancelledError:
             if self._slow and task.uncancel() == 0:
                 return True
@@ -160,11 +161,13 @@ class Pump:
             self._late = True
             sending.set(LOOK_AGAIN.total_seconds())
 
-    async def _rest(self, waking: Alarm, now: datetime) -> None:
+    async def _rest(self, waking: Alarm, now: datetime, *, told: bool) -> None:
         at = self.stream.wake_at()
         self._due = at or _NEVER
         if at is None:
             waking.unset()
+        elif at <= now and not told:
+            return
         else:
             waking.set((at - now if at > now else STUCK_PAUSE).total_seconds())
         if not self._awake:

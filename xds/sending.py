@@ -20,8 +20,9 @@ def compose(channel: Channel, push: Push, shared: SharedResponses, *, incrementa
     else:
         resources = sotw.contents(channel, push)
         make = partial(sotw.compose, type_url, resources)
-    # Secrets are a stream's own; what is removed is not in the key.
+    # Secrets are a stream's own; what is removed is not in the key, and what says that there is none never comes again.
     own = channel.kind == SECRET or (incremental and push.removed)
+    own = own or (channel.on_demand and any(resource.missing for resource in push.changed))
     return make() if own else shared.get((type_url, incremental, resources), make)
 
 

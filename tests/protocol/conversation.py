@@ -257,8 +257,11 @@ class Talk:
         self.stream.snapshot(marks, self.generation)
 
     def passes(self, **span: float) -> None:
+        """The stream is told the time as a pump would: when it said, or while it is restless."""
+        due = self.stream.wake_at()
         self.now += timedelta(**span)
-        self.stream.tick(self.now)
+        if (due is not None and self.now >= due) or self.stream.restless:
+            self.stream.tick(self.now)
 
     # What the server must answer
 

@@ -148,6 +148,29 @@ def test_r40_a_route_to_another_cluster_waits_for_it_and_the_old_one_has_its_gra
     talk.silence()
 
 
+def test_r40_a_clusters_grace_begins_anew_when_it_was_named_again() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/x", "80/z")
+    talk.hears(CDS, {"a": "1"})
+    talk.hears(VHDS, {"80/x": "uses a", "80/z": "1"})
+    hosts = {**WORLD[VHDS], "80/x": "1"}
+    talk.becomes({VHDS: hosts})
+    talk.hears(VHDS, {"80/x": "1"})
+    talk.passes(seconds=0)
+    talk.passes(seconds=40)
+    talk.becomes({VHDS: {**hosts, "80/z": "uses a"}})
+    talk.hears(VHDS, {"80/z": "uses a"})
+    talk.passes(seconds=18)
+    talk.becomes({VHDS: hosts})
+    talk.hears(VHDS, {"80/z": "1"})
+    talk.passes(seconds=0)
+    talk.passes(seconds=59)
+    talk.silence()
+    talk.passes(seconds=1)
+    talk.hears(CDS, removed=("a",))
+    talk.silence()
+
+
 def test_r46_a_host_that_goes_while_the_culprit_is_looked_for_is_answered_too() -> None:
     talk = OnDemandTalk(world={**WORLD, VHDS: {**WORLD[VHDS], "80/bad": "bad"}})
     talk.delta_says(VHDS, "*")

@@ -72,6 +72,22 @@ def test_r40_a_route_does_not_wait_for_a_cluster_for_ever(delta: bool) -> None:
 
 
 @both
+def test_r40_a_route_that_changes_later_has_waited_since_the_cluster_was_sent(delta: bool) -> None:
+    talk = Talk(delta, {CDS: {"c": "1"}, LDS: {"l": "1"}})
+    talk.says(LDS)
+    talk.hears(LDS, {"l": "1"})
+    talk.says(CDS)
+    talk.hears(CDS, {"c": "1"}, accept=False)
+    assert talk.stream.is_quiet(), "nothing else is looked at"
+    talk.passes(seconds=4.9)
+    talk.becomes({LDS: {"l": "2"}})
+    talk.silence()
+    talk.passes(seconds=0.1)
+    talk.hears(LDS, {"l": "2"})
+    talk.silence()
+
+
+@both
 def test_r40_a_route_does_not_wait_once_the_cluster_is_refused(delta: bool) -> None:
     talk = settled(delta)
     talk.becomes({CDS: {"a": "1", "b": "1"}, RDS: {"80": "to b"}})

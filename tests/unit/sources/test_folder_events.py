@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
-from asyncinotify import Inotify
+from asyncinotify import Inotify, Mask
 from structlog.testing import capture_logs
 
+from sources.folder_events import FolderEvents
 from sources.store import Store
 from tests.unit.sources.watched_directory import names, namespace, watching
 
@@ -62,6 +65,119 @@ async def test_what_is_written_together_comes_into_force_together(tmp_path: Path
         await watched.until(lambda: "d" in names(store))
     assert watched.seen[-1] == ["a", "b", "c", "d"]
     assert ["a", "b"] not in watched.seen
+
+
+@pytest.mark.usefixtures("no_rescan")
+async def test_folders_that_links_lead_to_are_watched(tmp_path: Path, store: Store) -> None:
+    mesh, elsewhere = tmp_path / "mesh", tmp_path / "elsewhere"
+    (elsewhere / "below").mkdir(parents=True)
+    mesh.mkdir()
+    (mesh / "link").symlink_to(elsewhere)
+    (elsewhere / "loop").symlink_to(mesh)
+    async with watching(mesh, store) as watched:
+        await asyncio.sleep(0)
+        (elsewhere / "below" / "a.yaml").write_text(namespace("a"))
+        await watched.until(lambda: names(store) == ["a"])
+
+
+@pytest.mark.usefixtures("no_rescan")
+async def test_a_folder_that_comes_while_its_parent_is_looked_at_is_watched(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_watch = Inotify.add_watch
+
+    def late(self: Inotify, path: str, mask: Mask) -> object:
+        if path.endswith("/new"):
+            (Path(path) / "newer").mkdir(exist_ok=True)
+        return add_watch(self, path, mask)
+
+    monkeypatch.setattr(Inotify, "add_watch", late)
+    (tmp_path / "a.yaml").write_text(namespace("a"))
+    async with watching(tmp_path, store) as watched:
+        await watched.until(lambda: names(store) == ["a"])
+        (tmp_path / "new").mkdir()
+        async with asyncio.timeout(20):
+            while not (tmp_path / "new" / "newer").exists():  # noqa: ASYNC110 - the watch tells nobody
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        (tmp_path / "new" / "newer" / "b.yaml").write_text(namespace("b"))
+        await watched.until(lambda: names(store) == ["a", "b"])
+
+
+@pytest.mark.usefixtures("no_rescan")
+async def test_a_folder_that_is_made_anew_at_once_is_watched(tmp_path: Path, store: Store) -> None:
+    """It may get the inode that the one before it had."""
+    mesh = tmp_path / "mesh"
+    (mesh / "a").mkdir(parents=True)
+    (mesh / "a" / "a.yaml").write_text(namespace("a"))
+    (mesh / "b.yaml").write_text(namespace("b"))
+    async with watching(mesh, store) as watched:
+        await watched.until(lambda: names(store) == ["a", "b"])
+        for folder, name in ((mesh / "a", "c"), (mesh, "d")):
+            shutil.rmtree(folder)
+            folder.mkdir()
+            (folder / "new.yaml").write_text(namespace(name))
+            await watched.until(lambda name=name: name in names(store))  # type: ignore[misc]
+            (folder / "new.yaml").write_text(namespace(f"{name}2"))
+            await watched.until(lambda name=name: f"{name}2" in names(store))  # type: ignore[misc]
+
+
+@pytest.mark.usefixtures("no_rescan")
+async def test_the_folder_of_a_watched_file_may_be_replaced(tmp_path: Path, store: Store) -> None:
+    for folder in ("now", "next"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.yaml").write_text(namespace(folder))
+    async with watching(tmp_path / "now" / "a.yaml", store) as watched:
+        await watched.until(lambda: names(store) == ["now"])
+        os.rename(tmp_path / "now", tmp_path / "old")
+        os.rename(tmp_path / "next", tmp_path / "now")
+        await watched.until(lambda: names(store) == ["next"])
+        (tmp_path / "now" / "a.yaml").write_text(namespace("later"))
+        await watched.until(lambda: names(store) == ["later"])
+
+
+@pytest.mark.usefixtures("no_rescan")
+async def test_whoever_writes_without_end_stops_nobody_else(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = 0
+    sync_get = Inotify.sync_get
+
+    def endless(self: Inotify) -> object:
+        nonlocal reads, event
+        reads += 1
+        event = sync_get(self) or event
+        return event if reads < 20_000 else None
+
+    event: object = None
+    monkeypatch.setattr(Inotify, "sync_get", endless)
+    (tmp_path / "a.yaml").write_text(namespace("a"))
+    async with watching(tmp_path, store) as watched:
+        await watched.until(lambda: names(store) == ["a"])
+        (tmp_path / "a.yaml").write_text(namespace("b"))
+        in_a_turn = 0
+        while names(store) != ["b"]:
+            before = reads
+            await asyncio.sleep(0)
+            in_a_turn = max(in_a_turn, reads - before)
+    assert 0 < in_a_turn < 1000
+
+
+def test_a_folder_that_was_moved_away_is_no_longer_watched(tmp_path: Path) -> None:
+    async def run() -> None:
+        mesh, away = tmp_path / "mesh", tmp_path / "away"
+        (mesh / "sub").mkdir(parents=True)
+        with contextlib.closing(FolderEvents(mesh, below=True)) as events:
+            os.rename(mesh / "sub", away)
+            await events.gathered(within=20)
+            await events.gathered(within=0.05)  # the watch that ends is an event too
+            (away / "a.yaml").write_text("x")
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            await events.gathered(within=0.2)
+            assert loop.time() - began >= 0.2
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("refused", ["__init__", "add_watch"])

@@ -97,8 +97,9 @@ async def test_the_stream_is_told_the_time_when_it_is_due_and_when_it_is_restles
         generation=1,
         now=now,
     )
-    stream.at, stream.ticks, stream.turns, stream.wound = now + timedelta(seconds=0.3), 0, 0, False
-    pump = Pump(wire=FakeWire(), stream=stream, parse=parse_delta_request, now=lambda: datetime.now(UTC))
+    stream.at, stream.ticks, stream.turns, stream.wound = now + timedelta(minutes=1), 0, 0, False
+    clock = [now]
+    pump = Pump(wire=FakeWire(), stream=stream, parse=parse_delta_request, now=lambda: clock[0])
 
     async def woken(turn: int) -> None:
         pump.wake()
@@ -113,10 +114,15 @@ async def test_the_stream_is_told_the_time_when_it_is_due_and_when_it_is_restles
     stream.wound = True
     await woken(3)
     wound = stream.ticks
-    async with asyncio.timeout(10):
-        while stream.at < datetime.now(UTC) + timedelta(minutes=1):  # noqa: ASYNC110 - the time is what is waited for
-            await asyncio.sleep(0.01)
-    assert (early, wound, stream.ticks) == (1, 2, 3)
+    clock[0] = stream.at
+    await woken(4)
+    told = stream.ticks
+    # What is found to be long due is told at once, not after a pause.
+    stream.at = clock[0] - timedelta(minutes=1)
+    await woken(5)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (early, wound, told, stream.ticks) == (1, 2, 3, 4)
     pump.end("over")
     await running
 
