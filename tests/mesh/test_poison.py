@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ spec:
       containers: [{{name: main, image: web, command: [sleep, infinity]}}]
 """
 CALLED = "users:80"
+HOSTS = re.compile(r"hosts?: *(.*)")
+NAME = re.compile(r"[-*.a-z0-9]+")
 RIGHT = {number: f"good-{number}" for number in range(1, GOOD)}
 
 
@@ -62,6 +65,16 @@ def answers(raw: RawRequests, *numbers: int) -> dict[int, str]:
         number: answer["heard"].partition("\r\n\r\n")[2] if answer["status"] == 200 else str(answer["status"])
         for number, answer in zip(numbers, found, strict=True)
     }
+
+
+def ask_for_what_is_bad(mesh: RunningMesh, raw: RawRequests, poison: Path) -> None:
+    """What nobody asks for is not sent, and could harm nobody."""
+    hosts = {"users", *(host for found in HOSTS.findall(poison.read_text()) for host in NAME.findall(found))}
+    raw.send(*[{**get(host, to=CALLED), "reset": True} for host in sorted(hosts)])
+    raw.send({"to": "db:5432", "pieces": [[0, "hello"]], "reset": True})
+    assert raw.statuses(get("users", to=CALLED)) != [0]
+    printed = mesh.must("config", "route", "deploy/web", "-n", "shop", "--mesh", mesh.name, "-o", "json")
+    assert "80/users.shop.svc.cluster.local" in printed
 
 
 def until_live(raw: RawRequests, body: str, within: float) -> None:
@@ -97,12 +110,14 @@ def harms_nobody(mesh: RunningMesh, poison: Path, number: int) -> None:
     with requests(mesh, "web") as raw:
         mesh.write(poison.read_text(), "poison.yaml")
         settle(mesh)
+        ask_for_what_is_bad(mesh, raw, poison)
         assert answers(raw, *RIGHT) == RIGHT, poison.stem
         mesh.write(good(0, poison.stem), "changing.yaml")
         until_live(raw, poison.stem, LIVE_WITHIN)
     restart(mesh, number)
     with requests(mesh, "web") as raw:
         until_live(raw, poison.stem, 15)
+        ask_for_what_is_bad(mesh, raw, poison)
         settle(mesh)
         assert answers(raw, *RIGHT) == RIGHT, f"{poison.stem}, after a restart"
     assert not rejections(mesh), "it is refused before it is sent, not by Envoy"
