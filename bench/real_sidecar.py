@@ -1,8 +1,10 @@
 """A real Envoy in a mesh of 100, 1,000 and 10,000 services: its memory with 20 in use, how long first requests take.
 
-The mesh is `heddle local up`: a pod with a sidecar calls services that one other pod, without one, stands behind. Names
-are resolved before the clock starts; each request has a connection of its own. An eager sidecar in a mesh beside it is
-compared in turns.
+The mesh is `heddle local up`: pods with a sidecar call services that one other pod, without one, stands behind. Names
+are resolved before the clock starts; each request has a connection of its own. Envoy builds its route table anew for
+each host that comes, so that first requests take longer with more in use: several pods, each of a workload of its own,
+use 20 services and then call a part of the others for the first time; after them one pod calls all of theirs. An eager
+sidecar in a mesh beside it is compared in turns.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import manifests
@@ -30,6 +32,8 @@ SIZES = (100, 1000, 10_000)
 USED = 20
 FIRSTS = 200
 """Services that are then called for the first time; fewer where there are not so many."""
+CALLERS = 4
+"""Pods that share them out."""
 TURNS = 5
 LATER = 2
 """In so many turns of either mode each is called so often again."""
@@ -73,12 +77,16 @@ print(json.dumps({"first": first, "later": [call(host) for _ in range(later) for
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
-    """Of one mesh: MB that Envoy has allocated, and MB resident; milliseconds of requests, later ones as they come."""
+    """Of one mesh: MB that Envoy has allocated, and MB resident; milliseconds of requests, later ones as they come.
+
+    `crowded`: of the first requests of a sidecar that uses more and more of all those services.
+    """
 
     services: int
     allocated_mb: float
     resident_mb: float
     first: tuple[float, ...]
+    crowded: tuple[float, ...]
     later: list[float]
 
 
@@ -123,6 +131,14 @@ def _requests(one: Sidecar, other: Sidecar) -> Iterator[Figure]:
         met=p99 < _FIRST_P99_MS,
         values={"first_p50_ms": statistics.median(one.first), "first_p99_ms": p99},
     )
+    if one.crowded:
+        last = statistics.median(one.crowded[-len(one.crowded) // CALLERS :])
+        p99 = statistics.quantiles(one.crowded, n=100)[98]
+        yield Figure(
+            what="  of one sidecar that uses ever more of them",
+            measured=f"the last quarter p50 {last:.1f} ms; all p99 {p99:.1f} ms",
+            values={"crowded_p50_ms": last, "crowded_p99_ms": p99},
+        )
     ours, eager = statistics.median(one.later), statistics.median(other.later)
     p99, eager_p99 = (statistics.quantiles(each.later, n=100)[98] for each in (one, other))
     yield Figure(
@@ -138,26 +154,35 @@ def _measure(services: int) -> tuple[Sidecar, Sidecar]:
     """On demand and eager: each alone at first, then one mesh beside the other, for requests that are compared."""
     print(f"  {services} services ...", file=sys.stderr)
     numbers = range(USED, min(services, USED + FIRSTS))
+    of_first = numbers[::CALLERS]
     meshes: list[_Mesh] = []
     found: list[Sidecar] = []
     with ExitStack() as stack:
         for mode in (SidecarConfig.ON_DEMAND, SidecarConfig.EAGER):
-            meshes.append(mesh := stack.enter_context(_mesh(services, mode)))
+            is_eager = mode is SidecarConfig.EAGER
+            meshes.append(mesh := stack.enter_context(_mesh(services, mode, callers=1 if is_eager else CALLERS)))
             _called(mesh, range(USED), later=2)
             allocated, resident = _memory(mesh)
+            first: list[float] = []
+            for caller in range(0 if is_eager else CALLERS):
+                _called(mesh, range(USED), caller=caller)
+                first += _called(mesh, numbers[caller::CALLERS], caller=caller)["first"]
             found.append(
                 Sidecar(
                     services=services,
                     allocated_mb=allocated,
                     resident_mb=resident,
-                    first=tuple(_called(mesh, numbers)["first"]),
+                    first=tuple(first),
+                    crowded=(),
                     later=[],
                 )
             )
         for turn in range(TURNS):
             for mesh, sidecar in list(zip(meshes, found, strict=True))[:: 1 if turn % 2 else -1]:
-                sidecar.later.extend(_called(mesh, numbers, later=LATER)["later"])
-    return found[0], found[1]
+                sidecar.later.extend(_called(mesh, of_first, later=LATER)["later"])
+        rest = [number for number in numbers if number not in of_first]
+        crowded = tuple(_called(meshes[0], rest)["first"])
+    return replace(found[0], crowded=crowded), found[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,12 +208,12 @@ class _Mesh:
 
 
 @contextmanager
-def _mesh(services: int, mode: SidecarConfig) -> Iterator[_Mesh]:
+def _mesh(services: int, mode: SidecarConfig, *, callers: int) -> Iterator[_Mesh]:
     with tempfile.TemporaryDirectory(prefix="hb-") as directory:
         # Envoy runs as a user of its own, who has to get there.
         os.chmod(directory, 0o711)
         folder, state = Path(directory) / "manifests", Path(directory) / "state"
-        _write(folder, services)
+        _write(folder, services, callers)
         mesh = _Mesh(running=RunningMesh("bench", folder), state=state)
         try:
             mesh.heddle("local", "up", str(folder), "--detach", "--wait", "--sidecar-config", mode)
@@ -197,23 +222,25 @@ def _mesh(services: int, mode: SidecarConfig) -> Iterator[_Mesh]:
             mesh.heddle("local", "down")
 
 
-def _called(mesh: _Mesh, numbers: Sequence[int], *, later: int = 0) -> dict[str, list[float]]:
+def _called(mesh: _Mesh, numbers: Sequence[int], *, later: int = 0, caller: int = 0) -> dict[str, list[float]]:
     hosts = [f"s{number}" for number in numbers]
     command = ("python3", "-c", _CALLER, str(later), *hosts)
     took: dict[str, list[float]] = json.loads(
-        mesh.heddle("local", "exec", "deploy/client", "-n", _NAMESPACE, "--", *command)
+        mesh.heddle("local", "exec", f"deploy/client{caller}", "-n", _NAMESPACE, "--", *command)
     )
     return took
 
 
 def _memory(mesh: _Mesh) -> tuple[float, float]:
-    """What the one Envoy says of itself, on its socket in the mesh's own mount namespace."""
+    """What the first caller's Envoy says of itself, on its socket in the mesh's own mount namespace."""
+    pods = json.loads(mesh.heddle("local", "status", "-o", "json"))["pods"]
+    (address,) = [pod["ip"] for pod in pods if pod["name"].startswith("client0-")]
     (process,) = [
         line.parent
         for line in Path("/proc").glob("[0-9]*/cmdline")
-        if b"bootstrap.json" in (words := line.read_bytes()) and str(mesh.state).encode() in words
+        if f"{address}/bootstrap.json".encode() in (words := line.read_bytes()) and str(mesh.state).encode() in words
     ]
-    (path,) = (process / "root" / mesh.state.relative_to("/")).glob(".run/pods/*/admin.sock")
+    path = process / "root" / mesh.state.relative_to("/") / ".run" / "pods" / address / "admin.sock"
     told = json.loads(_ask(path, "/memory"))
     return int(told["allocated"]) / 1e6, int(told["total_physical_bytes"]) / 1e6
 
@@ -227,12 +254,13 @@ def _ask(path: Path, query: str) -> bytes:
         return connection.getresponse().read()
 
 
-def _write(folder: Path, services: int) -> None:
+def _write(folder: Path, services: int, callers: int) -> None:
     folder.mkdir()
     (folder / "services.yaml").write_text(manifests.together(*(_service(number) for number in range(services))))
     (folder / "pods.yaml").write_text(
         manifests.together(
-            _workload("client", ["sleep", "infinity"], ""), _workload("server", ["python3", "-c", _SERVER], "false")
+            *(_workload(f"client{number}", ["sleep", "infinity"], "") for number in range(callers)),
+            _workload("server", ["python3", "-c", _SERVER], "false"),
         )
     )
 
