@@ -23,7 +23,7 @@ EMPTY_FILE_SECONDS = 0.05
 LOOK_AGAIN_SECONDS = 0.01
 """How often a file that is held back is looked at again: no event tells that it was closed."""
 RESCAN_SECONDS = 1.0
-"""How often everything is looked at although no event came: what links lead to is not watched."""
+"""How often everything is looked at although no event came: files that links lead to are not watched."""
 
 _EMPTY = digest(b"")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -19,6 +20,7 @@ _CHANGES = (
     | Mask.DELETE_SELF | Mask.ONLYDIR
 )  # fmt: skip
 _OF_FOLDERS = Mask.ISDIR | Mask.Q_OVERFLOW | Mask.IGNORED | Mask.MOVE_SELF | Mask.DELETE_SELF
+_NO_MORE = {errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _EVENTS_AT_ONCE = 256
 """Whoever writes faster than events are read must not stop everything else."""
 
@@ -88,6 +90,8 @@ class FolderEvents:
             if event is None:
                 return
             self._folders_changed |= bool(event.mask & _OF_FOLDERS)
+            if event.mask & (Mask.CREATE | Mask.MOVED_TO):
+                self._folders_changed |= event.path is not None and event.path.is_symlink()
         self._folders_changed = True  # perhaps among the rest
 
     def _watch(self, inotify: Inotify) -> None:
@@ -96,8 +100,7 @@ class FolderEvents:
         folders = [str(self._root)]
         while folders:
             folder = folders.pop()
-            # What has gone away meanwhile, or lets nobody in, is not watched.
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            try:
                 status = os.stat(folder)
                 if (status.st_dev, status.st_ino) in entered:
                     continue
@@ -106,7 +109,11 @@ class FolderEvents:
                 # Only now, so that no folder is in neither: what comes after this is an event.
                 if self._below:
                     with os.scandir(folder) as found:
-                        folders += [one.path for one in found if not one.name.startswith(".") and one.is_dir()]
+                        folders += [one.path for one in found if not one.name.startswith(".") and _is_folder(one)]
+            except OSError as error:
+                if error.errno in _NO_MORE:
+                    raise
+                # It has gone away meanwhile, or lets nobody in.
         for watch in inotify.watches:
             if watch.wd not in watches:
                 with contextlib.suppress(OSError):  # it went with its folder
@@ -121,3 +128,10 @@ class FolderEvents:
             effect="changes are found by looking every second",
             fix="Raise fs.inotify.max_user_watches or fs.inotify.max_user_instances (sysctl).",
         )
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link that cannot be followed

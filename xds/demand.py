@@ -193,9 +193,7 @@ class Demand:
 
     def tick(self, now: datetime) -> None:
         """Time has passed: takes back what was sent ahead long ago, and the clusters whose grace is over."""
-        for name in self._unstamped:
-            self._lingering[name] = now + self._limits.cluster_grace
-        self._unstamped.clear()
+        self.stamp(now)
         for name in [name for name, until in self._lingering.items() if until <= now or name in self._counts]:
             del self._lingering[name]
             self._scopes.clear()
@@ -205,6 +203,12 @@ class Demand:
                 self._scopes.clear()
         if self._asked and now - self._noted >= NOTED_EVERY:
             self._note(now)
+
+    def stamp(self, now: datetime) -> None:
+        """Clusters that nothing names since a moment ago may stay for as long as their grace is."""
+        for name in self._unstamped:
+            self._lingering[name] = now + self._limits.cluster_grace
+        self._unstamped.clear()
 
     def due(self) -> datetime | None:
         """When `tick` has something to do if nothing happens before; None if never."""

@@ -227,6 +227,7 @@ class Stream:
         if self._demand is not None:
             self._demand.tick(now)
             self._follow_demand()
+            self._demand.stamp(now)
         if self._quiet:
             return
         for channel in self._busy.values():

@@ -262,6 +262,7 @@ class Talk:
         self.now += timedelta(**span)
         if (due is not None and self.now >= due) or self.stream.restless:
             self.stream.tick(self.now)
+        assert not self.stream.restless, "nothing would tell it the time again"
 
     # What the server must answer
 

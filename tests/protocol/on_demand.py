@@ -80,9 +80,11 @@ class OnDemandTalk(Talk):
             mesh=to_mesh(self.world),
         )
 
-    def reconnect(self) -> None:
+    def reconnect(self, *, to_another: bool = False) -> None:
         if hasattr(self, "stream"):
             self.stream.close(self.now)
+        if to_another:
+            self.history = History()
         self.stream = Stream(
             stream_id="1",
             delta=True,

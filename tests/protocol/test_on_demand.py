@@ -272,6 +272,31 @@ def test_a_sidecar_that_starts_anew_is_sent_ahead_what_its_workload_used() -> No
     talk.silence()
 
 
+def test_the_cluster_of_a_refused_host_that_is_taken_back_has_its_grace_and_goes() -> None:
+    """Nothing is sent then, whose answer would wake the stream."""
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/x")
+    talk.hears(CDS, {"a": "1"})
+    talk.hears(VHDS, {"80/x": "uses a"})
+    talk.reconnect()
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"base": "1", "a": "1"})
+    talk.delta_says(VHDS)
+    talk.hears(VHDS, {"base80": "1", "80/x": "uses a"}, accept=False)
+    talk.refuses(VHDS, "80/x is wrong")
+    talk.hears(VHDS, {"base80": "1"})
+    talk.hears(VHDS, {"80/x": "uses a"}, accept=False)
+    talk.refuses(VHDS, "80/x is wrong")
+    talk.hears(VHDS, missing=("80/x",))
+    talk.silence()
+    talk.passes(minutes=30)
+    talk.silence()
+    assert talk.stream.wake_at() == talk.now + timedelta(minutes=1)
+    talk.passes(minutes=1)
+    talk.hears(CDS, removed=("a",))
+    talk.silence()
+
+
 def test_what_was_sent_ahead_and_never_asked_for_goes_with_its_cluster() -> None:
     talk = opened(OnDemandTalk(world=WORLD))
     talk.delta_says(VHDS, "80/x:80")

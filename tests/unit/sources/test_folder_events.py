@@ -81,6 +81,42 @@ async def test_folders_that_links_lead_to_are_watched(tmp_path: Path, store: Sto
 
 
 @pytest.mark.usefixtures("no_rescan")
+async def test_a_link_that_is_made_or_changed_later_is_followed(tmp_path: Path, store: Store) -> None:
+    mesh = tmp_path / "mesh"
+    mesh.mkdir()
+    for folder in ("v1", "v2"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.yaml").write_text(namespace(folder))
+    async with watching(mesh, store) as watched:
+        await asyncio.sleep(0)
+        for folder in ("v1", "v2"):
+            (mesh / ".next").symlink_to(tmp_path / folder)
+            os.rename(mesh / ".next", mesh / "current")
+            await watched.until(lambda folder=folder: names(store) == [folder])  # type: ignore[misc]
+            (tmp_path / folder / "a.yaml").write_text(namespace(f"{folder}b"))
+            await watched.until(lambda folder=folder: names(store) == [f"{folder}b"])  # type: ignore[misc]
+
+
+@pytest.mark.usefixtures("no_rescan")
+async def test_links_that_lead_nowhere_take_no_watch_away(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "sub").mkdir()
+    async with watching(tmp_path, store) as watched:
+        await asyncio.sleep(0)
+        (tmp_path / "sub" / "a.yaml").write_text(namespace("a"))
+        await watched.until(lambda: names(store) == ["a"])
+        with capture_logs() as logs:
+            for name, target in (("loop", "loop"), ("below", "sub/a.yaml/x"), ("long", "x" * 300), ("gone", "nothing")):
+                (tmp_path / name).symlink_to(target)
+            (tmp_path / "another").mkdir()
+            (tmp_path / "another" / "b.yaml").write_text(namespace("b"))
+            await watched.until(lambda: names(store) == ["a", "b"])
+            await asyncio.sleep(0.1)  # the end of a watch is an event too
+            (tmp_path / "sub" / "a.yaml").write_text(namespace("c"))
+            await watched.until(lambda: names(store) == ["b", "c"])
+        assert not logs
+
+
+@pytest.mark.usefixtures("no_rescan")
 async def test_a_folder_that_comes_while_its_parent_is_looked_at_is_watched(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
