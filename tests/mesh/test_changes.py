@@ -150,9 +150,10 @@ spec:
     assert "never-ready" in done.stderr
 
 
-@pytest.fixture(scope="module")
-def short_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
-    mesh = start(tmp_path_factory.mktemp("short"), "short", "--cert-life", "12s")
+@pytest.fixture(scope="module", params=MODES, ids=str)
+def short_lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
+    options = ("--cert-life", "12s", "--sidecar-config", request.param)
+    mesh = start(tmp_path_factory.mktemp("short"), f"short-{request.param}", *options)
     yield mesh
     mesh.down()
 

@@ -1,4 +1,4 @@
-"""Requests that stay open, as the first ones to their destination: in either mode they begin at once and last."""
+"""Requests that stay open, come late or are given up, as the first ones to their destination, in either mode."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from tests.mesh.conftest import BOTH
-from tests.mesh.raw_requests import requests
+from tests.mesh.raw_requests import get, post, requests
 from tests.mesh.running_mesh import RunningMesh
 
 pytestmark = [pytest.mark.envoy, pytest.mark.network, pytest.mark.slow]
@@ -68,3 +68,24 @@ def literal(index: int, value: str) -> bytes:
     """A header of the static table with another value, not to be remembered."""
     name = bytes([index]) if index < 15 else bytes([15, index - 15])
     return name + bytes([len(value)]) + value.encode()
+
+
+def test_clients_that_reset_while_they_wait_hurt_nobody(mesh: RunningMesh) -> None:
+    with requests(mesh) as raw:
+        raw.send(*({**get(f"reset-{number}.example"), "reset": True} for number in range(200)))
+        bodies = (post(f"reset-body-{number}.example", (0, "he"), length=5) for number in range(50))
+        raw.send(*({**body, "reset": True} for body in bodies))
+        assert raw.statuses(get("echo"), get("reset-0.example")) == [200, 200]
+
+
+def test_first_requests_with_bodies_early_late_and_large(mesh: RunningMesh) -> None:
+    names = [f"body-{number}" for number in range(3)]
+    mesh.apply("---".join(SERVICE.format(name=name) for name in names))
+    with requests(mesh) as raw:
+        early, late, large = raw.send(
+            post(names[0], (0, "hello"), length=5),
+            post(names[1], (3, "hello"), length=5),
+            post(names[2], (0, "x" * 3_000_000), length=3_000_000),
+        )
+    assert [early["status"], late["status"], large["status"]] == [200, 200, 200]
+    assert late["seconds"] < 5

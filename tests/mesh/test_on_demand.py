@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from model.on_demand import SidecarConfig
-from tests.mesh.raw_requests import get, post, requests
+from tests.mesh.raw_requests import get, requests
 from tests.mesh.running_mesh import RunningMesh
 from tests.mesh.test_changes import load
 
@@ -45,19 +45,6 @@ def test_a_sidecar_has_no_http_destination_before_it_is_asked_for_and_keeps_it_t
     assert mesh.get("client", "http://fresh/")["status"] == 200
     assert name in clusters(mesh)
     assert name not in clusters(mesh, "other")
-
-
-def test_first_requests_with_bodies_early_late_and_large(mesh: RunningMesh) -> None:
-    names = [f"body-{number}" for number in range(3)]
-    mesh.apply("---".join(SERVICE.format(name=name) for name in names))
-    with requests(mesh) as raw:
-        early, late, large = raw.send(
-            post(names[0], (0, "hello"), length=5),
-            post(names[1], (3, "hello"), length=5),
-            post(names[2], (0, "x" * 3_000_000), length=3_000_000),
-        )
-    assert [early["status"], late["status"], large["status"]] == [200, 200, 200]
-    assert late["seconds"] < 5
 
 
 def test_a_host_that_nobody_has_is_answered_fast_and_is_there_once_somebody_has_it(mesh: RunningMesh) -> None:
@@ -103,14 +90,6 @@ def test_a_port_that_loses_its_only_http_service_and_gets_it_back(mesh: RunningM
 def test_undeclared_hosts_pass_through(mesh: RunningMesh) -> None:
     with requests(mesh) as raw:
         assert raw.statuses(get("passing.example"), get("passing.example")) == [200, 200]
-
-
-def test_clients_that_reset_while_they_wait_hurt_nobody(mesh: RunningMesh) -> None:
-    with requests(mesh) as raw:
-        raw.send(*({**get(f"reset-{number}.example"), "reset": True} for number in range(200)))
-        bodies = (post(f"reset-body-{number}.example", (0, "he"), length=5) for number in range(50))
-        raw.send(*({**body, "reset": True} for body in bodies))
-        assert raw.statuses(get("echo"), get("reset-0.example")) == [200, 200]
 
 
 def repointed(host: str) -> str:
