@@ -190,12 +190,12 @@ async def try_all(folder: Path, poisons: list[Path]) -> int:
         return sum([await harms_nobody(mesh, session, poison, right) for poison in poisons])
 
 
-async def test_a_few_bad_objects_harm_nobody(tmp_path: Path) -> None:
+async def test_r47_a_few_bad_objects_harm_nobody(tmp_path: Path) -> None:
     poisons = [path for path in POISON if path.stem in FEW]
     assert len(poisons) == len(FEW)
     assert await try_all(tmp_path, poisons) == len(FEW)
 
 
 @pytest.mark.soak
-async def test_no_bad_object_harms_anybody(tmp_path: Path) -> None:
+async def test_r47_no_bad_object_harms_anybody(tmp_path: Path) -> None:
     assert await try_all(tmp_path, POISON) >= 200

@@ -30,7 +30,9 @@ async def received(admin_port: int) -> int:
     return (await stats(admin_port, RECEIVED))[RECEIVED]
 
 
-async def test_r62_a_changed_route_costs_one_virtual_host_and_a_later_listener_does_not_wait(tmp_path: Path) -> None:
+async def test_r43_r62_a_changed_route_costs_one_virtual_host_and_a_later_listener_does_not_wait(
+    tmp_path: Path,
+) -> None:
     events: list[Event] = []
     first, second = free_port(), free_port()
     others = [toy_service(f"other{number}", first, "other") for number in range(100)]

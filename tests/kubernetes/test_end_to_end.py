@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from model.on_demand import SidecarConfig
 from tests.certificates import make_certificate, tls_secret
 from tests.cluster.build import ClusterUnavailable
 from tests.cluster.client import CommandFailed
@@ -34,6 +35,7 @@ CERTIFICATE_LIFE_SECONDS = 40
 EDGE = "edge"
 """The namespace of gateways, whose Secrets Heddle may read."""
 KILLS = 20
+in_both_modes = pytest.mark.parametrize("config", [SidecarConfig.EAGER, SidecarConfig.ON_DEMAND], ids=str)
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +78,12 @@ def outsider(mesh: InstalledMesh) -> tuple[str, str]:
     return "outside", "outsider"
 
 
-def web_and_client(mesh: InstalledMesh, namespace: str, **server: Any) -> str:
+def web_and_client(
+    mesh: InstalledMesh, namespace: str, *, config: SidecarConfig = SidecarConfig.AUTO, **server: Any
+) -> str:
     """A server behind the Service `web`, and a client that reaches it; the name of the server's (first) pod."""
-    mesh.cluster.apply(
-        manifests.server("web", **server) + manifests.service("web") + manifests.client("client"), namespace
-    )
+    client = manifests.client("client", annotations=f"heddle.io/sidecar-config: {config}")
+    mesh.cluster.apply(manifests.server("web", **server) + manifests.service("web") + client, namespace)
     mesh.cluster.rolled_out(namespace, "deployment/web-v1")
     mesh.cluster.ready(namespace, "client")
     eventually(lambda: mesh.call(namespace, "client", "http://web/"), lambda call: call.status == 200)
@@ -92,8 +95,9 @@ def address_of(mesh: InstalledMesh, namespace: str, pod: str, version: int = 4) 
     return str(next(ip for ip in found if (":" in ip) == (version == 6)))
 
 
-def test_two_pods_talk_over_mutual_tls(mesh: InstalledMesh, namespace: str) -> None:
-    web = web_and_client(mesh, namespace)
+@in_both_modes
+def test_two_pods_talk_over_mutual_tls(mesh: InstalledMesh, namespace: str, config: SidecarConfig) -> None:
+    web = web_and_client(mesh, namespace, config=config)
     handshakes, requests = "^listener.*ssl.handshake$", "^http.*inbound.*downstream_rq_2xx$"
     before = mesh.counter(namespace, web, requests)
     call = mesh.call(namespace, "client", "http://web/")
@@ -151,16 +155,18 @@ def _namespaces(mesh: InstalledMesh, meshed: str, plain: str) -> Iterator[tuple[
             mesh.cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
-def test_a_policy_lets_one_service_account_in(mesh: InstalledMesh, namespace: str) -> None:
-    web_and_client(mesh, namespace)
+@in_both_modes
+def test_a_policy_lets_one_service_account_in(mesh: InstalledMesh, namespace: str, config: SidecarConfig) -> None:
+    web_and_client(mesh, namespace, config=config)
     mesh.cluster.apply(manifests.client("other") + manifests.only_from(namespace, "client", app="web"), namespace)
     mesh.cluster.ready(namespace, "other")
     eventually(lambda: mesh.call(namespace, "other", "http://web/"), lambda call: call.status == 403)
     assert mesh.call(namespace, "client", "http://web/").status == 200
 
 
-def test_changed_weights_are_followed(mesh: InstalledMesh, namespace: str) -> None:
-    web_and_client(mesh, namespace)
+@in_both_modes
+def test_changed_weights_are_followed(mesh: InstalledMesh, namespace: str, config: SidecarConfig) -> None:
+    web_and_client(mesh, namespace, config=config)
     mesh.cluster.apply(manifests.server("web", version="v2"), namespace)
     mesh.cluster.rolled_out(namespace, "deployment/web-v2")
 
@@ -338,9 +344,10 @@ def _connected(mesh: InstalledMesh) -> set[tuple[str, str]]:
         return set()
 
 
-def test_heddle_is_upgraded_under_load(mesh: InstalledMesh, namespace: str) -> None:
+@in_both_modes
+def test_heddle_is_upgraded_under_load(mesh: InstalledMesh, namespace: str, config: SidecarConfig) -> None:
     """Another revision of its Deployment; the leader is told to end while sidecars are connected to it."""
-    web_and_client(mesh, namespace)
+    web_and_client(mesh, namespace, config=config)
     (old,) = mesh.control_planes()
     eventually(mesh.leader, lambda leader: leader == old)
     eventually(lambda: (namespace, "client") in mesh.connected())

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.certificates import make_certificate, tls_secret
+from tests.mesh.conftest import BOTH
 from tests.mesh.running_mesh import MANIFESTS, RunningMesh
 
 pytestmark = [pytest.mark.envoy, pytest.mark.network, pytest.mark.slow]
@@ -21,13 +22,14 @@ GATEWAY = Path(__file__).parent / "gateway"
 EDGE = "edge.edge.svc.cluster.local"
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
+@pytest.fixture(scope="module", params=BOTH, ids=str)
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
+    """Gateways have everything ahead in either mode; the sidecars that they and others call do not."""
     directory = tmp_path_factory.mktemp("gateway") / "mesh"
     shutil.copytree(GATEWAY, directory, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(MANIFESTS / "app" / "echo.py", directory / "app" / "echo.py")
-    mesh = RunningMesh(f"gateway-{os.getpid()}", directory)
-    mesh.up()
+    mesh = RunningMesh(f"gateway-{request.param}-{os.getpid()}", directory)
+    mesh.up("--sidecar-config", request.param)
     yield mesh
     mesh.down()
 

@@ -47,7 +47,7 @@ def test_a_sidecar_has_no_http_destination_before_it_is_asked_for_and_keeps_it_t
     assert name not in clusters(mesh, "other")
 
 
-def test_a_host_that_nobody_has_is_answered_fast_and_is_there_once_somebody_has_it(mesh: RunningMesh) -> None:
+def test_r24_a_host_that_nobody_has_is_answered_fast_and_is_there_once_somebody_has_it(mesh: RunningMesh) -> None:
     registry_only = """
 apiVersion: v1
 kind: ConfigMap
@@ -67,7 +67,7 @@ data: {mesh: "outboundTrafficPolicy: {mode: REGISTRY_ONLY}"}
         assert raw.statuses(get("later")) == [200], "it is not asked for a second time"
 
 
-def test_a_port_that_loses_its_only_http_service_and_gets_it_back(mesh: RunningMesh) -> None:
+def test_r30_a_port_that_loses_its_only_http_service_and_gets_it_back(mesh: RunningMesh) -> None:
     """Envoy forgets the route table, and what it asked for in it, once the connections to it are drained."""
     service = (
         SERVICE.format(name="lone")

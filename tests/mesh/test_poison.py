@@ -140,12 +140,12 @@ def try_all(mesh: RunningMesh, poisons: list[Path]) -> None:
         harms_nobody(mesh, poison, number)
 
 
-def test_a_few_bad_objects_harm_nobody_on_demand(mesh: RunningMesh) -> None:
+def test_r47_a_few_bad_objects_harm_nobody_on_demand(mesh: RunningMesh) -> None:
     try_all(mesh, [path for path in POISON if path.stem in FEW])
 
 
 @pytest.mark.soak
-def test_no_bad_object_harms_anybody_on_demand(mesh: RunningMesh) -> None:
+def test_r47_no_bad_object_harms_anybody_on_demand(mesh: RunningMesh) -> None:
     poisons = [path for path in POISON if not kinds(path) & OTHERS]
     assert len(poisons) >= 200
     try_all(mesh, poisons)

@@ -73,7 +73,7 @@ def test_a_first_connection_to_a_server_that_speaks_first(mesh: RunningMesh) -> 
     assert answer["seconds"] < 2
 
 
-def test_an_address_that_nobody_has_is_refused_at_once_each_time_until_somebody_has_it(mesh: RunningMesh) -> None:
+def test_r24_an_address_that_nobody_has_is_refused_at_once_each_time_until_somebody_has_it(mesh: RunningMesh) -> None:
     mesh.apply(services("later", port=7002))
     found = mesh.exec("deploy/client", "python3", "-c", "import socket; print(socket.gethostbyname('later'))")
     later = ping(f"{found.stdout.strip()}:7002")
