@@ -27,8 +27,11 @@ def load(mesh: InstalledMesh, namespace: str, url: str = "http://web/", rate: in
         lines: list[str] = []
         try:
             with _reader(process, lines):
-                yield summary
-                mesh.cluster.run(namespace, "client", "app", "pkill", "-TERM", "-f", "load/load.py")
+                try:
+                    yield summary
+                finally:
+                    # Also where the block has failed: our end of the pipe ends with it alone.
+                    mesh.cluster.run(namespace, "client", "app", "pkill", "-TERM", "-f", "load/load.py")
                 process.wait(60)
         finally:
             process.kill()

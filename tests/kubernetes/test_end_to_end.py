@@ -352,7 +352,8 @@ def test_heddle_is_upgraded_under_load(mesh: InstalledMesh, namespace: str, conf
     eventually(mesh.leader, lambda leader: leader == old)
     eventually(lambda: (namespace, "client") in mesh.connected())
     with load(mesh, namespace) as summary:
-        install(mesh.cluster, values(logging={"json": False, "verbose": True}))
+        # Other than before, in either mode.
+        install(mesh.cluster, values(logging={"json": False, "verbose": config is SidecarConfig.EAGER}))
         mesh.cluster.kubectl("wait", "-n", NAMESPACE, "--for=delete", f"pod/{old}", "--timeout=90s")
         (new,) = mesh.control_planes()
         eventually(mesh.leader, lambda leader: leader == new)
