@@ -91,7 +91,7 @@ def test_operations_name_every_metric_and_event_that_is_there() -> None:
     }
     named = set(
         re.findall(
-            r"`((?:xds|identity|sds|kubernetes|plane|leadership|status|peers|settings|webhook|connections|injector|validator|admin)\.[a-z_]+)`",
+            r"`((?:xds|identity|sds|kubernetes|plane|leadership|status|peers|settings|webhook|connections|injector|validator|admin|sources)\.[a-z_]+)`",
             text,
         )
     )
