@@ -59,7 +59,7 @@ async def test_r43_r62_a_changed_route_costs_one_virtual_host_and_a_later_listen
     assert not [event for event in events if isinstance(event, Rejected)]
 
 
-async def test_r34_after_a_restart_of_the_control_plane_nothing_unchanged_is_sent_again(tmp_path: Path) -> None:
+async def test_r10_r34_after_a_restart_of_the_control_plane_nothing_unchanged_is_sent_again(tmp_path: Path) -> None:
     events: list[Event] = []
     port = free_port()
     services = [toy_service(f"service{number}", port, "same") for number in range(100)]
@@ -79,7 +79,7 @@ async def test_r34_after_a_restart_of_the_control_plane_nothing_unchanged_is_sen
                 assert await received(admin) - before < 2000
 
 
-async def test_r46_what_envoy_refuses_is_found_and_everything_else_arrives(tmp_path: Path) -> None:
+async def test_r7_r46_what_envoy_refuses_is_found_and_everything_else_arrives(tmp_path: Path) -> None:
     events: list[Event] = []
     port = free_port()
     async with toy_server(events) as toy:

@@ -90,6 +90,20 @@ async def test_a_hundred_that_ask_at_once_are_all_answered(tmp_path: Path) -> No
             assert {status for status, _ in answers[50:]} == {404}
 
 
+async def test_r61_globs_are_hosts_that_nobody_has(tmp_path: Path) -> None:
+    events: list[Event] = []
+    port = free_port()
+    async with toy_server(events, on_demand=True) as toy:
+        toy.server.publish(toy_mesh(toy_service("s1", port, "answer")), 1)
+        async with running_envoy(tmp_path, ads_port=toy.port, delta=True):
+            await listening(port)
+            async with asyncio.timeout(TOY_BOUND_SECONDS - 1):
+                for host in ("*", "s1*", "s1.toy*", "xdstp:"):
+                    assert (await get(port, host=host))[0] == 404
+            assert await get(port, host="s1") == (200, "answer")
+    assert not [event for event in events if isinstance(event, StreamClosed) and event.reason != "client"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [100, pytest.param(1000, marks=pytest.mark.soak)])
 async def test_r40_a_used_host_repointed_again_and_again_under_load_misses_nothing(tmp_path: Path, times: int) -> None:

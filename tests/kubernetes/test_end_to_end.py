@@ -432,7 +432,7 @@ def test_a_gateway_serves_http_and_https(
     assert mesh.cluster.pods(EDGE, "istio=edge") == [pod]
 
 
-def test_a_pod_that_is_gone_is_nobody(mesh: InstalledMesh, namespace: str) -> None:
+def test_r4_a_pod_that_is_gone_is_nobody(mesh: InstalledMesh, namespace: str) -> None:
     web_and_client(mesh, namespace)
     eventually(lambda: (namespace, "client") in mesh.connected())
     with mesh.cluster.nodes.paused():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sources.directory import CONFIRM_SECONDS
 from tests.mesh.conftest import BOTH
 from tests.mesh.load import load
 from tests.mesh.running_mesh import RunningMesh, start
@@ -94,6 +97,28 @@ def test_a_new_trust_domain_waits_for_a_restart_and_breaks_no_call(mesh: Running
         assert mesh.get("other", "http://echo/")["status"] == 200
     assert summaries[0]["failed"] == 0, summaries
     assert summaries[0]["answers"] > 10
+
+
+def test_r60_a_directory_that_vanishes_takes_nothing_from_anybody(mesh: RunningMesh) -> None:
+    """And one that is empty for a moment, as while it is replaced."""
+    aside = mesh.directory.with_name("aside")
+    mesh.apply(split(100, 0))
+    with load(mesh) as summaries:
+        mesh.directory.rename(aside)
+        try:
+            time.sleep(CONFIRM_SECONDS + 1)
+            # A pod's programs are in there too, all but Python itself.
+            ask = "import urllib.request; print(urllib.request.urlopen('http://echo/', timeout=5).status)"
+            assert mesh.exec("deploy/other", "python3", "-c", ask).stdout == "200\n"
+            mesh.directory.mkdir()
+            time.sleep(CONFIRM_SECONDS / 2)
+        finally:
+            shutil.rmtree(mesh.directory, ignore_errors=True)
+            aside.rename(mesh.directory)
+        mesh.apply(split(0, 100))
+        assert mesh.get("client", "http://echo/", repeat=5)["versions"] == {"v2": 5}
+    assert summaries[0]["failed"] == 0, summaries
+    assert summaries[0]["answers"] > 100
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 TABLE = ROOT / "docs" / "xds.md"
 RULES = range(1, 63)
+WITH_ENVOY = ("`envoy/", "`mesh/", "`kubernetes/test_end_to_end.py`")
+"""Where tests have real Envoys."""
+_WITHOUT = re.compile(r"No Envoy shows (R\d+(?:(?:, | and )R\d+)*)")
 _TEST = re.compile(r"^(?:async )?def (test_(?:r\d+_)+\w+)\(", re.MULTILINE)
 _ROW = re.compile(r"^\| R(\d+) \| ([^|]+) \|([^|]*)\|$", re.MULTILINE)
 
@@ -42,3 +45,9 @@ def test_the_table_of_rules_is_right(update_golden: bool) -> None:
     if update_golden:
         TABLE.write_text(right)
     assert TABLE.read_text() == right, "run: pytest tests/unit/xds/test_rules.py --update-golden"
+
+
+def test_every_rule_that_an_envoy_can_show_is_shown_by_one() -> None:
+    without = {int(number) for found in _WITHOUT.findall(TABLE.read_text()) for number in re.findall(r"\d+", found)}
+    shown = {number for number, tests in rules_tested().items() if any(test.startswith(WITH_ENVOY) for test in tests)}
+    assert {*RULES} - shown == without, "what docs/xds.md says that no Envoy shows"
