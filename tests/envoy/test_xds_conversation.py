@@ -141,7 +141,7 @@ async def test_r14_r15_sotw_a_late_word_on_an_accepted_response_and_acceptances_
 
 
 @BOTH
-async def test_r16_r17_names_count_though_their_request_crossed_a_response(tmp_path: Path, delta: bool) -> None:
+async def test_r16_names_count_though_their_request_crossed_a_response(tmp_path: Path, delta: bool) -> None:
     port = free_port()
     users = toy_service("users", port, "v1")
     async with serving(tmp_path, delta, users) as (toy, tap, admin):
