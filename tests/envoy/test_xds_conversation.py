@@ -79,15 +79,16 @@ async def test_r11_r12_a_refused_set_is_not_sent_again(tmp_path: Path, delta: bo
     port = free_port()
     good = toy_service("users", port, "v1")
     async with serving(tmp_path, delta, good) as (toy, tap, _):
-        bad = toy_service("bad", port, BAD_CLUSTER)
-        toy.server.publish(toy_mesh(good, bad), 2)
+        bad, fine = toy_service("bad", port, BAD_CLUSTER), toy_service("fine", port, "v1")
+        toy.server.publish(toy_mesh(good, bad, fine), 2)
+        await until_answers(port, "fine", "v1")
         await until_acknowledged(toy, 2)
         await tap.quiet()
         refused = [one for one in tap.requests(CLUSTER) if one.HasField("error_detail")]
         assert refused
         if not delta:  # its version says what it has, not what it refuses
             assert {one.version_info for one in refused} == {tap.responses(CLUSTER)[0].version_info}
-        toy.server.publish(toy_mesh(good, bad, toy_service("late", port, "v1")), 3)
+        toy.server.publish(toy_mesh(good, bad, fine, toy_service("late", port, "v1")), 3)
         await until_answers(port, "late", "v1")
         await until_acknowledged(toy, 3)
         await tap.quiet()
@@ -178,6 +179,8 @@ async def test_r22_r23_r27_r32_a_name_that_is_dropped_is_not_answered_and_one_th
         last = tap.requests(ENDPOINT)[-1]
         assert cluster in last.resource_names_unsubscribe if delta else cluster not in last.resource_names
         assert len(tap.responses(ENDPOINT)) == said
+        (known,) = [one for one in toy.server.state()[0].types if one.type_url == ENDPOINT]
+        assert cluster not in known.names
         toy.server.publish(toy_mesh(users, passing), 3)
         await until_answers(port, "passing", "v1", within=5)
         await until_acknowledged(toy, 3)

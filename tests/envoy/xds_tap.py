@@ -26,9 +26,10 @@ _SOON = [(f"grpc.{name}_reconnect_backoff_ms", 100) for name in ("initial", "min
 
 @dataclass(eq=False, slots=True)
 class _Stream:
-    """`call` is to the server, and `answering` reads from it: to stop that would end the call."""
+    """`call` is to the server. Whoever is `asking` or `answering` may be using it: to stop them would end it."""
 
     call: Any
+    asking: asyncio.Task[None]
     answering: asyncio.Task[None]
     cutting: asyncio.Task[object]
     tell_server: bool = True
@@ -36,8 +37,9 @@ class _Stream:
     async def end(self) -> None:
         """Ends the server's side."""
         self.call.cancel()
+        self.asking.cancel()
         self.answering.cancel()
-        await asyncio.wait((self.answering,))
+        await asyncio.wait((self.asking, self.answering))
 
 
 @dataclass(eq=False, slots=True)
@@ -107,14 +109,13 @@ class Tap:
                     await context.write(raw)
 
         asking, answering, cutting = (asyncio.create_task(one) for one in (up(), down(), asyncio.Event().wait()))
-        stream = _Stream(call=call, answering=answering, cutting=cutting)
+        stream = _Stream(call=call, asking=asking, answering=answering, cutting=cutting)
         self._open.add(stream)
         try:
             await asyncio.wait((asking, answering, cutting), return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._open.discard(stream)
-            cut = cutting.cancelled()
-            asking.cancel()
+            cut, ended = cutting.cancelled(), answering.done()
             cutting.cancel()
             if stream.tell_server:
                 await stream.end()
@@ -122,7 +123,7 @@ class Tap:
                 self._severed.append(stream)
         if cut:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
-        elif answering.done():
+        elif ended:
             self.ends.append(await call.code())
             if self.ends[-1] is not grpc.StatusCode.OK:
                 await context.abort(self.ends[-1], await call.details())

@@ -65,6 +65,11 @@ class ReplicaProcess:
                 raise AssertionError(f"it is not ready:\n{self.log()}")
             time.sleep(0.05)
 
+    def start_again(self) -> None:
+        """Starts it where it has ended."""
+        if self._process is None:
+            self.start()
+
     def token(self, account: str, *, audience: str = "heddle-admin", pod: str | None = None) -> str:
         return self._cluster.token(NAMESPACE, account, audience=audience, pod=pod)
 

@@ -34,7 +34,6 @@ pytestmark = [
 CERTIFICATE_LIFE_SECONDS = 40
 EDGE = "edge"
 """The namespace of gateways, whose Secrets Heddle may read."""
-KILLS = 20
 in_both_modes = pytest.mark.parametrize("config", [SidecarConfig.EAGER, SidecarConfig.ON_DEMAND], ids=str)
 
 
@@ -312,7 +311,10 @@ def test_both_families_are_captured(mesh: InstalledMesh, namespace: str, outside
         assert call.caller.endswith("/sa/client")
 
 
-def test_the_control_plane_is_killed_again_and_again_under_load(mesh: InstalledMesh, namespace: str) -> None:
+@pytest.mark.parametrize("kills", [8, pytest.param(20, marks=pytest.mark.soak)])
+def test_the_control_plane_is_killed_again_and_again_under_load(
+    mesh: InstalledMesh, namespace: str, kills: int
+) -> None:
     web_and_client(mesh, namespace)
     mesh.cluster.apply(manifests.server("web", version="v2"), namespace)
     mesh.cluster.rolled_out(namespace, "deployment/web-v2")
@@ -321,17 +323,17 @@ def test_the_control_plane_is_killed_again_and_again_under_load(mesh: InstalledM
     restarts = mesh.restarts(control_plane)
     killed: set[str] = set()
     with load(mesh, namespace) as summary:
-        for number in range(KILLS):
+        for number in range(kills):
             # Some while it starts, some once sidecars have found it again.
             if number % 4 == 0:
                 eventually(lambda: (namespace, "client") in _connected(mesh))
             killed.update(eventually(lambda: mesh.signal_control_planes(signal.SIGKILL, besides=killed)))
-        eventually(lambda: mesh.restarts(control_plane), lambda count: count == restarts + KILLS)
+        eventually(lambda: mesh.restarts(control_plane), lambda count: count == restarts + kills)
         mesh.cluster.rolled_out(NAMESPACE, "deployment/heddle")
         # It is the new one that is followed.
         mesh.cluster.apply(manifests.split("web", {"v1": 0, "v2": 100}), namespace)
         eventually(lambda: mesh.call(namespace, "client", "http://web/").json["version"], lambda found: found == "v2")
-    assert len(killed) == KILLS
+    assert len(killed) == kills
     assert summary["failed"] == 0, summary
     assert summary["answers"] > 100
 

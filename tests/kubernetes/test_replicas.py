@@ -6,9 +6,10 @@ import asyncio
 import base64
 import json
 import ssl
+import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -131,32 +132,37 @@ class Scene:
                 return refused.code, json.loads(refused.read())
 
 
-@pytest.fixture
-def home(cluster: ControlPlane) -> Iterator[None]:
-    """Heddle's own namespace, with the chart's rights, and the kinds. Nothing of it is left."""
+@pytest.fixture(scope="module")
+def replicas(
+    cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[ReplicaProcess, ReplicaProcess]]:
+    """Two in Heddle's own namespace, with the chart's rights, and the kinds; the first leads. Nothing of it is left."""
     cluster.kubectl("apply", "--server-side", "-f", str(CRDS))
     cluster.admin.apply(rights())
-    yield
-    cluster.kubectl("delete", "-f", "-", "--ignore-not-found", "--timeout=60s", stdin=rights())
-    cluster.kubectl("delete", *(f"crd/{each.name}" for each in DEFINITIONS))
+    folder, account = tmp_path_factory.mktemp("replicas"), cluster.service_account(NAMESPACE, "heddle")
+    first, second = (ReplicaProcess(cluster, account, folder, name) for name in ("heddle-a", "heddle-b"))
+    try:
+        first.start()
+        end = time.monotonic() + TIMEOUT_SECONDS
+        while not first.events("leadership.won"):
+            assert time.monotonic() < end, first.log()
+            time.sleep(0.05)
+        second.start()
+        yield first, second
+    finally:
+        for each in (first, second):
+            each.end()
+        cluster.kubectl("delete", "pod", "--all", "-n", NAMESPACE, "--force", "--grace-period=0")
+        cluster.kubectl("delete", "-f", "-", "--ignore-not-found", "--timeout=60s", stdin=rights())
+        cluster.kubectl("delete", *(f"crd/{each.name}" for each in DEFINITIONS))
 
 
 @pytest.fixture
-async def scene(cluster: ControlPlane, namespace: str, home: None, tmp_path: Path) -> AsyncIterator[Scene]:
-    account = cluster.service_account(NAMESPACE, "heddle")
-    both = tuple(ReplicaProcess(cluster, account, tmp_path, name) for name in ("heddle-a", "heddle-b"))
+def scene(cluster: ControlPlane, namespace: str, replicas: tuple[ReplicaProcess, ReplicaProcess]) -> Iterator[Scene]:
+    """The two, and pods of the test's own."""
     cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=MESH)
-    try:
-        for each in both:
-            await asyncio.to_thread(each.start)
-        # The first leads: it was alone.
-        found = Scene(cluster, namespace, (both[0], both[1]))
-        await found.until(lambda: both[0].events("leadership.won"))
-        yield found
-    finally:
-        for each in both:
-            await asyncio.to_thread(each.end)
-        cluster.kubectl("delete", "pod", "--all", "-n", NAMESPACE, "--force", "--grace-period=0")
+    yield Scene(cluster, namespace, replicas)
+    replicas[1].start_again()
 
 
 def heddle(

@@ -14,6 +14,7 @@ import envoy
 
 from heddle.local.enter import pod_command
 from injector.capture import SIDECAR_USER, CaptureSettings
+from model.on_demand import SidecarConfig
 from tests.network.scenarios import EXEMPT, SUBNET, VIP, Mesh
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -58,7 +59,8 @@ spec:
 class Plane:
     """`heddle serve` as a process, and the commands that ask it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: SidecarConfig) -> None:
+        self._config = config
         self.directory = folder / "manifests"
         self.directory.mkdir()
         self.environment = {**os.environ, "HEDDLE_STATE": str(folder / "state"), "PYTHONPATH": str(CHECKOUT)}
@@ -66,6 +68,7 @@ class Plane:
     @contextmanager
     def serving(self) -> Iterator[subprocess.Popen[str]]:
         line = (*HEDDLE, "serve", "--config", str(self.directory), "--xds", f"{SUBNET.gateway}:15010")
+        line = (*line, "--sidecar-config", self._config)
         with subprocess.Popen(line, env=self.environment, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
             assert "serves" in process.stderr.readline()
@@ -106,10 +109,18 @@ def start(argv: Sequence[str], stack: ExitStack) -> None:
     stack.callback(process.kill)
 
 
-def control_plane_restarts(folder: Path) -> None:
+def control_plane_restarts_eager(folder: Path) -> None:
+    control_plane_restarts(folder, SidecarConfig.EAGER)
+
+
+def control_plane_restarts_on_demand(folder: Path) -> None:
+    control_plane_restarts(folder, SidecarConfig.ON_DEMAND)
+
+
+def control_plane_restarts(folder: Path, config: SidecarConfig) -> None:
     folder.chmod(0o711)
     mesh = Mesh(folder, caller=CaptureSettings(exempt=EXEMPT), server=CaptureSettings(exempt=EXEMPT))
-    plane = Plane(folder)
+    plane = Plane(folder, config)
     (plane.directory / "mesh.yaml").write_text(manifests(mesh.pods["caller"].address, mesh.pods["server"].address))
     (plane.directory / "route.yaml").write_text(routed("first"))
 

@@ -94,5 +94,6 @@ printf '%s\\n' "$rules" | PATH=/usr/sbin:/sbin ip6tables-restore "$@"
 
 @pytest.mark.envoy
 @pytest.mark.slow
-def test_sidecars_keep_working_while_the_control_plane_is_killed_and_restarted(folder: Path) -> None:
-    run_scenario(Isolation.ROOT, "control_plane_restarts", folder)
+@pytest.mark.parametrize("config", ["eager", pytest.param("on_demand", marks=pytest.mark.soak)])
+def test_sidecars_keep_working_while_the_control_plane_is_killed_and_restarted(folder: Path, config: str) -> None:
+    run_scenario(Isolation.ROOT, f"control_plane_restarts_{config}", folder)
