@@ -43,6 +43,7 @@ def describe_sidecar(stream: StreamState, generation: int) -> dict[str, Any]:
         "pod": stream.asker.pod,
         "node": stream.node.id,
         "protocol": "delta" if stream.delta else "state of the world",
+        "on_demand": stream.asker.on_demand,
         "connected": stream.opened_at.isoformat(),
         "current": not is_late(stream, generation),
         "types": {

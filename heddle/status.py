@@ -129,9 +129,9 @@ def _print_sidecars(sidecars: Sequence[Mapping[str, Any]], *, everywhere: bool) 
         ]
         current = "current" if sidecar["current"] else "waiting"
         place = (sidecar.get("control_plane", ""),) if everywhere else ()
-        rows.append(
-            (f"{sidecar['pod']}.{sidecar['namespace']}", *place, sidecar["protocol"], current, ", ".join(kinds))
-        )
+        # A replica of the version before does not say.
+        xds = f"{sidecar['protocol']}{', on demand' if sidecar.get('on_demand') else ''}"
+        rows.append((f"{sidecar['pod']}.{sidecar['namespace']}", *place, xds, current, ", ".join(kinds)))
     place = ("CONTROL PLANE",) if everywhere else ()
     if rows:
         print_table(("SIDECAR", *place, "XDS", "STATE", "RESOURCES (* not acknowledged yet, ! rejected)"), rows)

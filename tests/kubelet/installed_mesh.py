@@ -86,8 +86,12 @@ class InstalledMesh:
 
     def connected(self) -> set[tuple[str, str]]:
         """The pods whose sidecars have a stream, by namespace and name."""
+        return set(self.on_demand())
+
+    def on_demand(self) -> dict[tuple[str, str], bool]:
+        """Of those, whether each learns on demand."""
         return {
-            (sidecar["namespace"], sidecar["pod"])
+            (sidecar["namespace"], sidecar["pod"]): sidecar["on_demand"]
             for control_plane in self.control_planes()
             for sidecar in self.status(control_plane)["sidecars"]
         }

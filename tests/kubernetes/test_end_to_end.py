@@ -7,9 +7,9 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -20,7 +20,7 @@ from tests.cluster.client import CommandFailed
 from tests.kubelet import mesh_manifests as manifests
 from tests.kubelet.installed_mesh import NAMESPACE, Call, InstalledMesh, install, installed
 from tests.kubelet.load import load
-from tests.kubelet.running_cluster import cluster_up, eventually
+from tests.kubelet.running_cluster import Cluster, cluster_up, eventually
 
 pytestmark = [
     pytest.mark.kubernetes,
@@ -32,28 +32,55 @@ pytestmark = [
 ]
 
 CERTIFICATE_LIFE_SECONDS = 40
+F = TypeVar("F", bound=Callable[..., None])
 EDGE = "edge"
 """The namespace of gateways, whose Secrets Heddle may read."""
-in_both_modes = pytest.mark.parametrize("config", [SidecarConfig.EAGER, SidecarConfig.ON_DEMAND], ids=str)
+
+
+def in_both_modes(test: F) -> F:
+    """Has a test run with sidecars on demand too by `make test`; the soak does that with every one."""
+    test.in_both_modes = True  # type: ignore[attr-defined]
+    return test
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "config" in metafunc.fixturenames:
+        always = hasattr(metafunc.function, "in_both_modes")
+        on_demand = pytest.param(SidecarConfig.ON_DEMAND, marks=() if always else pytest.mark.soak)
+        metafunc.parametrize("config", [SidecarConfig.EAGER, on_demand], indirect=True, scope="module", ids=str)
 
 
 @pytest.fixture(scope="module")
-def mesh() -> Iterator[InstalledMesh]:
+def cluster() -> Iterator[Cluster]:
     try:
         with cluster_up() as cluster:
             cluster.kubectl("create", "namespace", EDGE)
-            with installed(cluster, values()) as mesh:
-                yield mesh
+            yield cluster
     except ClusterUnavailable as reason:
         pytest.fail(str(reason), pytrace=False)
 
 
-def values(**more: Any) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def config(request: pytest.FixtureRequest) -> SidecarConfig:
+    """How the sidecars learn."""
+    found: SidecarConfig = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def mesh(cluster: Cluster, config: SidecarConfig) -> Iterator[InstalledMesh]:
+    """Heddle there; what was installed before, for the other mode, is upgraded."""
+    with installed(cluster, values(config)) as mesh:
+        yield mesh
+
+
+def values(config: SidecarConfig, **more: Any) -> dict[str, Any]:
     return {
         "replicas": 1,
         "certificateLife": f"{CERTIFICATE_LIFE_SECONDS}s",
         "logging": {"json": False},
         "gatewaySecretNamespaces": [EDGE],
+        "sidecarConfig": {"mode": str(config)},
         **more,
     }
 
@@ -68,21 +95,19 @@ def namespace(mesh: InstalledMesh) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def outsider(mesh: InstalledMesh) -> tuple[str, str]:
+def outsider(cluster: Cluster) -> tuple[str, str]:
     """A pod without a sidecar: its namespace and name."""
-    mesh.cluster.kubectl("create", "namespace", "outside")
-    mesh.cluster.kubectl("wait", "--for=create", "serviceaccount/default", "-n", "outside", "--timeout=50s")
-    mesh.cluster.apply(manifests.client("outsider"), "outside")
-    mesh.cluster.ready("outside", "outsider")
+    cluster.kubectl("create", "namespace", "outside")
+    cluster.kubectl("wait", "--for=create", "serviceaccount/default", "-n", "outside", "--timeout=50s")
+    cluster.apply(manifests.client("outsider"), "outside")
+    cluster.ready("outside", "outsider")
     return "outside", "outsider"
 
 
-def web_and_client(
-    mesh: InstalledMesh, namespace: str, *, config: SidecarConfig = SidecarConfig.AUTO, **server: Any
-) -> str:
+def web_and_client(mesh: InstalledMesh, namespace: str, **server: Any) -> str:
     """A server behind the Service `web`, and a client that reaches it; the name of the server's (first) pod."""
-    client = manifests.client("client", annotations=f"heddle.io/sidecar-config: {config}")
-    mesh.cluster.apply(manifests.server("web", **server) + manifests.service("web") + client, namespace)
+    everything = manifests.server("web", **server) + manifests.service("web") + manifests.client("client")
+    mesh.cluster.apply(everything, namespace)
     mesh.cluster.rolled_out(namespace, "deployment/web-v1")
     mesh.cluster.ready(namespace, "client")
     eventually(lambda: mesh.call(namespace, "client", "http://web/"), lambda call: call.status == 200)
@@ -96,7 +121,8 @@ def address_of(mesh: InstalledMesh, namespace: str, pod: str, version: int = 4) 
 
 @in_both_modes
 def test_two_pods_talk_over_mutual_tls(mesh: InstalledMesh, namespace: str, config: SidecarConfig) -> None:
-    web = web_and_client(mesh, namespace, config=config)
+    web = web_and_client(mesh, namespace)
+    assert mesh.on_demand()[namespace, "client"] is (config is SidecarConfig.ON_DEMAND)
     handshakes, requests = "^listener.*ssl.handshake$", "^http.*inbound.*downstream_rq_2xx$"
     before = mesh.counter(namespace, web, requests)
     call = mesh.call(namespace, "client", "http://web/")
@@ -123,7 +149,7 @@ def test_plaintext_is_taken_until_strict(mesh: InstalledMesh, namespace: str, ou
 def test_a_namespace_joins_later(mesh: InstalledMesh) -> None:
     """Incremental adoption: the server first without a sidecar, then with one, and its caller never notices."""
     kubectl = mesh.cluster.kubectl
-    with _namespaces(mesh, "adopting", "adopted") as (callers, servers):
+    with _namespaces(mesh) as (callers, servers):
         # Without a sidecar, an application that ends at once is still called by whoever has not heard of it: it waits
         # before it ends, as is usual.
         mesh.cluster.apply(manifests.server("web", pre_stop_seconds=3) + manifests.service("web"), servers)
@@ -143,7 +169,9 @@ def test_a_namespace_joins_later(mesh: InstalledMesh) -> None:
 
 
 @contextlib.contextmanager
-def _namespaces(mesh: InstalledMesh, meshed: str, plain: str) -> Iterator[tuple[str, str]]:
+def _namespaces(mesh: InstalledMesh) -> Iterator[tuple[str, str]]:
+    """One whose pods are injected, and one without."""
+    meshed, plain = (f"{kind}-{secrets.token_hex(4)}" for kind in ("adopting", "adopted"))
     mesh.meshed_namespace(meshed)
     mesh.cluster.kubectl("create", "namespace", plain)
     mesh.cluster.kubectl("wait", "--for=create", "serviceaccount/default", "-n", plain, "--timeout=50s")
@@ -155,8 +183,8 @@ def _namespaces(mesh: InstalledMesh, meshed: str, plain: str) -> Iterator[tuple[
 
 
 @in_both_modes
-def test_a_policy_lets_one_service_account_in(mesh: InstalledMesh, namespace: str, config: SidecarConfig) -> None:
-    web_and_client(mesh, namespace, config=config)
+def test_a_policy_lets_one_service_account_in(mesh: InstalledMesh, namespace: str) -> None:
+    web_and_client(mesh, namespace)
     mesh.cluster.apply(manifests.client("other") + manifests.only_from(namespace, "client", app="web"), namespace)
     mesh.cluster.ready(namespace, "other")
     eventually(lambda: mesh.call(namespace, "other", "http://web/"), lambda call: call.status == 403)
@@ -164,8 +192,8 @@ def test_a_policy_lets_one_service_account_in(mesh: InstalledMesh, namespace: st
 
 
 @in_both_modes
-def test_changed_weights_are_followed(mesh: InstalledMesh, namespace: str, config: SidecarConfig) -> None:
-    web_and_client(mesh, namespace, config=config)
+def test_changed_weights_are_followed(mesh: InstalledMesh, namespace: str) -> None:
+    web_and_client(mesh, namespace)
     mesh.cluster.apply(manifests.server("web", version="v2"), namespace)
     mesh.cluster.rolled_out(namespace, "deployment/web-v2")
 
@@ -349,13 +377,13 @@ def _connected(mesh: InstalledMesh) -> set[tuple[str, str]]:
 @in_both_modes
 def test_heddle_is_upgraded_under_load(mesh: InstalledMesh, namespace: str, config: SidecarConfig) -> None:
     """Another revision of its Deployment; the leader is told to end while sidecars are connected to it."""
-    web_and_client(mesh, namespace, config=config)
+    web_and_client(mesh, namespace)
     (old,) = mesh.control_planes()
     eventually(mesh.leader, lambda leader: leader == old)
     eventually(lambda: (namespace, "client") in mesh.connected())
     with load(mesh, namespace) as summary:
-        # Other than before, in either mode.
-        install(mesh.cluster, values(logging={"json": False, "verbose": config is SidecarConfig.EAGER}))
+        # Other than before.
+        install(mesh.cluster, values(config, logging={"json": False, "verbose": True}))
         mesh.cluster.kubectl("wait", "-n", NAMESPACE, "--for=delete", f"pod/{old}", "--timeout=90s")
         (new,) = mesh.control_planes()
         eventually(mesh.leader, lambda leader: leader == new)

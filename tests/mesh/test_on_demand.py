@@ -40,6 +40,8 @@ def clusters(mesh: RunningMesh, workload: str = "client") -> set[str]:
 
 def test_a_sidecar_has_no_http_destination_before_it_is_asked_for_and_keeps_it_then(mesh: RunningMesh) -> None:
     mesh.apply(SERVICE.format(name="fresh"))
+    sidecars = json.loads(mesh.must("status", "--mesh", mesh.name, "-o", "json"))["sidecars"]
+    assert [sidecar["on_demand"] for sidecar in sidecars if sidecar["pod"].startswith("client-")] == [True]
     name = "outbound|80||fresh.app.svc.cluster.local"
     assert name not in clusters(mesh)
     assert mesh.get("client", "http://fresh/")["status"] == 200

@@ -291,7 +291,10 @@ def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
                 plane("a", leading=True, trouble=""),
                 plane("b", generation=None, sidecars=None, leading=None, version="", trouble="refused"),
             ],
-            "sidecars": [{**sidecar("web-1"), "control_plane": "a"}],
+            "sidecars": [
+                {**sidecar("web-1"), "control_plane": "a"},  # by a version that does not say how it learns
+                {**sidecar("web-2"), "control_plane": "a", "on_demand": True},
+            ],
             "rejections": [rejection],
             "pending": [],
             "findings": [],
@@ -303,8 +306,9 @@ def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         "a              0.1.0    heddle    4              1         leads",
         "b              ?        heddle    ?              ?         cannot be asked",
         "",
-        "SIDECAR     CONTROL PLANE  XDS    STATE    RESOURCES (* not acknowledged yet, ! rejected)",
-        "web-1.shop  a              delta  current  cluster 2",
+        "SIDECAR     CONTROL PLANE  XDS               STATE    RESOURCES (* not acknowledged yet, ! rejected)",
+        "web-1.shop  a              delta             current  cluster 2",
+        "web-2.shop  a              delta, on demand  current  cluster 2",
         "REJECTED by web-1.shop at a: cluster: no",
         "  in c",
     ]
