@@ -55,7 +55,8 @@ class Channel:
 
     `on_demand`: a name in a request is a question. What answers for it comes into the scope. Under the name itself
     there is an answer too, always: the resource if it is in scope, else that there is none of that name. `returned`:
-    names that were asked for and are no longer, of `forced`; the answer is the resource, else that it is removed.
+    names that were asked for and are no longer, until they are answered; the answer is the resource, and where there is
+    none, or it is refused, that it is removed.
     """
 
     kind: Kind
@@ -174,6 +175,8 @@ class Channel:
         What left the scope meanwhile is: a client of everything holds it until it is told that it is gone.
         """
         self.unproven = False
+        if self.returned:
+            self.returned.difference_update([one.name for one in push.changed if one.name not in self.forced])
         for resource in push.changed:
             if self.on_demand and resource.missing:
                 continue
@@ -271,7 +274,8 @@ class Channel:
                 changed.append(build_missing(name))
         self.marked.clear()
         self.forced = {name for name in asked if name in self.held and name not in self.returned} & set(removed)
-        self.returned.clear()
+        if self.returned:
+            self.returned.intersection_update([resource.name for resource in changed])
         return Push(changed=tuple(changed), removed=tuple(removed))
 
     def _due(self, name: str, resource: Resource) -> Resource | None:
