@@ -134,6 +134,8 @@ class AdsServer(Generic[C]):
             "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._sotw),
             "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta),
         }
+        self.methods = tuple(f"/{SERVICE}/{name}" for name in handlers)
+        """The RPCs that there are: each admits its callers in the same way."""
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
     def listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:

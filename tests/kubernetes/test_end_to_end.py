@@ -7,9 +7,9 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -21,6 +21,8 @@ from tests.kubelet import mesh_manifests as manifests
 from tests.kubelet.installed_mesh import NAMESPACE, Call, InstalledMesh, install, installed
 from tests.kubelet.load import load
 from tests.kubelet.running_cluster import Cluster, cluster_up, eventually
+from tests.sidecar_modes import config as config  # the fixture
+from tests.sidecar_modes import in_both_modes, parametrize_modes
 
 pytestmark = [
     pytest.mark.kubernetes,
@@ -32,22 +34,9 @@ pytestmark = [
 ]
 
 CERTIFICATE_LIFE_SECONDS = 40
-F = TypeVar("F", bound=Callable[..., None])
 EDGE = "edge"
 """The namespace of gateways, whose Secrets Heddle may read."""
-
-
-def in_both_modes(test: F) -> F:
-    """Has a test run with sidecars on demand too by `make test`; the soak does that with every one."""
-    test.in_both_modes = True  # type: ignore[attr-defined]
-    return test
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "config" in metafunc.fixturenames:
-        always = hasattr(metafunc.function, "in_both_modes")
-        on_demand = pytest.param(SidecarConfig.ON_DEMAND, marks=() if always else pytest.mark.soak)
-        metafunc.parametrize("config", [SidecarConfig.EAGER, on_demand], indirect=True, scope="module", ids=str)
+pytest_generate_tests = parametrize_modes
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +47,6 @@ def cluster() -> Iterator[Cluster]:
             yield cluster
     except ClusterUnavailable as reason:
         pytest.fail(str(reason), pytrace=False)
-
-
-@pytest.fixture(scope="module")
-def config(request: pytest.FixtureRequest) -> SidecarConfig:
-    """How the sidecars learn."""
-    found: SidecarConfig = request.param
-    return found
 
 
 @pytest.fixture(scope="module")

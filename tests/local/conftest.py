@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from model.on_demand import SidecarConfig
 from tests.mesh.running_mesh import RunningMesh
+from tests.sidecar_modes import config as config  # the fixture
+from tests.sidecar_modes import parametrize_modes
 
 MANIFESTS = Path(__file__).parent / "manifests"
+pytest_generate_tests = parametrize_modes
 
 
 def copy_manifests(parent: Path, name: str) -> RunningMesh:
@@ -55,9 +59,9 @@ spec:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
-    mesh = copy_manifests(tmp_path_factory.mktemp("local"), "pods")
-    mesh.up()
+def running(tmp_path_factory: pytest.TempPathFactory, config: SidecarConfig) -> Iterator[RunningMesh]:
+    mesh = copy_manifests(tmp_path_factory.mktemp("local"), f"pods-{config}")
+    mesh.up("--sidecar-config", config)
     yield mesh
     mesh.down()
 

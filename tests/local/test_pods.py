@@ -15,6 +15,7 @@ import pytest
 
 from tests.local.conftest import web
 from tests.mesh.running_mesh import RunningMesh
+from tests.sidecar_modes import in_both_modes
 
 pytestmark = [pytest.mark.envoy, pytest.mark.network, pytest.mark.slow]
 
@@ -196,6 +197,7 @@ def summary(process: subprocess.Popen[str]) -> dict[str, dict[str, int]]:
     return found
 
 
+@in_both_modes
 @pytest.mark.parametrize("delay", [0, 0.2])
 def test_no_request_fails_while_pods_come_and_go(mesh: RunningMesh, delay: float) -> None:
     mesh.apply(web(replicas=3, delay=delay), "web.yaml")

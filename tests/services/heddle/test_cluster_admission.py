@@ -59,6 +59,10 @@ async def stream(plane: ControlPlane, text: str, pod: str = "web-1", method: str
     return await try_stream(plane, text, node_id(pod, "shop"), method)
 
 
+async def test_no_rpc_is_left_out_here(plane: ControlPlane) -> None:
+    assert sorted(plane.streams.methods) == sorted(METHODS)
+
+
 @both
 async def test_every_rpc_wants_the_pod_s_own_token(server: FakeApiServer, plane: ControlPlane, method: str) -> None:
     assert (await stream(plane, token(), method=method)).code is OK
