@@ -26,6 +26,7 @@ from tests.envoy.xds_toy import (
     toy_mesh,
     toy_server,
     toy_service,
+    until,
     until_acknowledged,
     until_answers,
 )
@@ -55,9 +56,7 @@ async def serving(
 
 async def until_said(tap: Tap, type_url: str, count: int) -> None:
     """Waits for so many responses of that type."""
-    async with asyncio.timeout(15):
-        while len(tap.responses(type_url)) < count:  # noqa: ASYNC110 - the tap tells nobody
-            await asyncio.sleep(0.01)
+    await until(lambda: len(tap.responses(type_url)) >= count)
 
 
 def names(response: Any, delta: bool) -> list[str]:
@@ -150,9 +149,7 @@ async def test_r16_names_count_though_their_request_crossed_a_response(tmp_path:
         new = toy_service("new", port, "v1")
         asked, said = len(tap.requests(ENDPOINT)), len(tap.responses(ENDPOINT))
         toy.server.publish(toy_mesh(users, new), 2)
-        async with asyncio.timeout(15):
-            while len(tap.requests(ENDPOINT)) == asked:  # noqa: ASYNC110 - the tap tells nobody
-                await asyncio.sleep(0.01)
+        await until(lambda: len(tap.requests(ENDPOINT)) > asked)
         # Its question for the new endpoints is under way, with the nonce of the last response; here is another.
         toy.server.publish(toy_mesh(users, new, upstreams={"users": free_port()}), 3)
         await until_said(tap, ENDPOINT, said + 1)

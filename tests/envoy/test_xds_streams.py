@@ -20,6 +20,7 @@ from tests.envoy.xds_toy import (
     toy_mesh,
     toy_server,
     toy_service,
+    until,
     until_acknowledged,
     until_answers,
 )
@@ -32,9 +33,7 @@ WARMING = "cluster_manager.warming_clusters"
 
 async def until_streams(tap: Tap, count: int) -> None:
     """Waits for Envoy's next stream, whose pause before it grows each time."""
-    async with asyncio.timeout(30):
-        while tap.streams < count:  # noqa: ASYNC110 - the tap tells nobody
-            await asyncio.sleep(0.01)
+    await until(lambda: tap.streams >= count, within=30)
 
 
 def open_streams(toy: ToyServer) -> int:
@@ -96,9 +95,7 @@ async def test_r6_r52_the_late_end_of_an_old_stream_touches_nothing_and_leaves_n
                 await until_answers(port, "users", f"v{number}")
             assert open_streams(toy) == 3
             await tap.tell_server()
-            async with asyncio.timeout(15):
-                while open_streams(toy) > 1:  # noqa: ASYNC110 - the server tells nobody
-                    await asyncio.sleep(0.01)
+            await until(lambda: open_streams(toy) == 1)
             toy.server.publish(toy_mesh(toy_service("users", port, "v4")), 4)
             await until_answers(port, "users", "v4")
             await until_acknowledged(toy, 4)
@@ -120,7 +117,7 @@ async def test_r8_who_comes_back_while_it_warms_asks_in_another_order_and_is_ser
             tap.lost.add(ENDPOINT)
             toy.server.publish(toy_mesh(users, new), 2)
             async with asyncio.timeout(15):
-                while (await stats(admin, WARMING))[WARMING] == 0:  # noqa: ASYNC110 - Envoy tells nobody
+                while not (await stats(admin, WARMING))[WARMING]:  # noqa: ASYNC110 - Envoy tells nobody
                     await asyncio.sleep(0.01)
             tap.lost.clear()
             tap.cut()
@@ -148,9 +145,7 @@ async def test_r9_r10_r21_of_what_a_returning_envoy_has_only_named_types_come_ag
             await toy.server.stop()
             async with toy_server(events, port=toy.port) as again:
                 again.server.publish(mesh, 1)
-                async with asyncio.timeout(30):
-                    while not open_streams(again):  # noqa: ASYNC110 - the server tells nobody
-                        await asyncio.sleep(0.01)
+                await until(lambda: open_streams(again), within=30)
                 await tap.quiet()
                 last = tap.streams
                 for type_url in (CLUSTER, LISTENER):
@@ -176,9 +171,7 @@ async def test_r51_what_was_lost_on_its_way_is_sent_on_the_next_stream(tmp_path:
             before = len(tap.responses(type_url))
             tap.lost.add(type_url)
             toy.server.publish(toy_mesh(toy_service("users", port, "v2")), 2)
-            async with asyncio.timeout(15):
-                while len(tap.responses(type_url)) == before:  # noqa: ASYNC110 - the tap tells nobody
-                    await asyncio.sleep(0.01)
+            await until(lambda: len(tap.responses(type_url)) > before)
             tap.cut()
             assert await get(port, host="users") == (200, "v1")
             tap.lost.clear()
@@ -217,9 +210,7 @@ async def test_r53_a_frozen_envoy_is_noticed_and_catches_up(tmp_path: Path, delt
             await until_acknowledged(toy, 1)
             processes[0].send_signal(signal.SIGSTOP)
             try:
-                async with asyncio.timeout(45):
-                    while open_streams(toy):  # noqa: ASYNC110 - the server tells nobody
-                        await asyncio.sleep(0.1)
+                await until(lambda: not open_streams(toy), within=45)
                 toy.server.publish(toy_mesh(toy_service("users", port, "v2")), 2)
             finally:
                 processes[0].send_signal(signal.SIGCONT)

@@ -370,6 +370,13 @@ async def get(
     return int(head.split()[1]), body.decode()
 
 
+async def until(holds: Callable[[], object], *, within: float = 15.0) -> None:
+    """Looks again and again. Raises TimeoutError."""
+    async with asyncio.timeout(within):
+        while not holds():  # noqa: ASYNC110 - neither server nor Envoy tells
+            await asyncio.sleep(0.01)
+
+
 async def until_answers(port: int, host: str, answer: str, *, within: float = 15.0) -> float:
     """Seconds until the listener answers so. Raises TimeoutError."""
     loop = asyncio.get_running_loop()
@@ -382,9 +389,7 @@ async def until_answers(port: int, host: str, answer: str, *, within: float = 15
 
 async def until_acknowledged(toy: ToyServer, generation: int, *, within: float = 15.0) -> None:
     """Waits until the one stream needs nothing more of that snapshot. Raises TimeoutError."""
-    async with asyncio.timeout(within):
-        while not [state for state in toy.server.state() if state.acknowledged(generation)]:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(lambda: [one for one in toy.server.state() if one.acknowledged(generation)], within=within)
 
 
 async def stats(admin_port: int, pattern: str) -> dict[str, int]:

@@ -87,25 +87,26 @@ def test_r30_a_name_given_back_is_answered() -> None:
     talk.silence()
 
 
-def test_r30_a_name_given_back_is_removed_where_what_answers_for_it_is_refused() -> None:
+def answered_for_another_name() -> OnDemandTalk:
+    """`80/new` was given back; by now it is there, and on its way because of `80/new:80`."""
     talk = opened(OnDemandTalk(world=WORLD))
     talk.delta_says(VHDS, "80/new", "80/new:80")
     talk.hears(VHDS, missing=("80/new", "80/new:80"))
     talk.delta_says(VHDS, drops=("80/new",))
     talk.becomes({VHDS: {**WORLD[VHDS], "80/new": "2"}})
     talk.hears(VHDS, {"80/new": "2"}, accept=False)
+    return talk
+
+
+def test_r30_a_name_given_back_is_removed_where_what_answers_for_it_is_refused() -> None:
+    talk = answered_for_another_name()
     talk.refuses(VHDS)
     talk.hears(VHDS, removed=("80/new",))
     talk.silence()
 
 
 def test_a_name_given_back_and_asked_for_again_while_it_is_answered_is_asked_for() -> None:
-    talk = opened(OnDemandTalk(world=WORLD))
-    talk.delta_says(VHDS, "80/new", "80/new:80")
-    talk.hears(VHDS, missing=("80/new", "80/new:80"))
-    talk.delta_says(VHDS, drops=("80/new",))
-    talk.becomes({VHDS: {**WORLD[VHDS], "80/new": "2"}})
-    talk.hears(VHDS, {"80/new": "2"}, accept=False)
+    talk = answered_for_another_name()
     talk.delta_says(VHDS, "80/new")
     talk.refuses(VHDS)
     talk.hears(VHDS, missing=("80/new",))
@@ -113,12 +114,7 @@ def test_a_name_given_back_and_asked_for_again_while_it_is_answered_is_asked_for
 
 
 def test_a_name_given_back_twice_while_it_is_answered_is_given_back() -> None:
-    talk = opened(OnDemandTalk(world=WORLD))
-    talk.delta_says(VHDS, "80/new", "80/new:80")
-    talk.hears(VHDS, missing=("80/new", "80/new:80"))
-    talk.delta_says(VHDS, drops=("80/new",))
-    talk.becomes({VHDS: {**WORLD[VHDS], "80/new": "2"}})
-    talk.hears(VHDS, {"80/new": "2"}, accept=False)
+    talk = answered_for_another_name()
     talk.delta_says(VHDS, "80/new")
     talk.delta_says(VHDS, drops=("80/new",))
     talk.becomes({VHDS: WORLD[VHDS]})
