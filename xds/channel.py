@@ -91,6 +91,15 @@ class Channel:
         return bool(self.marked or self.forced or self.groups or self.owed)
 
     @property
+    def backlog(self) -> int:
+        """How many names there are to look at."""
+        return len(self.marked) + len(self.forced)
+
+    def upcoming(self) -> tuple[str, ...]:
+        """Of those, what the client wants."""
+        return tuple(filter(self.wants, self.marked | self.forced))
+
+    @property
     def settled(self) -> bool:
         """Whether everything that was to be sent was also answered, removals that have to wait apart."""
         return self.flight is None and not self.unsent
@@ -200,8 +209,12 @@ class Channel:
             return False
         for resource in push.changed:
             self.refused[resource.name] = Refusal(version=resource.version, message=message, needs=resource.needs)
-            if self.on_demand and resource.name not in self.held and not resource.missing:
-                self.forced.add(resource.name)  # whoever waits for it hears that there is none
+            if self.on_demand and not resource.missing:
+                held = self.held.get(resource.name)
+                if held is None or (resource.name in self.returned and held is not resource):
+                    self.forced.add(resource.name)  # whoever waits for it hears that there is none, or of what it has
+                else:
+                    self.returned.discard(resource.name)
         return True
 
     def give_up_waiting(self) -> None:
@@ -215,6 +228,9 @@ class Channel:
                     self.forced.add(resource.name)
                     continue
                 self.marked.add(resource.name)
+                held = self.held.get(resource.name)
+                if resource.name in self.returned or (held is not None and held.version == resource.version):
+                    self.forced.add(resource.name)  # it was an answer, and no news
                 if self._holds_all and not self.wants(resource.name):
                     self.held.setdefault(resource.name, build_foreign(resource.name, ""))
             self._remove_again(self.flight.push)
@@ -239,7 +255,7 @@ class Channel:
                 self.forced.discard(resource.name)
             else:
                 self.marked.add(resource.name)
-                if self.on_demand and resource.name not in self.held:
+                if self.on_demand and (resource.name not in self.held or resource.name in self.returned):
                     self.forced.add(resource.name)  # whoever waits for it hears what has become of it
         return tuple(kept)
 

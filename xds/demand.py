@@ -27,7 +27,8 @@ class DemandLimits:
     """`unused_after`: when a virtual host that was sent ahead is taken back, unless it was asked for; None: never.
 
     `cluster_grace`: how long a cluster stays that nothing names any more. `nobodys` and `passing`: for how many hosts
-    that nobody has, and that only pass through, a client may ask; one that asks for more is not to be served so.
+    that nobody has, and that only pass through, a client may ask, and `names`: for how many at all; one that asks for
+    more is not to be served so.
     """
 
     unused_after: timedelta | None = timedelta(minutes=30)
@@ -35,9 +36,13 @@ class DemandLimits:
     nobodys: int = 1000
     passing: int = 1000
     addresses: int = 1000
+    names: int = 10_000
 
 
 DEFAULT_LIMITS = DemandLimits()
+SPELLINGS = 8
+"""For a host that is sent, Envoy asks no more: so many it may have asked for in other words before. Others count as
+`nobodys`."""
 NOTED_EVERY = timedelta(hours=1)
 """What is asked for on a stream that stays open is in use for as long."""
 
@@ -70,8 +75,10 @@ class Demand:
         "_passing",
         "_scopes",
         "_snapshot",
+        "_spellings",
         "_strangers",
         "_told",
+        "_too_many",
         "_unstamped",
         "_workload",
     )
@@ -98,6 +105,10 @@ class Demand:
         """For how many hosts of them nothing does, and what only passes them through."""
         self._strangers = 0
         """How many addresses of them are no service's."""
+        self._spellings: Counter[str] = Counter()
+        """By how many names each host of the mesh was asked for."""
+        self._too_many = False
+        """It asked for more names than are even looked up."""
         self._noted = now
         """When the history was last told what was asked for."""
         self._ahead = dict.fromkeys(history.recent(self._workload, now), now)
@@ -122,9 +133,10 @@ class Demand:
 
     @property
     def excessive(self) -> bool:
-        """Whether the client asked for more hosts or addresses that are none of the mesh's than it may."""
+        """Whether the client asked for more names, or hosts or addresses that are none of the mesh's, than it may."""
         limits = self._limits
-        return self._nobodys > limits.nobodys or self._passing > limits.passing or self._strangers > limits.addresses
+        strange = self._nobodys > limits.nobodys or self._passing > limits.passing
+        return strange or self._strangers > limits.addresses or self._too_many
 
     def differs(self) -> bool:
         """Whether the scopes may be others than at the last call of this."""
@@ -159,7 +171,10 @@ class Demand:
             self._scopes.clear()
         if request.type_url not in (VIRTUAL_HOST, CLUSTER):
             return
-        for name in _questions(request.type_url, request.subscribe):
+        questions = _questions(request.type_url, request.subscribe)
+        if len(self._asked) + len(questions) > self._limits.names:
+            self._too_many = self._too_many or len(self._asked.keys() | questions) > self._limits.names
+        for name in questions:
             if not self.excessive:
                 self._ask(name, now)
         for name in request.unsubscribe:
@@ -281,14 +296,28 @@ class Demand:
             self._nobodys += change
         elif not wanted.declared:
             self._passing += change
+        else:
+            most = max(self._spellings[wanted.name], self._spellings[wanted.name] + change)
+            self._nobodys += change if most > SPELLINGS else 0
+            self._spellings[wanted.name] += change
+            if not self._spellings[wanted.name]:
+                del self._spellings[wanted.name]
 
     def _adopt(self, held: Iterable[str], now: datetime) -> None:
-        """What the client holds from an earlier stream, is answered for and was not asked for was sent ahead then."""
+        """What the client holds from an earlier stream, is answered for and was not asked for was sent ahead then.
+
+        Where much of it is answered for by nobody the rest is not looked at: it is taken back, and asked for if used.
+        """
         since = self._history.ahead_since(self._asker.asker, now) or now
         answering = {wanted.name for wanted in self._asked.values() if wanted is not None}
+        others = 0
         for name in held:
-            if name not in answering and self._memo.answering(name, self._asker) == Wanted(name=name, declared=True):
+            if name in answering:
+                continue
+            if self._memo.answering(name, self._asker) == Wanted(name=name, declared=True):
                 self._ahead[name] = since
+            elif (others := others + 1) > self._limits.nobodys:
+                break
 
     def _named(self, name: str) -> frozenset[str]:
         found = self._memo.find(VIRTUAL_HOST, name, self._asker, invented=name in self._invented)

@@ -6,8 +6,9 @@ is made, so that nothing queues and the newest snapshot is what is sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from itertools import islice
 
 from model.asker import Asker
 from xds import delta, sotw
@@ -29,6 +30,8 @@ from xds.wire import DeltaRequest, Node, SotwRequest
 
 ANSWER_WITHIN = timedelta(seconds=30)
 """After this long without an answer a response counts as lost. Envoy holds answers while clusters warm, 15 s."""
+LOOKS_AT_ONCE = 100
+"""Names that one stream has looked up before others have their turn: 5 ms or so where none of them is known."""
 _UNKNOWN_SCHEMES = ("xdstp://", "col/")
 
 
@@ -55,6 +58,7 @@ class Stream:
         "_report",
         "_rests",
         "_shelf",
+        "_upcoming",
     )
 
     def __init__(
@@ -92,6 +96,8 @@ class Stream:
         """Those of which something may be unsent, unanswered or still to be removed."""
         self._gates = Gates(self._channels)
         self._shelf = SecretShelf(secrets)
+        self._upcoming: Iterator[Found] | None = None
+        """What `prepare` is looking up."""
         self._history = history or History()
         self._demand: Demand | None = None
         if asker.on_demand and delta:
@@ -179,6 +185,8 @@ class Stream:
                         channel.marked.add(name)
                         self._stir(channel)
                         marked = True
+        if marks.strangers:
+            marked = self._look_for_strangers() or marked
         if self._demand is not None:
             self._demand.renew(marks.names.get(VIRTUAL_HOST.type_url, frozenset()), marks.asked)
             if marks.scopes or self._demand.stale:
@@ -203,6 +211,22 @@ class Stream:
             channel.marked |= channel.held.keys() | channel.subscription.names
             if channel.subscription.wildcard:
                 channel.marked |= channel.scope.members
+
+    def _look_for_strangers(self) -> bool:
+        """Marks the names that may lead to nothing, or that are the client's own. Are there any?"""
+        if self._demand is not None:
+            self._demand.renew_all()
+        found = False
+        for channel in self._channels.values():
+            # What leads to nothing may be held all the same: for ever, or until its removal is due.
+            names = channel.subscription.names | channel.doomed
+            if self._demand is not None:
+                names |= {name for name in channel.held if self._demand.is_invented(name)}
+            if names:
+                channel.marked |= names
+                self._stir(channel)
+                found = True
+        return found
 
     def secrets_changed(self) -> None:
         """Secrets may be others now without being due: a trust bundle was replaced, or a server's certificate."""
@@ -245,6 +269,26 @@ class Stream:
                 self._accepted_sets.keep(self.asker, channel.kind.type_url, channel.held.values())
 
     # What is to be done
+
+    def prepare(self, now: datetime) -> bool:
+        """Looks up some of what `next` is going to send, where that is much. True: there is more to look up, and others
+        may have their turn before this is called again."""
+        if self._upcoming is None:
+            channel = None if self._quiet else self._first_to_send(now)
+            if channel is None or channel.kind == SECRET or channel.backlog <= LOOKS_AT_ONCE:
+                return False
+            self._upcoming = map(self._finder(channel.kind, now), channel.upcoming())
+        if sum(1 for _ in islice(self._upcoming, LOOKS_AT_ONCE)) == LOOKS_AT_ONCE:
+            return True
+        self._upcoming = None
+        return False
+
+    def _first_to_send(self, now: datetime) -> Channel | None:
+        for kind in PUSH_ORDER:
+            channel = self._busy.get(kind.type_url)
+            if channel is not None and channel.flight is None and channel.unsent and self._gates.may_send(kind, now):
+                return channel
+        return None
 
     def next(self, now: datetime) -> bytes | None:
         """The next response, None if there is nothing to send before something happens."""

@@ -132,7 +132,7 @@ class Pump:
                     self.stream.tick(now)
                 if self.stream.excessive:
                     self.end("mode")
-                while not self._reason and (response := self.stream.next(now)) is not None:
+                while (response := await self._next(now)) is not None:
                     self._late = False
                     sending.set(SEND_WITHIN.total_seconds())
                     await self._wire.write(response)
@@ -152,6 +152,11 @@ class Pump:
             waking.close()
             sending.close()
         return False
+
+    async def _next(self, now: datetime) -> bytes | None:
+        while not self._reason and self.stream.prepare(now):  # noqa: ASYNC110 - it is others' turn, nothing is awaited
+            await asyncio.sleep(0)
+        return None if self._reason else self.stream.next(now)
 
     def _look(self, sending: Alarm, task: asyncio.Task[Any]) -> None:
         if self._late:

@@ -10,6 +10,7 @@ from xds.wire import delimited
 
 _VERSION_BYTES = 8
 _RESOURCES_FIELD = 2
+_NOTHING = memoryview(b"")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,8 +72,8 @@ def build_missing(name: str) -> Resource:
 
 
 def build_foreign(name: str, version: str) -> Resource:
-    """A resource that the client holds from an earlier stream: only its version is known."""
-    return _assemble(name, version, b"", 0)
+    """A resource that the client holds from an earlier stream: only its version is known, and it is never sent."""
+    return Resource(name=name, version=version, packed=b"", body=_NOTHING, head=b"", tail=b"")
 
 
 def _assemble(

@@ -18,6 +18,7 @@ from tests.envoy.xds_tap import Request, Response, Tap, tapped
 from tests.envoy.xds_toy import (
     BAD_CLUSTER,
     NO_ASSIGNMENT,
+    SLOW_CLUSTER,
     ToyServer,
     free_port,
     get,
@@ -162,7 +163,7 @@ async def test_r16_names_count_though_their_request_crossed_a_response(tmp_path:
 
 
 @BOTH
-async def test_r22_r23_r27_r32_a_name_that_is_dropped_is_not_answered_and_one_that_comes_back_is(
+async def test_r22_r23_r27_a_name_that_is_dropped_is_not_answered_and_one_that_comes_back_is(
     tmp_path: Path, delta: bool
 ) -> None:
     port = free_port()
@@ -183,6 +184,55 @@ async def test_r22_r23_r27_r32_a_name_that_is_dropped_is_not_answered_and_one_th
         await until_acknowledged(toy, 3)
         assert (await stats(admin, WARMING))[WARMING] == 0
         assert [names(one, delta) for one in tap.responses(ENDPOINT)[said:]] == [[cluster]]
+
+
+async def test_r19_sotw_of_requests_that_come_together_the_newest_alone_is_answered(tmp_path: Path) -> None:
+    port = free_port()
+    services = [toy_service("users", port, "v1")]
+    async with serving(tmp_path, False, *services) as (toy, tap, admin):
+        asked, said = len(tap.requests(ENDPOINT)), len(tap.responses(ENDPOINT))
+        tap.requests_pass.clear()
+        toy.server.publish(toy_mesh(*services, toy_service("new", port, "v1"), upstreams={"users": free_port()}), 2)
+        await until(lambda: len(tap.requests(ENDPOINT)) > asked and len(tap.responses(ENDPOINT)) > said)
+        await tap.quiet(0.2)  # of those that wait, the tap has read one
+        assert len(tap.responses(ENDPOINT)) == said + 1
+        tap.requests_pass.set()
+        await until_answers(port, "new", "v1", within=5)
+        await until_acknowledged(toy, 2)
+        await tap.quiet()
+        assert (await stats(admin, WARMING))[WARMING] == 0
+        assert len(tap.requests(ENDPOINT)) > asked + 2
+        assert len(tap.responses(ENDPOINT)) == said + 2
+
+
+async def test_r20_r41_sotw_a_request_that_is_repeated_after_a_changed_cluster_is_answered_once(tmp_path: Path) -> None:
+    """Envoy repeats word for word what it said of endpoints; those are on their way already."""
+    port = free_port()
+    async with serving(tmp_path, False, toy_service("users", port, "v1")) as (toy, tap, admin):
+        before, said = tap.requests(ENDPOINT)[-1], len(tap.responses(ENDPOINT))
+        toy.server.publish(toy_mesh(toy_service("users", port, SLOW_CLUSTER)), 2)
+        await until_acknowledged(toy, 2)
+        await tap.quiet()
+        assert before in tap.requests(ENDPOINT)[2:]
+        assert len(tap.responses(ENDPOINT)) == said + 1
+        assert (await stats(admin, WARMING))[WARMING] == 0
+
+
+async def test_r31_sotw_who_needs_no_endpoints_any_more_asks_for_none_and_gets_none(tmp_path: Path) -> None:
+    port = free_port()
+    users = toy_service("users", port, "v1")
+    async with serving(tmp_path, False, users) as (toy, tap, _):
+        toy.server.publish(toy_mesh(), 2)
+        await until_acknowledged(toy, 2)
+        tap.cut()
+        await until(lambda: tap.streams > 1, within=30)
+        await until_acknowledged(toy, 2, within=30)
+        await tap.quiet()
+        (asked,) = tap.requests(ENDPOINT, stream=2)
+        assert (list(asked.resource_names), asked.response_nonce) == ([], "")
+        assert not tap.responses(ENDPOINT, stream=2)
+        toy.server.publish(toy_mesh(users), 3)
+        await until_answers(port, "users", "v1")
 
 
 async def test_r26_sotw_one_changed_table_comes_alone(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_r60_a_directory_that_vanishes_takes_nothing_from_anybody(mesh: RunningM
             ask = "import urllib.request; print(urllib.request.urlopen('http://echo/', timeout=5).status)"
             assert mesh.exec("deploy/other", "python3", "-c", ask).stdout == "200\n"
             mesh.directory.mkdir()
-            time.sleep(CONFIRM_SECONDS / 2)
+            time.sleep(CONFIRM_SECONDS / 10)
         finally:
             shutil.rmtree(mesh.directory, ignore_errors=True)
             aside.rename(mesh.directory)

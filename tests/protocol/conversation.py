@@ -146,13 +146,16 @@ class Talk:
     accepted_sets: AcceptedSets = field(default_factory=AcceptedSets)
     memo_of: Talk | None = None
     """Another client's stream on the same server."""
+    memo_limits: dict[str, int] = field(default_factory=dict)
+    """Of the memo, where they are to be other than they are."""
 
     def __post_init__(self) -> None:
         self.memo = self.memo_of.memo if self.memo_of else self.new_memo()
         self.reconnect()
 
     def new_memo(self) -> Memo:
-        return Memo(derive=derive, names=names_in_scope, report=self.failures.append, mesh=to_mesh(self.world))
+        mesh = to_mesh(self.world)
+        return Memo(derive=derive, names=names_in_scope, report=self.failures.append, mesh=mesh, **self.memo_limits)
 
     def reconnect(self, *, to_another: bool = False) -> None:
         """A new stream. `to_another`: to a server that has never seen the client."""

@@ -1,12 +1,13 @@
 """A toy world of which a client learns on demand, and a client that asks as Envoy does.
 
-A virtual host `80/x` is asked for as `80/x` or `80/x:80`; content `uses a` sends its requests to cluster `a`. Clusters
-whose name begins with `base` are everybody's. `tcp|x` is the cluster of an address: every address has one; with content
-`uses a` it has the endpoints of assignment `a`.
+A virtual host `80/x` is asked for as `80/x` or `80/x:80`, or with any other port; content `uses a` sends its requests
+to cluster `a`. Clusters whose name begins with `base` are everybody's. `tcp|x` is the cluster of an address: every
+address has one; with content `uses a` it has the endpoints of assignment `a`.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 
 import betterproto2
@@ -34,7 +35,7 @@ ON_DEMAND = Asker(namespace="n", pod="p", service_account="s", labels={"app": "a
 
 
 def canonical(asked: str) -> str:
-    return asked.removesuffix(":80")
+    return re.sub(r":\d+$", "", asked)
 
 
 def derive_on_demand(type_url: str, name: str, view: View) -> betterproto2.Message | None:
@@ -69,15 +70,22 @@ class OnDemandTalk(Talk):
     asker: Asker = ON_DEMAND
     limits: DemandLimits = field(default_factory=DemandLimits)
     history: History = field(default_factory=History)
+    looked_for: list[str] = field(default_factory=list)
+    """The names for which somebody was looked for who answers."""
 
     def new_memo(self) -> Memo:
+        def look(asked: str, view: View) -> Wanted | None:
+            self.looked_for.append(asked)
+            return answering(asked, view)
+
         return Memo(
             derive=derive_on_demand,
             names=ahead,
             report=self.failures.append,
-            answering=answering,
+            answering=look,
             mentions=mentions,
             mesh=to_mesh(self.world),
+            **self.memo_limits,
         )
 
     def reconnect(self, *, to_another: bool = False) -> None:

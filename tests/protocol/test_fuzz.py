@@ -18,6 +18,7 @@ from protos import discovery_pb2 as pb
 from tests.protocol.conversation import CDS, EDS, LDS, RDS, SDS, VHDS, Talk, World
 from tests.protocol.on_demand import OnDemandTalk
 from tests.services.xds.small_server import SOTW_METHOD, first_request, refusal, serving, world
+from xds.demand import DemandLimits
 from xds.events import StreamFailed
 from xds.protocol import Violation
 from xds.wire import parse_delta_request, parse_sotw_request
@@ -40,23 +41,32 @@ NAMES = (
     "default",
     "n" * 5000,
 )
+NUMBERED = ("n{}", "80/n{}", "80/n{}:80", "80/a:{}", "tcp|{}", "outbound|80||n{}")
+"""Names without end."""
+MEMO_LIMITS = {"limit": 2000, "asked_limit": 500}
 WORDS = ("", "a is wrong", "b: no", "\n\x1b[31m", "w" * 2000)
 WORLDS = ({}, {"a": "1"}, {"a": "2", "b": "1"}, {"a": "1", "b": "2", "80": "to a", "80/a": "uses a", "l": "1"})
 Request = pb.DeltaDiscoveryRequest | pb.DiscoveryRequest
+
+
+def some_names(chance: random.Random, count: int) -> list[str]:
+    """Of which there are few, mostly."""
+    some = chance.choices(NAMES, k=count)
+    return [chance.choice(NUMBERED).format(chance.randrange(10**6)) if chance.random() < 0.2 else name for name in some]
 
 
 def some_request(chance: random.Random, *, delta: bool, nonces: list[str]) -> Request:
     """A request that a client could send, likely or not."""
     url = chance.choice(URLS[:6]) if chance.random() < 0.98 else chance.choice(URLS)
     nonce = chance.choice([*nonces[-3:], "", "77", "x" * 100])
-    names = chance.choices(NAMES, k=chance.choice((0, 0, 1, 2, 6)))
+    names = some_names(chance, chance.choice((0, 0, 1, 2, 6)))
     message: Request
     if delta:
         message = pb.DeltaDiscoveryRequest(
             type_url=url,
             resource_names_subscribe=names,
-            resource_names_unsubscribe=chance.choices(NAMES, k=chance.choice((0, 0, 1, 3))),
-            initial_resource_versions={chance.choice(NAMES): chance.choice(("", "1", "x"))}
+            resource_names_unsubscribe=some_names(chance, chance.choice((0, 0, 1, 3))),
+            initial_resource_versions={name: chance.choice(("", "1", "x")) for name in some_names(chance, 2)}
             if chance.random() < 0.1
             else {},
             response_nonce=nonce,
@@ -85,7 +95,12 @@ def fuzz_core(messages: int, seed: int) -> Counter[str]:
     chance = random.Random(seed)
     ends: Counter[str] = Counter()
     empty: World = {url: {} for url in URLS[:6]}
-    talks = (Talk(True, empty), Talk(False, empty), OnDemandTalk(world=empty))
+    few = DemandLimits(nobodys=3, passing=3, addresses=3, names=10)
+    talks = (
+        Talk(True, empty, memo_limits=MEMO_LIMITS),
+        Talk(False, empty, memo_limits=MEMO_LIMITS),
+        OnDemandTalk(world=empty, memo_limits=MEMO_LIMITS, limits=few),
+    )
     nonces: list[str] = []
     talk, left = talks[0], 0
     for _ in range(messages):
@@ -107,6 +122,7 @@ def fuzz_core(messages: int, seed: int) -> Counter[str]:
         except ValueError:
             ends["no request"] += 1
             left = 0
+        ends["asks for too much"] += talk.stream.excessive
         if chance.random() < 0.1:
             talk.becomes({chance.choice(URLS[:6]): chance.choice(WORLDS)})
         if chance.random() < 0.05:
@@ -139,6 +155,7 @@ def withstands(messages: int, seed: int, *, growth_kib: int) -> None:
     assert ends["answered"] > messages / 50
     assert ends["INVALID_ARGUMENT"]
     assert ends["no request"]
+    assert ends["asks for too much"]
 
 
 def test_the_core_withstands_thousands_of_messages() -> None:

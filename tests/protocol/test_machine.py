@@ -134,9 +134,9 @@ class Side:
 class Machine(RuleBasedStateMachine):
     delta = True
 
-    @initialize()
-    def begin(self) -> None:
-        first = Talk(self.delta, {url: {} for url in NAMES})
+    @initialize(memo_limits=st.sampled_from(({}, {"asked_limit": 1}, {"asked_limit": 1, "limit": 3})))
+    def begin(self, memo_limits: dict[str, int]) -> None:
+        first = Talk(self.delta, {url: {} for url in NAMES}, memo_limits=memo_limits)
         other = Asker(namespace="n", pod="q", service_account="s", labels={"app": "b"})
         second = Talk(self.delta, first.world, asker=other, memo_of=first)
         self.sides = [Side(self.delta, "a", first), Side(self.delta, "b", second)]

@@ -15,7 +15,7 @@ from model.names import is_address_cluster
 from tests.protocol.conversation import BROKEN, CDS, EDS, VHDS, version_of
 from tests.protocol.model_client import BAD
 from tests.protocol.on_demand import NOBODYS, ON_DEMAND, USES, OnDemandClient, OnDemandTalk, canonical
-from xds.demand import DemandLimits
+from xds.demand import SPELLINGS, DemandLimits
 from xds.history import History, workload_of
 from xds.wire import parse_delta_request
 
@@ -102,6 +102,45 @@ def test_r30_a_name_given_back_is_removed_where_what_answers_for_it_is_refused()
     talk = answered_for_another_name()
     talk.refuses(VHDS)
     talk.hears(VHDS, removed=("80/new",))
+    talk.silence()
+
+
+def given_back_while_another_version_comes() -> OnDemandTalk:
+    """The client has `80/z` at 1 and gave the name back; 2 is on its way because of `80/z:80`."""
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/z", "80/z:80")
+    talk.hears(VHDS, {"80/z": "1"}, missing=("80/z:80",))
+    talk.delta_says(VHDS, drops=("80/z",))
+    talk.becomes({VHDS: {**WORLD[VHDS], "80/z": "2"}})
+    talk.hears(VHDS, {"80/z": "2"}, accept=False)
+    return talk
+
+
+def test_r30_a_name_given_back_is_answered_by_what_the_client_keeps_where_the_new_is_refused() -> None:
+    talk = given_back_while_another_version_comes()
+    talk.refuses(VHDS)
+    talk.hears(VHDS, {"80/z": "1"})
+    talk.silence()
+
+
+def test_r12_who_refuses_what_it_had_too_is_not_sent_either_again() -> None:
+    talk = given_back_while_another_version_comes()
+    talk.refuses(VHDS)
+    talk.hears(VHDS, {"80/z": "1"}, accept=False)
+    talk.refuses(VHDS)
+    talk.silence()
+
+
+def test_r30_r51_the_answer_to_a_name_given_back_is_sent_again_where_it_was_not_answered_in_time() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/z", "80/z:80")
+    talk.hears(VHDS, {"80/z": "1"}, missing=("80/z:80",))
+    talk.delta_says(VHDS, drops=("80/z",))
+    talk.hears(VHDS, {"80/z": "1"}, accept=False)
+    talk.delta_says(VHDS, "80/nobody")
+    talk.silence()
+    talk.passes(seconds=31)
+    talk.hears(VHDS, {"80/z": "1"}, missing=("80/nobody",))
     talk.silence()
 
 
@@ -426,6 +465,44 @@ def test_whoever_invents_hosts_without_end_is_not_served_on_demand(names: list[s
     assert talk.stream.excessive
 
 
+def test_whoever_asks_for_too_many_names_is_not_served_on_demand_and_they_are_not_even_looked_up() -> None:
+    talk = opened(OnDemandTalk(world=WORLD, limits=DemandLimits(names=3)))
+    talk.delta_says(VHDS, "80/x", "80/y")
+    talk.delta_says(VHDS, "80/y", "80/z")
+    assert not talk.stream.excessive
+    talk.looked_for.clear()
+    talk.delta_says(VHDS, "80/z", "80/x:80")
+    assert talk.stream.excessive
+    assert talk.looked_for == []
+
+
+def test_whoever_asks_for_one_host_in_words_without_end_is_not_served_on_demand() -> None:
+    talk = opened(OnDemandTalk(world=WORLD, limits=DemandLimits(nobodys=2)))
+    spellings = [f"80/z:{port}" for port in range(SPELLINGS + 3)]
+    talk.delta_says(VHDS, *spellings[:-1])
+    assert not talk.stream.excessive
+    talk.delta_says(VHDS, "80/nobody", drops=tuple(spellings[:1]))
+    assert not talk.stream.excessive
+    talk.delta_says(VHDS, spellings[-1])
+    assert talk.stream.excessive
+    # They are nobody's as soon as the host is.
+    talk.becomes({VHDS: {}})
+    talk.delta_says(VHDS, drops=tuple(spellings[1:]))
+    assert not talk.stream.excessive
+
+
+def test_r34_what_a_client_invents_that_it_brings_along_is_not_looked_up_without_end() -> None:
+    talk = OnDemandTalk(world=WORLD, limits=DemandLimits(nobodys=20))
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"base": "1"})
+    invented = {f"80/nobody{number}": "v" for number in range(1000)}
+    talk.delta_says(VHDS, initial=invented)
+    talk.hears(VHDS, {"base80": "1"}, removed=tuple(sorted(invented)))
+    talk.silence()
+    assert len(talk.looked_for) == 21
+    assert not talk.stream.excessive
+
+
 @pytest.mark.parametrize("on_demand", [True, False])
 def test_r40_only_what_the_version_before_a_refused_one_uses_is_kept(on_demand: bool) -> None:
     world = {CDS: {"base": "1", "basea": "1", "baseb": "1"}, VHDS: {"base80": "uses basea"}}
@@ -522,10 +599,11 @@ CONTENTS = ("1", "2", "uses a", "uses b", f"{BAD}1", BROKEN)
 class Machine(RuleBasedStateMachine):
     """Any history: at rest the client has just what a fresh server would give it for what it asked."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(memo_limits=st.sampled_from(({}, {"asked_limit": 1}, {"asked_limit": 1, "limit": 3})))
+    def begin(self, memo_limits: dict[str, int]) -> None:
         clusters = {"base": "1", "a": "1", "b": "1"}
-        self.talk = OnDemandTalk(world={CDS: clusters, EDS: {}, VHDS: {"base80": "1"}})
+        world = {CDS: clusters, EDS: {}, VHDS: {"base80": "1"}}
+        self.talk = OnDemandTalk(world=world, memo_limits=memo_limits)
         self.client = OnDemandClient()
         self.came_back = False
         self.inbox: deque[bytes] = deque()

@@ -11,7 +11,7 @@ import pytest
 from protos import discovery_pb2 as pb
 from tests.protocol.conversation import CDS, EDS, Talk
 from xds import pump as pump_module
-from xds.protocol import Fault, Stream, Violation
+from xds.protocol import LOOKS_AT_ONCE, Fault, Stream, Violation
 from xds.pump import Pump
 from xds.stream_secrets import NoSecrets
 from xds.wire import Node, parse_delta_request
@@ -221,3 +221,19 @@ async def test_r57_a_client_that_hangs_up_is_no_error() -> None:
     talk, wire = Talk(True, {CDS: {"a": "1"}}), FakeWire()
     wire.incoming.append(None)
     assert await pumping(talk, wire).run() == "client"
+
+
+async def test_r50_r55_who_asks_for_much_lets_others_have_their_turn_while_it_is_looked_up() -> None:
+    names = [f"name{number}" for number in range(20 * LOOKS_AT_ONCE)]
+    talk, wire = Talk(delta=True, world={EDS: dict.fromkeys(names, "1")}), FakeWire()
+    wire.say(pb.DeltaDiscoveryRequest(type_url=EDS, resource_names_subscribe=names))
+    turns, pump = 0, pumping(talk, wire)
+    running = asyncio.create_task(pump.run())
+    async with asyncio.timeout(10):
+        while not wire.sent:
+            await asyncio.sleep(0)
+            turns += 1
+    pump.end("over")
+    await running
+    assert len(wire.sent[0].resources) == len(names)
+    assert turns >= 20

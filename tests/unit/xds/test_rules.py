@@ -11,7 +11,7 @@ TABLE = ROOT / "docs" / "xds.md"
 RULES = range(1, 63)
 WITH_ENVOY = ("`envoy/", "`mesh/", "`kubernetes/test_end_to_end.py`")
 """Where tests have real Envoys."""
-_WITHOUT = re.compile(r"No Envoy shows (R\d+(?:(?:, | and )R\d+)*)")
+_WITHOUT = re.compile(r"No Envoy shows (R\d+(?:(?:,\s| and\s)R\d+)*)")
 _TEST = re.compile(r"^(?:async )?def (test_(?:r\d+_)+\w+)\(", re.MULTILINE)
 _ROW = re.compile(r"^\| R(\d+) \| ([^|]+) \|([^|]*)\|$", re.MULTILINE)
 
