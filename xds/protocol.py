@@ -274,7 +274,12 @@ class Stream:
         """Looks up some of what `next` is going to send, where that is much. True: there is more to look up, and others
         may have their turn before this is called again."""
         if self._upcoming is None:
-            channel = None if self._quiet else self._first_to_send(now)
+            for one in self._busy.values():
+                if one.backlog > LOOKS_AT_ONCE:
+                    break
+            else:
+                return False
+            channel = self._first_to_send(now)
             if channel is None or channel.kind == SECRET or channel.backlog <= LOOKS_AT_ONCE:
                 return False
             self._upcoming = map(self._finder(channel.kind, now), channel.upcoming())

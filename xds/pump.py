@@ -132,7 +132,13 @@ class Pump:
                     self.stream.tick(now)
                 if self.stream.excessive:
                     self.end("mode")
-                while (response := await self._next(now)) is not None:
+                while not self._reason:
+                    if self.stream.prepare(now):
+                        await asyncio.sleep(0)
+                        continue
+                    response = self.stream.next(now)
+                    if response is None:
+                        break
                     self._late = False
                     sending.set(SEND_WITHIN.total_seconds())
                     await self._wire.write(response)
@@ -152,11 +158,6 @@ class Pump:
             waking.close()
             sending.close()
         return False
-
-    async def _next(self, now: datetime) -> bytes | None:
-        while not self._reason and self.stream.prepare(now):  # noqa: ASYNC110 - it is others' turn, nothing is awaited
-            await asyncio.sleep(0)
-        return None if self._reason else self.stream.next(now)
 
     def _look(self, sending: Alarm, task: asyncio.Task[Any]) -> None:
         if self._late:
