@@ -174,3 +174,16 @@ def test_r58_nothing_is_given_a_time_to_live(delta: bool) -> None:
     # No heartbeats either: nothing is sent until the certificate is due.
     talk.passes(minutes=29)
     talk.silence()
+
+
+def test_r51_delta_a_removal_that_was_not_answered_in_time_is_sent_again() -> None:
+    talk = Talk(True, {LDS: {"l": "1", "m": "1"}})
+    talk.delta_says(LDS)
+    talk.hears(LDS, {"l": "1", "m": "1"})
+    talk.becomes({LDS: {"l": "1"}})
+    talk.hears(LDS, removed=("m",), accept=False)
+    talk.becomes({LDS: {"l": "2"}})
+    talk.silence()
+    talk.passes(seconds=31)
+    talk.hears(LDS, {"l": "2"}, removed=("m",))
+    talk.silence()

@@ -325,6 +325,26 @@ def test_r34_a_client_that_comes_back_keeps_what_it_has() -> None:
         talk.silence()
 
 
+def test_r40_the_clusters_of_a_host_that_was_brought_along_stay_while_its_newer_version_is_refused() -> None:
+    """What that names nobody knows."""
+    talk = OnDemandTalk(world=WORLD)
+    talk.delta_says(CDS, initial={name: version_of(name, "1") for name in ("base", "a", "b")})
+    talk.silence()
+    talk.delta_says(VHDS, "*", "80/x", initial={"80/x": "of another server"})
+    talk.hears(VHDS, {"80/x": "uses a", "base80": "1"}, accept=False)
+    talk.refuses(VHDS, "80/x is wrong")
+    talk.hears(VHDS, {"base80": "1"})
+    talk.hears(VHDS, {"80/x": "uses a"}, accept=False)
+    talk.refuses(VHDS)
+    talk.passes(seconds=61)
+    talk.silence()
+    talk.becomes({VHDS: {**WORLD[VHDS], "80/x": "1"}})
+    talk.hears(VHDS, {"80/x": "1"})
+    talk.hears(CDS, removed=("b",))  # its grace was over; that of the other begins now
+    talk.passes(seconds=61)
+    talk.hears(CDS, removed=("a",))
+
+
 def test_a_sidecar_that_starts_anew_is_sent_ahead_what_its_workload_used() -> None:
     talk = opened(OnDemandTalk(world=WORLD))
     talk.delta_says(VHDS, "80/x:80", "80/out")
