@@ -341,6 +341,7 @@ def test_r40_the_clusters_of_a_host_that_was_brought_along_stay_while_its_newer_
     talk.becomes({VHDS: {**WORLD[VHDS], "80/x": "1"}})
     talk.hears(VHDS, {"80/x": "1"})
     talk.hears(CDS, removed=("b",))  # its grace was over; that of the other begins now
+    talk.passes(seconds=0)
     talk.passes(seconds=61)
     talk.hears(CDS, removed=("a",))
 
