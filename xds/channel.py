@@ -208,10 +208,12 @@ class Channel:
             self.groups.extend(reversed(split(push.changed, message)))
             return False
         for resource in push.changed:
-            self.refused[resource.name] = Refusal(version=resource.version, message=message, needs=resource.needs)
+            held = self.held.get(resource.name)
+            again = held is not None and held.version == resource.version
+            if not (again and resource.name in self.refused):  # else it is a newer version that it must not be sent
+                self.refused[resource.name] = Refusal(version=resource.version, message=message, needs=resource.needs)
             if self.on_demand and not resource.missing:
-                held = self.held.get(resource.name)
-                if held is None or (resource.name in self.returned and held is not resource):
+                if held is None or (resource.name in self.returned and not again):
                     self.forced.add(resource.name)  # whoever waits for it hears that there is none, or of what it has
                 else:
                     self.returned.discard(resource.name)

@@ -312,7 +312,7 @@ class Demand:
         answering = {wanted.name for wanted in self._asked.values() if wanted is not None}
         others = 0
         for name in held:
-            if name in answering:
+            if name in answering or name in self._asked:
                 continue
             if self._memo.answering(name, self._asker) == Wanted(name=name, declared=True):
                 self._ahead[name] = since

@@ -34,8 +34,7 @@ Mentions: TypeAlias = Callable[[betterproto2.Message], frozenset[str]]
 DEFAULT_LIMIT = 500_000
 """Some hundred times a mesh of 1,000 services; only clients that invent names come near it."""
 ASKED_LIMIT = 50_000
-"""Names that clients ask for, and those that lead to nothing or that they invent, 2 KB each. Alike clients share
-theirs."""
+"""Names that clients ask for and hosts that they invent, 2 KB each. Alike clients share theirs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +57,12 @@ class Scope:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:
     """What may differ in a new snapshot: names by type, and the types whose scope may, and for which `asked` names
-    others may answer. `everything`: that is not all, for more was forgotten than can be named. `strangers`: as much for
-    names that lead to nothing, that clients ask for or that they invent."""
+    others may answer. `everything`: that is not all, for more was forgotten than can be named."""
 
     names: Mapping[str, frozenset[str]] = field(default_factory=dict)
     scopes: frozenset[str] = frozenset()
     asked: frozenset[str] = frozenset()
     everything: bool = False
-    strangers: bool = False
 
 
 _Named: TypeAlias = tuple[str, str]
@@ -141,15 +138,13 @@ class Memo:
             names={type_url: frozenset(names) for type_url, names in by_type.items()},
             scopes=frozenset(type_url for type_url, _ in scopes or ()),
             asked=frozenset(name for _, name in answers or ()),
-            everything=None in (parts, known, scopes),
-            strangers=None in (invented, answers),
+            everything=None in (parts, known, invented, answers, scopes),
         )
 
     def find(self, type_url: str, name: str, asker: KnownAsker, *, invented: bool = False) -> Found:
         """The resource of that name for this asker; the same object as before if its bytes are the same.
 
-        `invented`: the name is a client's own. What is found is kept apart, together with what leads to nothing, and so
-        pushes out nothing else.
+        `invented`: the name is a client's own, so that what is found is kept apart and pushes out nothing else.
         """
 
         def build(view: View, before: Found | None) -> Found:
@@ -166,16 +161,8 @@ class Memo:
                 last = build_resource(type_url, name, body, needs=self._mentions(message))
             return Found(resource=last)
 
-        subject = type_url, name
-        if invented:
-            return self._invented.get(subject, asker, build)
-
-        def keep(found: Found) -> ReadMemo[_Named, Found]:
-            nothing = found is ABSENT and subject not in self._resources
-            return self._invented if nothing else self._resources
-
-        nothing = subject in self._invented and subject not in self._resources
-        return (self._invented if nothing else self._resources).get(subject, asker, build, keep=keep)
+        memo = self._invented if invented else self._resources
+        return memo.get((type_url, name), asker, build)
 
     def answering(self, name: str, asker: KnownAsker) -> Wanted | None:
         """What answers for a name that this asker asks for. If it cannot be told, as before, or nothing."""

@@ -185,8 +185,6 @@ class Stream:
                         channel.marked.add(name)
                         self._stir(channel)
                         marked = True
-        if marks.strangers:
-            marked = self._look_for_strangers() or marked
         if self._demand is not None:
             self._demand.renew(marks.names.get(VIRTUAL_HOST.type_url, frozenset()), marks.asked)
             if marks.scopes or self._demand.stale:
@@ -211,22 +209,6 @@ class Stream:
             channel.marked |= channel.held.keys() | channel.subscription.names
             if channel.subscription.wildcard:
                 channel.marked |= channel.scope.members
-
-    def _look_for_strangers(self) -> bool:
-        """Marks the names that may lead to nothing, or that are the client's own. Are there any?"""
-        if self._demand is not None:
-            self._demand.renew_all()
-        found = False
-        for channel in self._channels.values():
-            # What leads to nothing may be held all the same: for ever, or until its removal is due.
-            names = channel.subscription.names | channel.doomed
-            if self._demand is not None:
-                names |= {name for name in channel.held if self._demand.is_invented(name)}
-            if names:
-                channel.marked |= names
-                self._stir(channel)
-                found = True
-        return found
 
     def secrets_changed(self) -> None:
         """Secrets may be others now without being due: a trust bundle was replaced, or a server's certificate."""
@@ -279,21 +261,21 @@ class Stream:
                     break
             else:
                 return False
-            channel = self._first_to_send(now)
-            if channel is None or channel.kind == SECRET or channel.backlog <= LOOKS_AT_ONCE:
-                return False
-            self._upcoming = map(self._finder(channel.kind, now), channel.upcoming())
+            self._gates.observe(now)
+            self._upcoming = self._look_ahead([one for one in self._busy.values() if self._is_much(one, now)], now)
         if sum(1 for _ in islice(self._upcoming, LOOKS_AT_ONCE)) == LOOKS_AT_ONCE:
             return True
         self._upcoming = None
         return False
 
-    def _first_to_send(self, now: datetime) -> Channel | None:
-        for kind in PUSH_ORDER:
-            channel = self._busy.get(kind.type_url)
-            if channel is not None and channel.flight is None and channel.unsent and self._gates.may_send(kind, now):
-                return channel
-        return None
+    def _is_much(self, channel: Channel, now: datetime) -> bool:
+        """Whether `next` would look up many names for this type. A secret is made as it is looked up."""
+        much = channel.backlog > LOOKS_AT_ONCE and channel.kind != SECRET
+        return much and channel.flight is None and self._gates.may_send(channel.kind, now)
+
+    def _look_ahead(self, channels: list[Channel], now: datetime) -> Iterator[Found]:
+        for channel in channels:
+            yield from map(self._finder(channel.kind, now), channel.upcoming())
 
     def next(self, now: datetime) -> bytes | None:
         """The next response, None if there is nothing to send before something happens."""

@@ -135,6 +135,9 @@ class Pump:
                 while not self._reason:
                     if self.stream.prepare(now):
                         await asyncio.sleep(0)
+                        now = self._now()
+                        if self.stream.excessive:
+                            self.end("mode")
                         continue
                     response = self.stream.next(now)
                     if response is None:

@@ -74,9 +74,6 @@ class ReadMemo(Generic[S, T]):
     def __len__(self) -> int:
         return self._size
 
-    def __contains__(self, subject: S) -> bool:
-        return subject in self._entries
-
     def advance(self, mesh: Mesh, changed: Iterable[Slot] | None = None) -> frozenset[S] | None:
         """Makes `mesh` the present snapshot; the subjects whose results may differ in it, for some asker.
 
@@ -105,18 +102,8 @@ class ReadMemo(Generic[S, T]):
             for variant in entry.variants.values():
                 variant.fresh = False
 
-    def get(
-        self,
-        subject: S,
-        asker: KnownAsker,
-        build: Callable[[View, T | None], T],
-        *,
-        keep: Callable[[T], ReadMemo[S, T]] | None = None,
-    ) -> T:
-        """The result for this asker. `build` gets the result that was good before, to fall back on, or None.
-
-        `keep` says of a new result where it is kept from now on, if not here.
-        """
+    def get(self, subject: S, asker: KnownAsker, build: Callable[[View, T | None], T]) -> T:
+        """The result for this asker. `build` gets the result that was good before, to fall back on, or None."""
         before: _Variant[S, T] | None = None
         entry = self._entries.get(subject)
         if entry is not None:
@@ -135,7 +122,7 @@ class ReadMemo(Generic[S, T]):
         value = build(view, before.value if before is not None else None)
         if before is not None:
             self._forget(before)
-        (self if keep is None else keep(value))._keep(subject, asker, view.reads, value)
+        self._keep(subject, asker, view.reads, value)
         return value
 
     def _keep(self, subject: S, asker: KnownAsker, reads: Mapping[Slot, object], value: T) -> None:

@@ -148,14 +148,23 @@ class Talk:
     """Another client's stream on the same server."""
     memo_limits: dict[str, int] = field(default_factory=dict)
     """Of the memo, where they are to be other than they are."""
+    derived: list[str] = field(default_factory=list)
+    """The names of what was derived."""
+    derive_seconds: float = 0.0
+    """So much time passes with each."""
 
     def __post_init__(self) -> None:
         self.memo = self.memo_of.memo if self.memo_of else self.new_memo()
         self.reconnect()
 
     def new_memo(self) -> Memo:
+        def build(type_url: str, name: str, view: View) -> betterproto2.Message | None:
+            self.derived.append(name)
+            self.now += timedelta(seconds=self.derive_seconds)
+            return derive(type_url, name, view)
+
         mesh = to_mesh(self.world)
-        return Memo(derive=derive, names=names_in_scope, report=self.failures.append, mesh=mesh, **self.memo_limits)
+        return Memo(derive=build, names=names_in_scope, report=self.failures.append, mesh=mesh, **self.memo_limits)
 
     def reconnect(self, *, to_another: bool = False) -> None:
         """A new stream. `to_another`: to a server that has never seen the client."""

@@ -9,6 +9,7 @@ from model.asker import Asker
 from protos import discovery_pb2 as pb
 from tests.protocol.conversation import CDS, EDS, LDS, RDS, SDS, VHDS, Talk
 from xds.events import Rejected
+from xds.protocol import LOOKS_AT_ONCE
 from xds.violation import first_node
 from xds.wire import parse_delta_request, parse_sotw_request
 
@@ -187,3 +188,33 @@ def test_r51_delta_a_removal_that_was_not_answered_in_time_is_sent_again() -> No
     talk.passes(seconds=31)
     talk.hears(LDS, {"l": "2"}, removed=("m",))
     talk.silence()
+
+
+@pytest.mark.parametrize("delta", [True, False])
+def test_r55_what_is_much_is_looked_up_before_it_is_sent_a_hundred_names_at_a_time(delta: bool) -> None:
+    """Also what may be sent since a moment ago, and what is behind a little of another type."""
+    clusters = {f"c{number}": "1" for number in range(3 * LOOKS_AT_ONCE)}
+    endpoints = {f"e{number}": "1" for number in range(3 * LOOKS_AT_ONCE)}
+    listeners = {f"l{number}": "1" for number in range(3 * LOOKS_AT_ONCE)}
+    talk = Talk(delta, {CDS: clusters, EDS: endpoints, LDS: listeners})
+
+    def prepared() -> int:
+        turns = 1
+        while talk.stream.prepare(talk.now):
+            assert len(talk.derived) <= turns * LOOKS_AT_ONCE
+            turns += 1
+        talk.derived.clear()
+        return turns
+
+    talk.says(CDS)
+    assert prepared() > 3
+    talk.hears(CDS, clusters)
+    talk.says(LDS)
+    assert prepared() > 3
+    talk.hears(LDS, listeners)
+    talk.says(EDS, *endpoints)
+    talk.becomes({CDS: {**clusters, "c0": "2"}})
+    assert prepared() > 3
+    talk.hears(CDS, {**clusters, "c0": "2"} if not delta else {"c0": "2"}, accept=False)
+    talk.hears(EDS, endpoints)
+    assert set(talk.derived) <= {"c0"}

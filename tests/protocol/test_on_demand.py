@@ -129,6 +129,8 @@ def test_r12_who_refuses_what_it_had_too_is_not_sent_either_again() -> None:
     talk.hears(VHDS, {"80/z": "1"}, accept=False)
     talk.refuses(VHDS)
     talk.silence()
+    talk.stream.reassign(talk.asker)
+    talk.silence()
 
 
 def test_r30_r51_the_answer_to_a_name_given_back_is_sent_again_where_it_was_not_answered_in_time() -> None:
@@ -522,6 +524,22 @@ def test_r34_what_a_client_invents_that_it_brings_along_is_not_looked_up_without
     talk.silence()
     assert len(talk.looked_for) == 21
     assert not talk.stream.excessive
+
+
+def test_r34_names_that_a_client_asked_for_and_brings_along_cost_it_nothing_that_was_sent_ahead() -> None:
+    world = {**WORLD, VHDS: {**WORLD[VHDS], **{f"80/n{number}": "1" for number in range(30)}}}
+    talk = opened(OnDemandTalk(world=world, limits=DemandLimits(nobodys=20)))
+    asked = [f"80/n{number}:80" for number in range(30)]
+    talk.delta_says(VHDS, *asked)
+    hosts = {f"80/n{number}": "1" for number in range(30)}
+    versions = talk.hears(VHDS, hosts, missing=tuple(sorted(asked))).versions
+    talk.reconnect()
+    talk.delta_says(CDS, initial={"base": version_of("base", "1")})
+    ahead = {"80/z": version_of("80/z", "1"), "base80": version_of("base80", "1")}
+    talk.delta_says(VHDS, "*", *asked, initial={**versions, **ahead})
+    heard = talk.next()
+    assert heard is not None
+    assert "80/z" not in heard.removed
 
 
 @pytest.mark.parametrize("on_demand", [True, False])

@@ -12,7 +12,7 @@ from model.services import Service
 from model.view import View
 from protos.type_urls import CLUSTER
 from xds.events import DerivationFailed
-from xds.memo import ABSENT, Memo
+from xds.memo import Memo
 from xds.read_memo import KnownAsker
 
 ASKER = KnownAsker(Asker(namespace="n", pod="p", service_account="s"))
@@ -95,35 +95,3 @@ def test_equal_names_stay_the_same_scope_and_a_failure_leaves_the_last_good_ones
     assert [failure.name for failure in failures] == [""]
     memo.advance(world(""))
     assert memo.scope(CLUSTER, ASKER).names == ()
-
-
-def test_names_that_lead_to_nothing_push_out_nothing_and_are_marked_once_they_lead_somewhere() -> None:
-    derived: list[str] = []
-
-    def derive_known(type_url: str, name: str, view: View) -> betterproto2.Message | None:
-        derived.append(name)
-        service = view.service(name)
-        return Cluster(name=name) if service is not None else None
-
-    def mesh(*known: str) -> Mesh:
-        return Mesh(services={name: Service(ref=ObjectRef(kind="Service", name=name, namespace="")) for name in known})
-
-    memo = Memo(derive=derive_known, names=names, report=[].append, mesh=mesh("a", "b"), limit=2, asked_limit=3)
-    found = {name: memo.find(CLUSTER, name, ASKER).resource for name in "ab"}
-    for number in range(10):
-        assert memo.find(CLUSTER, f"nobody{number}", ASKER) is ABSENT
-    derived.clear()
-    assert {name: memo.find(CLUSTER, name, ASKER).resource for name in "ab"} == found
-    assert memo.find(CLUSTER, "nobody9", ASKER) is ABSENT
-    assert derived == []
-    # What was pushed out counts as changed; of the others, what has.
-    memo.advance(mesh("a", "b", "unread"))
-    marks = memo.advance(mesh("a", "b", "unread", "nobody9"))
-    assert marks.names == {CLUSTER: {"nobody9"}}
-    assert memo.find(CLUSTER, "nobody9", ASKER).resource is not None
-    derived.clear()
-    assert memo.find(CLUSTER, "nobody9", ASKER).resource is not None
-    assert derived == []
-    # And back: nobody is told of what has no reader.
-    assert memo.advance(mesh("a", "b", "unread")).names[CLUSTER] >= {"nobody9"}
-    assert memo.find(CLUSTER, "nobody9", ASKER) is ABSENT

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from protos import discovery_pb2 as pb
-from tests.protocol.conversation import CDS, EDS, Talk
+from tests.protocol.conversation import CDS, EDS, LDS, Talk
 from xds import pump as pump_module
 from xds.protocol import LOOKS_AT_ONCE, Fault, Stream, Violation
 from xds.pump import Pump
@@ -237,3 +237,20 @@ async def test_r50_r55_who_asks_for_much_lets_others_have_their_turn_while_it_is
     await running
     assert len(wire.sent[0].resources) == len(names)
     assert turns >= 20
+
+
+async def test_r40_the_time_for_which_much_was_looked_up_does_not_count_as_waited() -> None:
+    clusters = {f"c{number}": "1" for number in range(10 * LOOKS_AT_ONCE)}
+    talk = Talk(delta=True, world={CDS: clusters, LDS: {"l": "1"}}, derive_seconds=0.01)
+    wire = FakeWire()
+    wire.accepts = False
+    wire.say(pb.DeltaDiscoveryRequest(type_url=CDS))
+    wire.say(pb.DeltaDiscoveryRequest(type_url=LDS))
+    pump = Pump(wire=wire, stream=talk.stream, parse=parse_delta_request, now=lambda: talk.now)
+    running = asyncio.create_task(pump.run())
+    await wire.until_sent(1)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    pump.end("over")
+    await running
+    assert [message.type_url for message in wire.sent] == [CDS]
