@@ -95,7 +95,7 @@ async def opened(folder: Path) -> AsyncIterator[Door]:
                     plane.admin_tokens, lambda: plane.store.mesh, namespace=NAMESPACE, revision="heddle"
                 )
                 async with running_admin(
-                    Questions(plane, about, longest_wait=0.1),
+                    Questions(plane, about, longest_wait=30.0),
                     lambda process, change: to_progress(
                         "p", plane.streams.progress(), plane.statuses, known_process=process, known_change=change
                     ),
