@@ -55,8 +55,8 @@ class Channel:
 
     `on_demand`: a name in a request is a question. What answers for it comes into the scope. Under the name itself
     there is an answer too, always: the resource if it is in scope, else that there is none of that name. `returned`:
-    names that were asked for and are no longer, until they are answered; the answer is the resource, and where there is
-    none, or it is refused, that it is removed.
+    names that were asked for and are no longer, until they are answered; the answer is the resource. Where that is
+    refused it is what the client has, and where there is neither, that it is removed.
     """
 
     kind: Kind
