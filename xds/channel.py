@@ -6,10 +6,11 @@ Versions, nonces, subscriptions and rejections of one type never touch another's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Collection, Iterable, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from xds.in_common import in_common
 from xds.isolation import split
 from xds.kinds import Absence, Kind, Removal
 from xds.memo import ABSENT, Found, Scope
@@ -68,6 +69,8 @@ class Channel:
     marked: set[str] = field(default_factory=set)
     forced: set[str] = field(default_factory=set)
     returned: set[str] = field(default_factory=set)
+    absent: set[str] = field(default_factory=set)
+    """Names it is subscribed to that led to nothing when they were last looked up, and that it never had."""
     groups: list[tuple[Resource, ...]] = field(default_factory=list)
     doomed: set[str] = field(default_factory=set)
     doomed_since: datetime | None = None
@@ -113,6 +116,19 @@ class Channel:
         """Whether the client is subscribed to this name."""
         subscription = self.subscription
         return name in subscription.names or (subscription.wildcard and name in self.scope.members)
+
+    def is_strange(self, name: str) -> bool:
+        """Whether it is a name that the client asks for and does not hold."""
+        return name in self.subscription.names and name not in self.held
+
+    def mark(self, names: Collection[str]) -> bool:
+        """Has those looked at that the client holds or wants. Whether there are any."""
+        subscription = self.subscription
+        concerned = in_common(names, self.held) + in_common(names, subscription.names)
+        if subscription.wildcard:
+            concerned += in_common(names, self.scope.members)
+        self.marked.update(concerned)
+        return bool(concerned)
 
     def subscribe(self, change: Change, scope: Callable[[], Scope]) -> None:
         """Takes over a changed subscription. `scope` gives all that is in scope, where that matters."""
@@ -280,6 +296,7 @@ class Channel:
             found = find(name) if self.wants(name) else ABSENT
             if found.resource is not None:
                 self.doomed.discard(name)
+                self.absent.discard(name)
                 if (resource := self._due(name, found.resource)) is not None:
                     changed.append(resource)
                     continue
@@ -313,6 +330,8 @@ class Channel:
         held = self.held.get(name)
         self.refused.pop(name, None)
         asked = name in self.forced
+        if self.is_strange(name):
+            self.absent.add(name)
         if self.on_demand:
             if held is not None or name in self.returned:
                 removed.append(name)  # what was asked is answered next
@@ -335,6 +354,7 @@ class Channel:
                     pass
 
     def _forget_unwanted(self) -> None:
+        self.absent &= self.subscription.names
         unwanted = [name for name in self.held if not self.wants(name)]
         for name in [name for name in self.refused if not self.wants(name)]:
             del self.refused[name]

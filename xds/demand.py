@@ -9,14 +9,17 @@ see whether it is asked for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 
 from model.names import is_address_cluster
 from model.on_demand import Wanted
 from protos.type_urls import CLUSTER, VIRTUAL_HOST
 from xds.history import History, workload_of
+from xds.in_common import in_common
+from xds.look_ahead import LOOKS_AT_ONCE
 from xds.memo import Memo, Scope
 from xds.read_memo import KnownAsker
 from xds.wire import DeltaRequest
@@ -53,6 +56,8 @@ class Demand:
     A cluster of an address is subscribed to by its name, so that of these only the ones sent ahead are in a set.
 
     `scope` gives them with what every client gets unasked. What changes them has to be followed by a look at both.
+    What answers for names, and what virtual hosts name, is looked up as soon as it may have changed, where these are
+    few. Where they are many the rest is `behind`: the sets are not whole until `catch_up` has been called often enough.
     `holding` gives the clusters that a virtual host names as the client has it, which may have refused a newer one.
     """
 
@@ -60,6 +65,7 @@ class Demand:
         "_ahead",
         "_asked",
         "_asker",
+        "_at_once",
         "_base",
         "_counts",
         "_history",
@@ -72,6 +78,7 @@ class Demand:
         "_needs",
         "_nobodys",
         "_noted",
+        "_others",
         "_passing",
         "_scopes",
         "_snapshot",
@@ -79,6 +86,9 @@ class Demand:
         "_strangers",
         "_told",
         "_too_many",
+        "_unadopted",
+        "_undecided",
+        "_unread",
         "_unstamped",
         "_workload",
     )
@@ -92,8 +102,10 @@ class Demand:
         history: History,
         holding: Callable[[str], frozenset[str]],
         now: datetime,
+        at_once: int = LOOKS_AT_ONCE,
     ) -> None:
         self._memo = memo
+        self._at_once = at_once
         self._holding = holding
         self._asker = asker
         self._limits = limits
@@ -105,6 +117,14 @@ class Demand:
         """For how many hosts of them nothing does, and what only passes them through."""
         self._strangers = 0
         """How many addresses of them are no service's."""
+        self._undecided: dict[str, datetime | None] = {}
+        """Names that are still to be looked up, and when they were asked for; None: others may answer now."""
+        self._unadopted: dict[str, datetime] = {}
+        """What the client holds from an earlier stream and may have been sent ahead, not after that time."""
+        self._others = 0
+        """How much of what it holds nobody answers for."""
+        self._unread: dict[str, None] = {}
+        """Virtual hosts in scope of which it is still to be seen which clusters they name."""
         self._spellings: Counter[str] = Counter()
         """By how many names each host of the mesh was asked for."""
         self._too_many = False
@@ -154,6 +174,26 @@ class Demand:
         """Whether `tick` is to be called before `due` says anything."""
         return bool(self._unstamped)
 
+    @property
+    def behind(self) -> bool:
+        """Whether there are names to look up."""
+        return bool(self._undecided or self._unadopted or self._unread)
+
+    def catch_up(self, most: int | None = None) -> None:
+        """Looks up so many of the names that are behind, None: all of them."""
+        most = len(self._undecided) + len(self._unadopted) + len(self._unread) if most is None else most
+        for name in tuple(islice(self._undecided, most)):
+            heard = self._undecided.pop(name)
+            if heard is None:
+                self._answer(name)
+            elif not self.excessive:
+                self._ask(name, heard)
+            most -= 1
+        if most and self._unadopted:
+            self._adopt(most)
+        elif most:
+            self._read(most)
+
     def is_invented(self, name: str) -> bool:
         """Whether a resource is for a host or address that is not the mesh's own."""
         return name in self._invented
@@ -172,29 +212,32 @@ class Demand:
         if request.type_url not in (VIRTUAL_HOST, CLUSTER):
             return
         questions = _questions(request.type_url, request.subscribe)
-        if len(self._asked) + len(questions) > self._limits.names:
-            self._too_many = self._too_many or len(self._asked.keys() | questions) > self._limits.names
-        for name in questions:
-            if not self.excessive:
-                self._ask(name, now)
+        if len(self._asked) + len(self._undecided) + len(questions) > self._limits.names:
+            known = self._asked.keys() | self._undecided.keys()
+            self._too_many = self._too_many or len(known.union(questions)) > self._limits.names
+        if not self.excessive:
+            self._undecided.update(dict.fromkeys(questions, now))
         for name in request.unsubscribe:
+            self._undecided.pop(name, None)
             if name in self._asked:
                 self._count(name, self._asked.pop(name), -1)
         if first:
-            self._adopt(_questions(request.type_url, request.initial), now)
+            since = self._history.ahead_since(self._asker.asker, now) or now
+            self._unadopted.update(dict.fromkeys(_questions(request.type_url, request.initial), since))
+        self.catch_up(self._at_once)
         if first or request.subscribe or request.unsubscribe:
             self._scopes.clear()
 
-    def renew(self, hosts: Set[str], asked: Set[str]) -> None:
+    def renew(self, hosts: Collection[str], asked: Collection[str]) -> None:
         """The mesh has changed: these virtual hosts may name other clusters, others may answer for what was asked."""
-        for name in self._asked.keys() & asked:
-            self._answer(name)
+        for name in in_common(asked, self._asked):
+            self._undecided.setdefault(name, None)
         self.answered(hosts)
 
-    def answered(self, hosts: Iterable[str]) -> None:
+    def answered(self, hosts: Collection[str]) -> None:
         """The client has other ones of these virtual hosts than before."""
-        for name in self._needs.keys() & hosts:
-            self._need(name, self._named(name))
+        self._unread.update(dict.fromkeys(in_common(hosts, self._needs)))
+        self.catch_up(self._at_once)
 
     def reassign(self, asker: KnownAsker) -> None:
         """The workload is another now. Everything is to be renewed."""
@@ -267,8 +310,10 @@ class Demand:
         for name in [name for name in self._needs if name not in members]:
             self._need(name, frozenset())
             del self._needs[name]
-        for name in members.difference(self._needs):
-            self._need(name, self._named(name))
+        self._unread = {name: None for name in self._unread if name in members}
+        self._unread.update(dict.fromkeys(members.difference(self._needs)))
+        if len(self._unread) <= self._at_once:
+            self._read(self._at_once)
         named = clusters.members.union(self._counts, self._lingering, self._unstamped, addresses)
         self._scopes = {
             VIRTUAL_HOST: Scope(members=members, failed=hosts.failed),
@@ -303,21 +348,29 @@ class Demand:
             if not self._spellings[wanted.name]:
                 del self._spellings[wanted.name]
 
-    def _adopt(self, held: Iterable[str], now: datetime) -> None:
+    def _adopt(self, most: int) -> None:
         """What the client holds from an earlier stream, is answered for and was not asked for was sent ahead then.
 
         Where much of it is answered for by nobody the rest is not looked at: it is taken back, and asked for if used.
         """
-        since = self._history.ahead_since(self._asker.asker, now) or now
         answering = {wanted.name for wanted in self._asked.values() if wanted is not None}
-        others = 0
-        for name in held:
+        for name in tuple(islice(self._unadopted, most)):
+            since = self._unadopted.pop(name)
             if name in answering or name in self._asked:
                 continue
             if self._memo.answering(name, self._asker) == Wanted(name=name, declared=True):
                 self._ahead[name] = since
-            elif (others := others + 1) > self._limits.nobodys:
+                self._scopes.clear()
+                continue
+            self._others += 1
+            if self._others > self._limits.nobodys:
+                self._unadopted.clear()
                 break
+
+    def _read(self, most: int) -> None:
+        for name in tuple(islice(self._unread, most)):
+            del self._unread[name]
+            self._need(name, self._named(name))
 
     def _named(self, name: str) -> frozenset[str]:
         found = self._memo.find(VIRTUAL_HOST, name, self._asker, invented=name in self._invented)

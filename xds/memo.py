@@ -35,6 +35,8 @@ DEFAULT_LIMIT = 500_000
 """Some hundred times a mesh of 1,000 services; only clients that invent names come near it."""
 ASKED_LIMIT = 50_000
 """Names that clients ask for and hosts that they invent, 2 KB each. Alike clients share theirs."""
+ABSENT_LIMIT = 100_000
+"""Names of other types that lead to nothing, 1.4 KB each: as many as one request may have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +104,7 @@ class Memo:
         mesh: Mesh = EMPTY,
         limit: int = DEFAULT_LIMIT,
         asked_limit: int = ASKED_LIMIT,
+        absent_limit: int = ABSENT_LIMIT,
     ) -> None:
         """`answering` and `mentions` are what streams on demand need beside what is sent."""
         self._answering = answering
@@ -115,7 +118,9 @@ class Memo:
         """Counts the snapshots: as long as it stays, everything is found as before."""
         self._mesh = mesh
         parts = self._parts = SharedParts(mesh=mesh, limit=limit)
-        self._resources: ReadMemo[_Named, Found] = ReadMemo(mesh=mesh, limit=limit, sharing=parts.of)
+        self._resources: ReadMemo[_Named, Found] = ReadMemo(
+            mesh=mesh, limit=limit, sharing=parts.of, is_void=lambda found: found is ABSENT, most_void=absent_limit
+        )
         self._invented: ReadMemo[_Named, Found] = ReadMemo(mesh=mesh, limit=asked_limit, sharing=parts.of)
         self._answers: ReadMemo[_Named, Wanted | None] = ReadMemo(mesh=mesh, limit=asked_limit, sharing=parts.of)
         self._scopes: ReadMemo[_Named, Scope] = ReadMemo(mesh=mesh, limit=limit, sharing=parts.of)

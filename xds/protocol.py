@@ -6,9 +6,8 @@ is made, so that nothing queues and the newest snapshot is what is sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from itertools import islice
 
 from model.asker import Asker
 from xds import delta, sotw
@@ -20,18 +19,17 @@ from xds.events import Rejected, SecretFailed
 from xds.gates import Gates
 from xds.history import History
 from xds.kinds import CLUSTER, KINDS, PUSH_ORDER, REMOVAL_ORDER, ROUTE, SECRET, VIRTUAL_HOST, Kind
+from xds.look_ahead import LOOKS_AT_ONCE, LookAhead
 from xds.memo import ABSENT, Found, Marks, Memo, Scope
 from xds.read_memo import KnownAsker
 from xds.sending import compose, mark_followers, mark_late
 from xds.state import StreamProgress, StreamState
 from xds.stream_secrets import SecretShelf, StreamSecrets
-from xds.violation import Fault, Violation, check_count
+from xds.violation import Fault, Violation, check_absent, check_count
 from xds.wire import DeltaRequest, Node, SotwRequest
 
 ANSWER_WITHIN = timedelta(seconds=30)
 """After this long without an answer a response counts as lost. Envoy holds answers while clusters warm, 15 s."""
-LOOKS_AT_ONCE = 100
-"""Names that one stream has looked up before others have their turn: 5 ms or so where none of them is known."""
 _UNKNOWN_SCHEMES = ("xdstp://", "col/")
 
 
@@ -41,6 +39,7 @@ class Stream:
     __slots__ = (
         "_accepted_sets",
         "_acknowledged",
+        "_ahead",
         "_asker",
         "_busy",
         "_channels",
@@ -50,6 +49,7 @@ class Stream:
         "_generation",
         "_history",
         "_id",
+        "_looks_at_once",
         "_memo",
         "_node",
         "_nonces",
@@ -58,7 +58,6 @@ class Stream:
         "_report",
         "_rests",
         "_shelf",
-        "_upcoming",
     )
 
     def __init__(
@@ -76,8 +75,9 @@ class Stream:
         limits: DemandLimits = DEFAULT_LIMITS,
         history: History | None = None,
         accepted_sets: AcceptedSets | None = None,
+        looks_at_once: int = LOOKS_AT_ONCE,
     ) -> None:
-        """`limits` and `history` are for an asker on demand."""
+        """`limits` and `history` are for an asker on demand. `looks_at_once`: the names looked up at a time."""
         self._accepted_sets = accepted_sets or AcceptedSets()
         self._id = stream_id
         self._delta = delta
@@ -96,8 +96,8 @@ class Stream:
         """Those of which something may be unsent, unanswered or still to be removed."""
         self._gates = Gates(self._channels)
         self._shelf = SecretShelf(secrets)
-        self._upcoming: Iterator[Found] | None = None
-        """What `prepare` is looking up."""
+        self._looks_at_once = looks_at_once
+        self._ahead = LookAhead(looks_at_once)
         self._history = history or History()
         self._demand: Demand | None = None
         if asker.on_demand and delta:
@@ -108,6 +108,7 @@ class Stream:
                 history=self._history,
                 holding=self._clusters_held_for,
                 now=now,
+                at_once=looks_at_once,
             )
 
     @property
@@ -166,6 +167,7 @@ class Stream:
                     known = self._accepted_sets.take(self.asker, kind.type_url, request.version)
                     channel.recall(known)
         check_count(kind, len(channel.subscription.names))
+        check_absent(len(channel.absent))
 
     def snapshot(self, marks: Marks, generation: int) -> bool:
         """A new snapshot, already the memo's present one. False if it leaves this stream nothing to do."""
@@ -179,16 +181,15 @@ class Stream:
                 self._stir(channel)
         marked = False
         for type_url, names in marks.names.items():
-            if channel := self._channels.get(type_url):
-                for name in names:
-                    if name in channel.held or channel.wants(name):
-                        channel.marked.add(name)
-                        self._stir(channel)
-                        marked = True
+            if (channel := self._channels.get(type_url)) and channel.mark(names):
+                self._stir(channel)
+                marked = True
         if self._demand is not None:
             self._demand.renew(marks.names.get(VIRTUAL_HOST.type_url, frozenset()), marks.asked)
             if marks.scopes or self._demand.stale:
                 self._follow_demand()
+            if self._demand.behind:
+                self._stir()
         if self._rests:
             self._acknowledged = generation
         return marked or not self.is_quiet()
@@ -254,31 +255,32 @@ class Stream:
 
     def prepare(self, now: datetime) -> bool:
         """Looks up some of what `next` is going to send, where that is much. True: there is more to look up, and others
-        may have their turn before this is called again."""
-        if self._upcoming is None:
+        may have their turn before this is called again. Raises Violation if too many names lead to nothing."""
+        if self._demand is not None and self._demand.behind:
+            self._demand.catch_up(self._looks_at_once)
+            self._follow_demand()
+            return True
+        if not self._ahead.under_way:
             for one in self._busy.values():
-                if one.backlog > LOOKS_AT_ONCE:
+                if one.backlog > self._looks_at_once:
                     break
             else:
                 return False
             self._gates.observe(now)
-            self._upcoming = self._look_ahead([one for one in self._busy.values() if self._is_much(one, now)], now)
-        if sum(1 for _ in islice(self._upcoming, LOOKS_AT_ONCE)) == LOOKS_AT_ONCE:
-            return True
-        self._upcoming = None
-        return False
+            much = [one for one in self._busy.values() if self._is_much(one, now)]
+            self._ahead.begin(much, lambda kind: self._finder(kind, now), self._memo.snapshot)
+        return self._ahead.go_on(self._memo.snapshot)
 
     def _is_much(self, channel: Channel, now: datetime) -> bool:
         """Whether `next` would look up many names for this type. A secret is made as it is looked up."""
-        much = channel.backlog > LOOKS_AT_ONCE and channel.kind != SECRET
+        much = channel.backlog > self._looks_at_once and channel.kind != SECRET
         return much and channel.flight is None and self._gates.may_send(channel.kind, now)
-
-    def _look_ahead(self, channels: list[Channel], now: datetime) -> Iterator[Found]:
-        for channel in channels:
-            yield from map(self._finder(channel.kind, now), channel.upcoming())
 
     def next(self, now: datetime) -> bytes | None:
         """The next response, None if there is nothing to send before something happens."""
+        while self._demand is not None and self._demand.behind:
+            self._demand.catch_up()
+            self._follow_demand()
         self._gates.observe(now)
         if self._quiet:
             return None
@@ -309,6 +311,8 @@ class Stream:
         """
         if self._quiet:
             return True
+        if self._demand is not None and self._demand.behind:
+            return False
         answered = True
         for type_url, channel in tuple(self._busy.items()):
             if channel.unsent or (channel.doomed and not self._gates.keeps_all(channel)):

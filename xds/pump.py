@@ -133,7 +133,7 @@ class Pump:
                 if self.stream.excessive:
                     self.end("mode")
                 while not self._reason:
-                    if self.stream.prepare(now):
+                    if self._prepares(now):
                         await asyncio.sleep(0)
                         now = self._now()
                         if self.stream.excessive:
@@ -161,6 +161,15 @@ class Pump:
             waking.close()
             sending.close()
         return False
+
+    def _prepares(self, now: datetime) -> bool:
+        """Whether the stream has more to look up before it is asked for what to send."""
+        try:
+            return self.stream.prepare(now)
+        except Violation as violation:
+            self._fault = violation
+            self.end("violation")
+            return True
 
     def _look(self, sending: Alarm, task: asyncio.Task[Any]) -> None:
         if self._late:

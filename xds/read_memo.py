@@ -54,17 +54,30 @@ class _Entry(Generic[S, T]):
 class ReadMemo(Generic[S, T]):
     """At most `limit` results; the subjects that are older go first, and count as changed at the next `advance`.
 
-    `sharing` gives an asker's views the parts that they share with others; see `View.shared`.
+    So do those of which a result is `void`, as names that lead to nothing have, beyond `most_void` of these: they push
+    out nothing else. `sharing` gives an asker's views the parts that they share with others; see `View.shared`.
     """
 
-    __slots__ = ("_entries", "_evicted", "_limit", "_mesh", "_overflowed", "_readers", "_sharing", "_size")
+    __slots__ = (
+        "_entries", "_evicted", "_is_void", "_limit", "_mesh", "_most_void", "_overflowed", "_readers", "_sharing",
+        "_size", "_void",
+    )  # fmt: skip
 
     def __init__(
-        self, *, mesh: Mesh, limit: int, sharing: Callable[[KnownAsker], Sharing | None] = lambda asker: None
+        self,
+        *,
+        mesh: Mesh,
+        limit: int,
+        sharing: Callable[[KnownAsker], Sharing | None] = lambda asker: None,
+        is_void: Callable[[T], bool] = lambda value: False,
+        most_void: int = 0,
     ) -> None:
         self._mesh = mesh
         self._sharing = sharing
         self._limit = limit
+        self._is_void = is_void
+        self._most_void = most_void
+        self._void: dict[_Variant[S, T], None] = {}
         self._size = 0
         self._entries: dict[S, _Entry[S, T]] = {}
         self._readers: dict[Slot, set[_Variant[S, T]]] = {}
@@ -138,13 +151,18 @@ class ReadMemo(Generic[S, T]):
             if slot[0] != "asker":
                 self._readers.setdefault(slot, set()).add(variant)
         self._size += 1
+        if self._is_void(value):
+            self._void[variant] = None
+            if len(self._void) > self._most_void:
+                self._evict(next(iter(self._void)))
         while self._size > self._limit:
-            self._evict(next(iter(self._entries)))
+            self._evict(*next(iter(self._entries.values())).variants.values())
 
-    def _evict(self, subject: S) -> None:
-        for variant in tuple(self._entries[subject].variants.values()):
+    def _evict(self, *variants: _Variant[S, T]) -> None:
+        """Of one subject."""
+        for variant in variants:
             self._forget(variant)
-        self._evicted.add(subject)
+        self._evicted.add(variants[0].subject)
         if len(self._evicted) > self._limit:
             self._evicted.clear()
             self._overflowed = True
@@ -154,6 +172,7 @@ class ReadMemo(Generic[S, T]):
         if entry is None or entry.variants.get(variant.key) is not variant:
             return  # pushed out while parts of it were worked out
         del entry.variants[variant.key]
+        self._void.pop(variant, None)
         attributes = variant.key[0]
         entry.attributes[attributes] -= 1
         if not entry.attributes[attributes]:

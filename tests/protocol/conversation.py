@@ -23,6 +23,7 @@ from protos import discovery_pb2 as pb
 from protos import type_urls
 from xds.accepted_sets import AcceptedSets
 from xds.events import DerivationFailed, Event
+from xds.look_ahead import LOOKS_AT_ONCE
 from xds.memo import Marks, Memo
 from xds.protocol import Stream
 from xds.resource import content_version
@@ -124,6 +125,10 @@ class Heard:
     removed: tuple[str, ...] = ()
 
 
+MEMO_LIMITS = ({}, {"asked_limit": 1, "absent_limit": 1}, {"asked_limit": 1, "limit": 3}, {"absent_limit": 0})
+"""Of the memo: as it is, and so that it forgets all the time."""
+
+
 @dataclass(slots=True)
 class Talk:
     """One stream and its client's end of the script."""
@@ -148,6 +153,7 @@ class Talk:
     """Another client's stream on the same server."""
     memo_limits: dict[str, int] = field(default_factory=dict)
     """Of the memo, where they are to be other than they are."""
+    looks_at_once: int = LOOKS_AT_ONCE
     derived: list[str] = field(default_factory=list)
     """The names of what was derived."""
     derive_seconds: float = 0.0
@@ -183,6 +189,7 @@ class Talk:
             generation=self.generation,
             now=self.now,
             accepted_sets=self.accepted_sets,
+            looks_at_once=self.looks_at_once,
         )
         self.last.clear()
 

@@ -78,8 +78,12 @@ class OnDemandTalk(Talk):
             self.looked_for.append(asked)
             return answering(asked, view)
 
+        def build(type_url: str, name: str, view: View) -> betterproto2.Message | None:
+            self.derived.append(name)
+            return derive_on_demand(type_url, name, view)
+
         return Memo(
-            derive=derive_on_demand,
+            derive=build,
             names=ahead,
             report=self.failures.append,
             answering=look,
@@ -105,6 +109,7 @@ class OnDemandTalk(Talk):
             now=self.now,
             limits=self.limits,
             history=self.history,
+            looks_at_once=self.looks_at_once,
         )
         self.last.clear()
 

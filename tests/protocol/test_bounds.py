@@ -9,7 +9,7 @@ from model.asker import Asker
 from protos import discovery_pb2 as pb
 from tests.protocol.conversation import CDS, EDS, LDS, RDS, SDS, VHDS, Talk
 from xds.events import Rejected
-from xds.protocol import LOOKS_AT_ONCE
+from xds.look_ahead import LOOKS_AT_ONCE
 from xds.violation import first_node
 from xds.wire import parse_delta_request, parse_sotw_request
 
@@ -218,3 +218,23 @@ def test_r55_what_is_much_is_looked_up_before_it_is_sent_a_hundred_names_at_a_ti
     talk.hears(CDS, {**clusters, "c0": "2"} if not delta else {"c0": "2"}, accept=False)
     talk.hears(EDS, endpoints)
     assert set(talk.derived) <= {"c0"}
+
+
+@pytest.mark.parametrize("delta", [True, False])
+def test_r55_what_changes_or_is_asked_for_meanwhile_is_looked_up_a_little_at_a_time_too(delta: bool) -> None:
+    names = [f"e{number}" for number in range(3 * LOOKS_AT_ONCE)]
+    more = [f"more{number}" for number in range(3 * LOOKS_AT_ONCE)]
+    talk = Talk(delta, {EDS: dict.fromkeys([*names, *more], "1")})
+    talk.says(EDS, *names)
+    turns = 0
+    while talk.stream.prepare(talk.now):
+        assert len(talk.derived) <= LOOKS_AT_ONCE
+        talk.derived.clear()
+        turns += 1
+        if turns == 2:
+            talk.becomes({EDS: {**dict.fromkeys(names, "2"), **dict.fromkeys(more, "1")}})
+        if turns == 7:
+            talk.says(EDS, *more)
+    talk.derived.clear()
+    talk.hears(EDS, {**dict.fromkeys(names, "2"), **dict.fromkeys(more, "1")})
+    assert talk.derived == []

@@ -43,7 +43,7 @@ NAMES = (
 )
 NUMBERED = ("n{}", "80/n{}", "80/n{}:80", "80/a:{}", "tcp|{}", "outbound|80||n{}")
 """Names without end."""
-MEMO_LIMITS = {"limit": 2000, "asked_limit": 500}
+MEMO_LIMITS = {"limit": 2000, "asked_limit": 500, "absent_limit": 500}
 WORDS = ("", "a is wrong", "b: no", "\n\x1b[31m", "w" * 2000)
 WORLDS = ({}, {"a": "1"}, {"a": "2", "b": "1"}, {"a": "1", "b": "2", "80": "to a", "80/a": "uses a", "l": "1"})
 Request = pb.DeltaDiscoveryRequest | pb.DiscoveryRequest

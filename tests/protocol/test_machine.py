@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from model.asker import Asker
-from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, RDS, VHDS, Heard, Talk, hear, is_for
+from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, MEMO_LIMITS, RDS, VHDS, Heard, Talk, hear, is_for
 from tests.protocol.model_client import BAD, COMPLETE, ModelClient, Want
 from xds.gates import PATIENCE
 from xds.protocol import ANSWER_WITHIN
@@ -134,11 +134,11 @@ class Side:
 class Machine(RuleBasedStateMachine):
     delta = True
 
-    @initialize(memo_limits=st.sampled_from(({}, {"asked_limit": 1}, {"asked_limit": 1, "limit": 3})))
-    def begin(self, memo_limits: dict[str, int]) -> None:
-        first = Talk(self.delta, {url: {} for url in NAMES}, memo_limits=memo_limits)
+    @initialize(memo_limits=st.sampled_from(MEMO_LIMITS), at_once=st.sampled_from((1, 100)))
+    def begin(self, memo_limits: dict[str, int], at_once: int) -> None:
+        first = Talk(self.delta, {url: {} for url in NAMES}, memo_limits=memo_limits, looks_at_once=at_once)
         other = Asker(namespace="n", pod="q", service_account="s", labels={"app": "b"})
-        second = Talk(self.delta, first.world, asker=other, memo_of=first)
+        second = Talk(self.delta, first.world, asker=other, memo_of=first, looks_at_once=at_once)
         self.sides = [Side(self.delta, "a", first), Side(self.delta, "b", second)]
         self.talks = [first, second]
         client = self.sides[0].client
@@ -199,6 +199,10 @@ class Machine(RuleBasedStateMachine):
     @rule(side=st.integers(0, 1))
     def server_reads(self, side: int) -> None:
         self.sides[side].server_reads()
+
+    @rule(side=st.integers(0, 1))
+    def server_looks_ahead(self, side: int) -> None:
+        self.talks[side].stream.prepare(self.talks[side].now)
 
     @rule(side=st.integers(0, 1))
     def server_sends(self, side: int) -> None:

@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from model.names import is_address_cluster
-from tests.protocol.conversation import BROKEN, CDS, EDS, VHDS, version_of
+from tests.protocol.conversation import BROKEN, CDS, EDS, MEMO_LIMITS, VHDS, version_of
 from tests.protocol.model_client import BAD
 from tests.protocol.on_demand import NOBODYS, ON_DEMAND, USES, OnDemandClient, OnDemandTalk, canonical
 from xds.demand import SPELLINGS, DemandLimits
 from xds.history import History, workload_of
+from xds.look_ahead import LOOKS_AT_ONCE
 from xds.wire import parse_delta_request
 
 WORLD = {
@@ -630,6 +631,63 @@ def test_what_is_no_longer_asked_for_does_not_count() -> None:
     assert not talk.stream.excessive
 
 
+MUCH = {f"80/h{number}": "1" for number in range(3 * LOOKS_AT_ONCE)}
+
+
+def prepared(talk: OnDemandTalk) -> int:
+    """How many turns it took; in none is more looked up than may be at once, but for what little is left of it."""
+    turns = 0
+    while True:
+        assert len(talk.looked_for) + len(talk.derived) <= 2 * LOOKS_AT_ONCE
+        talk.looked_for.clear()
+        talk.derived.clear()
+        if not talk.stream.prepare(talk.now):
+            return turns
+        turns += 1
+
+
+def test_r55_who_answers_for_what_is_asked_is_looked_up_a_hundred_names_at_a_time() -> None:
+    talk = opened(OnDemandTalk(world={**WORLD, VHDS: {**WORLD[VHDS], **MUCH}}))
+    prepared(talk)
+    talk.delta_says(VHDS, *(f"{name}:80" for name in MUCH), "80/nobody")
+    assert prepared(talk) >= 3
+    talk.hears(VHDS, MUCH, missing=(*sorted(f"{name}:80" for name in MUCH), "80/nobody"))
+    talk.silence()
+    talk.becomes({VHDS: dict.fromkeys(MUCH, "2")})
+    assert prepared(talk) >= 3
+    talk.hears(VHDS, dict.fromkeys(MUCH, "2"), removed=("base80",))
+
+
+def test_r55_so_is_what_a_client_brings_along() -> None:
+    talk = OnDemandTalk(world={**WORLD, VHDS: {**WORLD[VHDS], **MUCH}})
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"base": "1"})
+    talk.derived.clear()
+    talk.delta_says(VHDS, initial={name: version_of(name, "1") for name in MUCH})
+    assert prepared(talk) >= 3
+    talk.hears(VHDS, {"base80": "1"})
+    talk.silence()
+
+
+def test_r55_without_time_in_between_it_is_looked_up_as_it_is_sent() -> None:
+    talk = opened(OnDemandTalk(world={**WORLD, VHDS: {**WORLD[VHDS], **MUCH}}))
+    talk.delta_says(VHDS, *MUCH)
+    talk.hears(VHDS, MUCH)
+    talk.silence()
+
+
+def test_what_was_given_back_before_it_was_looked_up_is_not_asked_for() -> None:
+    talk = opened(OnDemandTalk(world={**WORLD, VHDS: {**WORLD[VHDS], **MUCH}}))
+    names = tuple(MUCH)
+    talk.delta_says(VHDS, *names)
+    talk.delta_says(VHDS, drops=names[-10:])
+    while talk.stream.prepare(talk.now):
+        pass
+    heard = talk.hears(VHDS, dict.fromkeys(names[:-10], "1"), removed=names[-10:])
+    assert len(heard.resources) == len(names) - 10
+    talk.silence()
+
+
 NAMES = ("80/x", "80/y", "80/x:80", "80/y:80", "80/z:80")
 ADDRESSES = ("tcp|1", "tcp|2")
 CONTENTS = ("1", "2", "uses a", "uses b", f"{BAD}1", BROKEN)
@@ -638,11 +696,11 @@ CONTENTS = ("1", "2", "uses a", "uses b", f"{BAD}1", BROKEN)
 class Machine(RuleBasedStateMachine):
     """Any history: at rest the client has just what a fresh server would give it for what it asked."""
 
-    @initialize(memo_limits=st.sampled_from(({}, {"asked_limit": 1}, {"asked_limit": 1, "limit": 3})))
-    def begin(self, memo_limits: dict[str, int]) -> None:
+    @initialize(memo_limits=st.sampled_from(MEMO_LIMITS), at_once=st.sampled_from((1, 100)))
+    def begin(self, memo_limits: dict[str, int], at_once: int) -> None:
         clusters = {"base": "1", "a": "1", "b": "1"}
         world = {CDS: clusters, EDS: {}, VHDS: {"base80": "1"}}
-        self.talk = OnDemandTalk(world=world, memo_limits=memo_limits)
+        self.talk = OnDemandTalk(world=world, memo_limits=memo_limits, looks_at_once=at_once)
         self.client = OnDemandClient()
         self.came_back = False
         self.inbox: deque[bytes] = deque()
@@ -679,6 +737,10 @@ class Machine(RuleBasedStateMachine):
     def server_reads(self) -> None:
         if self.client.outbox:
             self.talk.stream.receive(parse_delta_request(self.client.outbox.popleft()), self.talk.now)
+
+    @rule()
+    def server_looks_ahead(self) -> None:
+        self.talk.stream.prepare(self.talk.now)
 
     @rule()
     def server_sends(self) -> None:

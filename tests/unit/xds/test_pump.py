@@ -11,9 +11,11 @@ import pytest
 from protos import discovery_pb2 as pb
 from tests.protocol.conversation import CDS, EDS, LDS, Talk
 from xds import pump as pump_module
-from xds.protocol import LOOKS_AT_ONCE, Fault, Stream, Violation
+from xds.look_ahead import LOOKS_AT_ONCE
+from xds.protocol import Stream
 from xds.pump import Pump
 from xds.stream_secrets import NoSecrets
+from xds.violation import MAX_ABSENT, Fault, Violation
 from xds.wire import Node, parse_delta_request
 
 
@@ -254,3 +256,14 @@ async def test_r40_the_time_for_which_much_was_looked_up_does_not_count_as_waite
     pump.end("over")
     await running
     assert [message.type_url for message in wire.sent] == [CDS]
+
+
+async def test_r34_who_asks_for_too_much_that_is_not_there_is_sent_away_while_it_is_looked_up() -> None:
+    talk, wire = Talk(delta=True, world={}), FakeWire()
+    names = [f"name{number}" for number in range(2 * MAX_ABSENT)]
+    wire.say(pb.DeltaDiscoveryRequest(type_url=EDS, resource_names_subscribe=names))
+    with pytest.raises(Violation) as violation:
+        async with asyncio.timeout(10):
+            await pumping(talk, wire).run()
+    assert violation.value.fault is Fault.RESOURCE_EXHAUSTED
+    assert wire.sent == []

@@ -50,6 +50,51 @@ def test_askers_that_differ_in_nothing_that_was_read_share_one_result() -> None:
     assert derive.count == 1
 
 
+def kept(memo: ReadMemo[tuple[str, str], str], name: str, value: str) -> bool:
+    """Whether the result of that name was known already."""
+    built = False
+
+    def build(view: View, before: str | None) -> str:
+        nonlocal built
+        built = True
+        view.service(name)
+        return value
+
+    memo.get(("type", name), asker(), build)
+    return not built
+
+
+def test_names_that_lead_to_nothing_push_out_each_other_alone_and_count_as_changed() -> None:
+    memo: ReadMemo[tuple[str, str], str] = ReadMemo(
+        mesh=world(), limit=10, is_void=lambda value: value == "", most_void=2
+    )
+    kept(memo, "something", "1")
+    for name in ("a", "b", "c", "d"):
+        kept(memo, name, "")
+    assert len(memo) == 3
+    assert kept(memo, "something", "1")
+    assert kept(memo, "c", "")
+    assert memo.advance(world()) == {("type", "a"), ("type", "b")}
+    # What led to nothing and leads to something now is no longer one of them.
+    assert memo.advance(world(c="1")) == {("type", "c")}
+    assert not kept(memo, "c", "1")
+    kept(memo, "e", "")
+    assert all(kept(memo, name, "") for name in ("d", "e"))
+    assert kept(memo, "c", "1")
+
+
+def test_a_name_that_leads_to_nothing_for_one_leads_to_something_for_another() -> None:
+    memo: ReadMemo[tuple[str, str], str] = ReadMemo(
+        mesh=world(a="label"), limit=10, is_void=lambda value: value.endswith("x"), most_void=0
+    )
+    derive = Derivation()
+    assert memo.get(SUBJECT, asker(app="y"), derive) == "label y"
+    assert memo.get(SUBJECT, asker(app="x"), derive) == "label x"
+    assert memo.get(SUBJECT, asker(app="y"), derive) == "label y"
+    assert derive.count == 2
+    assert memo.advance(world(a="label")) == {SUBJECT}
+
+
 def test_askers_that_differ_in_what_was_read_do_not() -> None:
     memo: ReadMemo[tuple[str, str], str] = ReadMemo(mesh=world(a="label"), limit=10)
     derive = Derivation()

@@ -1,0 +1,14 @@
+"""What two collections of names have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+
+def in_common(names: Collection[str], others: Collection[str]) -> list[str]:
+    """In the time of the smaller one, where both tell quickly whether they have a name.
+
+    A change may concern one name or a hundred thousand, and a stream knows some dozens of names, or thousands.
+    """
+    few, many = (names, others) if len(names) < len(others) else (others, names)
+    return [name for name in few if name in many]
