@@ -108,6 +108,8 @@ class Arena:
     heddle: Contender
     bare: Contender
     go: Contender | None
+    go_with_all: Contender | None
+    """The same to clients that have every virtual host, as it has no on demand."""
     requests: int
     connect_s: float
 
@@ -117,6 +119,7 @@ class Arena:
             heddle=self.heddle.anew(),
             bare=self.bare.anew(),
             go=self.go.anew() if self.go else None,
+            go_with_all=self.go_with_all.anew() if self.go_with_all else None,
             requests=self.requests,
             connect_s=self.connect_s,
         )
@@ -125,11 +128,12 @@ class Arena:
             heard = await fresh.heddle.change({"file": file, "change": text})
             raw = heard.last
             await fresh.bare.change({"push": base64.b64encode(raw).decode()})
-            if fresh.go is not None:
-                await fresh.go.change({"change": _resource(raw)})
+            for go in (fresh.go, fresh.go_with_all):
+                if go is not None:
+                    await go.change({"change": _resource(raw)})
             if number == 0:
                 # The first is where everything is done for the first time.
-                for one in (fresh.heddle, fresh.bare, fresh.go):
+                for one in (fresh.heddle, fresh.bare, fresh.go, fresh.go_with_all):
                     if one is not None:
                         one.took.time.clear()
                         one.took.cpu.clear()
@@ -156,13 +160,22 @@ class Mode(Enum):
 
 
 @asynccontextmanager
-async def arena(services: int, sidecars: int, mode: Mode) -> AsyncIterator[Arena]:
-    """Three servers with what they serve, and their crowds connected and served."""
+async def arena(
+    services: int, sidecars: int, mode: Mode, *, resources: Path, of_all: Path | None = None
+) -> AsyncIterator[Arena]:
+    """Three servers with what they serve, and their crowds connected and served.
+
+    What a sidecar is sent is written to `resources`. `of_all`: as the eager arena wrote it, for one more server.
+    """
     program = go_program()
     delta = mode is not Mode.JOINED
-    used = min(USED, services) if mode is Mode.ON_DEMAND else services
+    asked = min(USED, services) if mode is Mode.ON_DEMAND else 0
+    used = asked or services
     content = {CLUSTER, ENDPOINT, LISTENER, ROUTE} | ({VIRTUAL_HOST} if delta else set())
-    expected = {CLUSTER: used, ENDPOINT: used, ROUTE: 1} | ({VIRTUAL_HOST: used} if delta else {})
+
+    def expected(count: int) -> dict[str, int]:
+        return {CLUSTER: count, ENDPOINT: count, ROUTE: 1} | ({VIRTUAL_HOST: count} if delta else {})
+
     async with AsyncExitStack() as stack:
         scratch = Path(stack.enter_context(_scratch()))
         _write(scratch / "manifests", services, sidecars)
@@ -178,7 +191,7 @@ async def arena(services: int, sidecars: int, mode: Mode) -> AsyncIterator[Arena
             for node, token in told["tokens"].items()
         ]
 
-        def habits(address: str, types: set[str]) -> Habits:
+        def habits(address: str, types: set[str], asked: int) -> Habits:
             return Habits(
                 address=address,
                 delta=delta,
@@ -186,30 +199,31 @@ async def arena(services: int, sidecars: int, mode: Mode) -> AsyncIterator[Arena
                 server_name=told["server_name"],
                 types=frozenset(types),
                 tables=tuple(map(str, manifests.PORTS)),
-                hosts=tuple(manifests.asked(f"s{number}") for number in range(used)) if mode is Mode.ON_DEMAND else (),
+                hosts=tuple(manifests.asked(f"s{number}") for number in range(asked)),
             )
 
         of_plane, seconds = await stack.enter_async_context(
-            connected(habits(told["address"], {*content, SECRET}), members, expected, scratch / "resources", _AT_ONCE)
+            connected(habits(told["address"], {*content, SECRET}, asked), members, expected(used), resources, _AT_ONCE)
         )
         print(f"  {mode.value}: {len(members)} sidecars connected in {seconds:.1f} s", file=sys.stderr)
         bare, address = await stack.enter_async_context(bare_server(certificate, key))
-        of_bare, _ = await stack.enter_async_context(connected(habits(address, {CLUSTER}), members, {}))
+        of_bare, _ = await stack.enter_async_context(connected(habits(address, {CLUSTER}, 0), members, {}))
         await bare.ask({"streams": len(members)})
-        go = None
-        if program is not None:
-            server, address = await stack.enter_async_context(
-                go_server(program, certificate, key, scratch / "resources")
-            )
-            of_go, seconds_of_go = await stack.enter_async_context(
-                connected(habits(address, content), members, expected, at_once=_AT_ONCE)
-            )
-            print(f"  and to go-control-plane in {seconds_of_go:.1f} s", file=sys.stderr)
-            go = Contender(server, of_go, len(members), Took())
+
+        async def of_go(serves: Path, count: int, asked: int) -> Contender | None:
+            if program is None:
+                return None
+            server, address = await stack.enter_async_context(go_server(program, certificate, key, serves))
+            wants = habits(address, content, asked)
+            crowd, took = await stack.enter_async_context(connected(wants, members, expected(count), at_once=_AT_ONCE))
+            print(f"  and to go-control-plane in {took:.1f} s", file=sys.stderr)
+            return Contender(server, crowd, len(members), Took())
+
         yield Arena(
             heddle=Contender(plane, of_plane, len(members), Took()),
             bare=Contender(bare, of_bare, len(members), Took()),
-            go=go,
+            go=await of_go(resources, used, asked),
+            go_with_all=await of_go(of_all, services, 0) if of_all else None,
             requests=(await of_plane.totals()).requests,
             connect_s=seconds,
         )
@@ -261,30 +275,35 @@ def _against(what: str, heddle: Took, go: Took, *, is_target: bool) -> Figure:
 
 async def measure(services: int, sidecars: int, rounds: int) -> list[Figure]:
     changes = [manifests.virtual_service(number + 1) for number in range(rounds + 1)]
+    with tempfile.TemporaryDirectory(prefix="heddle-bench-") as directory:
+        return await _measure(services, sidecars, changes, Path(directory))
+
+
+async def _measure(services: int, sidecars: int, changes: Sequence[str], scratch: Path) -> list[Figure]:
     figures = []
-    async with arena(services, sidecars, Mode.JOINED) as found:
+    async with arena(services, sidecars, Mode.JOINED, resources=scratch / "joined") as found:
         joined, heard = await found.rounds(manifests.CHANGED, changes)
         size = heard.received_bytes / sidecars
         what = f"a VirtualService changes, all of {sidecars} use it, joined tables ({size / 1000:,.0f} KB each)"
         figures += [*_compared(what, joined, to_go=True), _requests(found)]
-    async with arena(services, sidecars, Mode.EAGER) as found:
+    async with arena(services, sidecars, Mode.EAGER, resources=scratch / "eager") as found:
         eager, _ = await found.rounds(manifests.CHANGED, changes)
         figures += [*_compared("the same over VHDS, eager", eager, to_go=True), _requests(found)]
-        moves = [manifests.pod(sidecars, address=f"10.9.0.{number + 1}") for number in range(rounds + 1)]
+        moves = [manifests.pod(sidecars, address=f"10.9.0.{number + 1}") for number in range(len(changes))]
         endpoint, heard = await found.rounds(manifests.MOVED, moves)
         what = f"an endpoint of {sidecars - FEW + 1} changes ({heard.received_bytes / sidecars / 1000:,.0f} KB to each)"
         figures += _compared(what, endpoint, to_go=False)
-    async with arena(services, sidecars, Mode.ON_DEMAND) as found:
+    of_all = scratch / "eager"
+    async with arena(services, sidecars, Mode.ON_DEMAND, resources=scratch / "asked", of_all=of_all) as found:
         asked, heard = await found.rounds(manifests.CHANGED, changes)
         what = f"the same over VHDS, on demand, {USED} used"
         figures += _compared(what, asked, to_go=False)
-        if eager.go is not None:
-            # It has no on demand: its clients have every virtual host, as above.
+        if asked.go_with_all is not None:
             what = f"  go-control-plane with all {services} virtual hosts"
-            figures.append(_against(what, asked.heddle.took, eager.go.took, is_target=True))
+            figures.append(_against(what, asked.heddle.took, asked.go_with_all.took, is_target=True))
         figures += [_bytes(heard.received_bytes / sidecars), _requests(found)]
         rare = found.heddle.anew()
-        for number in range(rounds):
+        for number in range(len(changes) - 1):
             text = manifests.virtual_service(number + 1, manifests.RARE)
             heard = await rare.change({"file": "rare.yaml", "change": text}, answers=FEW)
         figures.append(_rare(rare.took, heard.bytes_to_others, joined.heddle.took.cpu_ms, sidecars))

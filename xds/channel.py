@@ -17,6 +17,9 @@ from xds.memo import ABSENT, Found, Scope
 from xds.resource import Resource, build_foreign, build_missing
 from xds.subscription import Change, Subscription
 
+MANY = 100
+"""Names of a change. A stream may know fewer."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
@@ -123,12 +126,16 @@ class Channel:
 
     def mark(self, names: Collection[str]) -> bool:
         """Has those looked at that the client holds or wants. Whether there are any."""
-        subscription = self.subscription
-        concerned = in_common(names, self.held) + in_common(names, subscription.names)
-        if subscription.wildcard:
-            concerned += in_common(names, self.scope.members)
-        self.marked.update(concerned)
-        return bool(concerned)
+        held, subscribed = self.held, self.subscription.names
+        members = self.scope.members if self.subscription.wildcard else frozenset()
+        if len(names) > MANY:
+            names = {*in_common(names, held), *in_common(names, subscribed), *in_common(names, members)}
+        found = False
+        for name in names:
+            if name in held or name in subscribed or name in members:
+                self.marked.add(name)
+                found = True
+        return found
 
     def subscribe(self, change: Change, scope: Callable[[], Scope]) -> None:
         """Takes over a changed subscription. `scope` gives all that is in scope, where that matters."""

@@ -228,16 +228,24 @@ class Demand:
         if first or request.subscribe or request.unsubscribe:
             self._scopes.clear()
 
-    def renew(self, hosts: Collection[str], asked: Collection[str]) -> None:
-        """The mesh has changed: these virtual hosts may name other clusters, others may answer for what was asked."""
-        for name in in_common(asked, self._asked):
+    def renew(self, hosts: Collection[str], asked: Collection[str]) -> bool:
+        """The mesh has changed: these virtual hosts may name other clusters, others may answer for what was asked.
+
+        Whether any of it concerns this client.
+        """
+        unread = in_common(hosts, self._needs) if hosts else ()
+        undecided = in_common(asked, self._asked) if asked else ()
+        if not (unread or undecided):
+            return False
+        self._unread.update(dict.fromkeys(unread))
+        for name in undecided:
             self._undecided.setdefault(name, None)
-        self.answered(hosts)
+        self.catch_up(self._at_once)
+        return True
 
     def answered(self, hosts: Collection[str]) -> None:
         """The client has other ones of these virtual hosts than before."""
-        self._unread.update(dict.fromkeys(in_common(hosts, self._needs)))
-        self.catch_up(self._at_once)
+        self.renew(hosts, ())
 
     def reassign(self, asker: KnownAsker) -> None:
         """The workload is another now. Everything is to be renewed."""

@@ -185,10 +185,11 @@ class Stream:
                 self._stir(channel)
                 marked = True
         if self._demand is not None:
-            self._demand.renew(marks.names.get(VIRTUAL_HOST.type_url, frozenset()), marks.asked)
+            renewed = self._demand.renew(marks.names.get(VIRTUAL_HOST.type_url, ()), marks.asked)
             if marks.scopes or self._demand.stale:
+                renewed = True
                 self._follow_demand()
-            if self._demand.behind:
+            if renewed and self._demand.behind:
                 self._stir()
         if self._rests:
             self._acknowledged = generation

@@ -142,6 +142,9 @@ class Pump:
                     response = self.stream.next(now)
                     if response is None:
                         break
+                    # Others work out what they send first: messages that are written right after one another wake
+                    # gRPC's threads less often, which is a tenth of what a change costs for a thousand streams.
+                    await asyncio.sleep(0)
                     self._late = False
                     sending.set(SEND_WITHIN.total_seconds())
                     await self._wire.write(response)
