@@ -6,7 +6,7 @@ Versions, nonces, subscriptions and rejections of one type never touch another's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -72,8 +72,6 @@ class Channel:
     marked: set[str] = field(default_factory=set)
     forced: set[str] = field(default_factory=set)
     returned: set[str] = field(default_factory=set)
-    absent: set[str] = field(default_factory=set)
-    """Names it is subscribed to that led to nothing when they were last looked up, and that it never had."""
     groups: list[tuple[Resource, ...]] = field(default_factory=list)
     doomed: set[str] = field(default_factory=set)
     doomed_since: datetime | None = None
@@ -120,11 +118,7 @@ class Channel:
         subscription = self.subscription
         return name in subscription.names or (subscription.wildcard and name in self.scope.members)
 
-    def is_strange(self, name: str) -> bool:
-        """Whether it is a name that the client asks for and does not hold."""
-        return name in self.subscription.names and name not in self.held
-
-    def mark(self, names: Collection[str]) -> bool:
+    def mark(self, names: Set[str]) -> bool:
         """Has those looked at that the client holds or wants. Whether there are any."""
         held, subscribed = self.held, self.subscription.names
         members = self.scope.members if self.subscription.wildcard else frozenset()
@@ -303,7 +297,6 @@ class Channel:
             found = find(name) if self.wants(name) else ABSENT
             if found.resource is not None:
                 self.doomed.discard(name)
-                self.absent.discard(name)
                 if (resource := self._due(name, found.resource)) is not None:
                     changed.append(resource)
                     continue
@@ -337,8 +330,6 @@ class Channel:
         held = self.held.get(name)
         self.refused.pop(name, None)
         asked = name in self.forced
-        if self.is_strange(name):
-            self.absent.add(name)
         if self.on_demand:
             if held is not None or name in self.returned:
                 removed.append(name)  # what was asked is answered next
@@ -361,7 +352,6 @@ class Channel:
                     pass
 
     def _forget_unwanted(self) -> None:
-        self.absent &= self.subscription.names
         unwanted = [name for name in self.held if not self.wants(name)]
         for name in [name for name in self.refused if not self.wants(name)]:
             del self.refused[name]
@@ -370,5 +360,5 @@ class Channel:
             return
         for name in unwanted:
             del self.held[name]
-        for marks in (self.marked, self.doomed):
+        for marks in (self.marked, self.forced, self.doomed):
             marks.intersection_update([name for name in marks if self.wants(name)])

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 
 from xds.channel import Channel, Push
 from xds.memo import Scope
 from xds.shared_responses import Response
-from xds.subscription import WILDCARD, change_names
+from xds.subscription import change_names
 from xds.wire import DeltaRequest, join_delta
 
 
-def subscribe(channel: Channel, request: DeltaRequest, *, first: bool, scope: Callable[[], Scope]) -> None:
-    """Applies the subscription part of a request, which counts whatever its nonce."""
+def subscribe(
+    channel: Channel,
+    request: DeltaRequest,
+    given_back: Set[str] = frozenset(),
+    *,
+    first: bool,
+    scope: Callable[[], Scope],
+) -> None:
+    """Applies the subscription part of a request, which counts whatever its nonce.
+
+    `given_back`: of what it unsubscribes from, the names that were asked for on demand.
+    """
     before = None if first else channel.subscription
     channel.subscribe(change_names(before, request.subscribe, request.unsubscribe), scope)
     if channel.on_demand:
-        channel.give_back({name for name in request.unsubscribe if name != WILDCARD}, request.subscribe)
+        held = (name for name in request.unsubscribe if name in channel.held)
+        channel.give_back({*given_back, *held}, request.subscribe)
     if first:
         channel.adopt(dict(request.initial))
 

@@ -9,7 +9,7 @@ see whether it is asked for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -46,6 +46,9 @@ DEFAULT_LIMITS = DemandLimits()
 SPELLINGS = 8
 """For a host that is sent, Envoy asks no more: so many it may have asked for in other words before. Others count as
 `nobodys`."""
+ANEW = 3
+"""So often a client may ask for all that it may ask for: what it has given back does not count, but Envoy hardly ever
+gives back anything, so that one that asks for more is busy with nothing else."""
 NOTED_EVERY = timedelta(hours=1)
 """What is asked for on a stream that stays open is in use for as long."""
 
@@ -64,6 +67,7 @@ class Demand:
     __slots__ = (
         "_ahead",
         "_asked",
+        "_asked_in_all",
         "_asker",
         "_at_once",
         "_base",
@@ -80,6 +84,7 @@ class Demand:
         "_noted",
         "_others",
         "_passing",
+        "_renewals",
         "_scopes",
         "_snapshot",
         "_spellings",
@@ -117,16 +122,20 @@ class Demand:
         """For how many hosts of them nothing does, and what only passes them through."""
         self._strangers = 0
         """How many addresses of them are no service's."""
-        self._undecided: dict[str, datetime | None] = {}
-        """Names that are still to be looked up, and when they were asked for; None: others may answer now."""
+        self._renewals: dict[str, None] = {}
+        """Names that were asked for and that others may answer for now."""
+        self._undecided: dict[str, datetime] = {}
+        """Names that are still to be looked up, and when they were asked for."""
         self._unadopted: dict[str, datetime] = {}
         """What the client holds from an earlier stream and may have been sent ahead, not after that time."""
-        self._others = 0
-        """How much of what it holds nobody answers for."""
+        self._others: Counter[bool] = Counter()
+        """How many hosts (False), and addresses (True), that it holds nobody answers for."""
         self._unread: dict[str, None] = {}
         """Virtual hosts in scope of which it is still to be seen which clusters they name."""
         self._spellings: Counter[str] = Counter()
         """By how many names each host of the mesh was asked for."""
+        self._asked_in_all = 0
+        """How many names it has asked for, given back or not."""
         self._too_many = False
         """It asked for more names than are even looked up."""
         self._noted = now
@@ -153,8 +162,13 @@ class Demand:
 
     @property
     def excessive(self) -> bool:
-        """Whether the client asked for more names, or hosts or addresses that are none of the mesh's, than it may."""
+        """Whether the client asked for more names, or hosts or addresses that are none of the mesh's, than it may.
+
+        While a change of the mesh is followed some count as before it and some as after it, so that nothing is said.
+        """
         limits = self._limits
+        if self._renewals:
+            return self._too_many
         strange = self._nobodys > limits.nobodys or self._passing > limits.passing
         return strange or self._strangers > limits.addresses or self._too_many
 
@@ -177,22 +191,26 @@ class Demand:
     @property
     def behind(self) -> bool:
         """Whether there are names to look up."""
-        return bool(self._undecided or self._unadopted or self._unread)
+        return bool(self._renewals or self._undecided or self._unadopted or self._unread)
 
-    def catch_up(self, most: int | None = None) -> None:
-        """Looks up so many of the names that are behind, None: all of them."""
-        most = len(self._undecided) + len(self._unadopted) + len(self._unread) if most is None else most
+    def catch_up(self, most: int | None = None) -> bool:
+        """Looks up so many of the names that are behind, None: all of them. Whether there are more."""
+        if most is None:
+            most = len(self._renewals) + len(self._undecided) + len(self._unadopted) + len(self._unread)
+        for name in tuple(islice(self._renewals, most)):
+            del self._renewals[name]
+            self._answer(name)
+            most -= 1
         for name in tuple(islice(self._undecided, most)):
             heard = self._undecided.pop(name)
-            if heard is None:
-                self._answer(name)
-            elif not self.excessive:
+            if not self.excessive:
                 self._ask(name, heard)
             most -= 1
         if most and self._unadopted:
             self._adopt(most)
         elif most:
             self._read(most)
+        return self.behind
 
     def is_invented(self, name: str) -> bool:
         """Whether a resource is for a host or address that is not the mesh's own."""
@@ -203,23 +221,33 @@ class Demand:
         self._look()
         return self._scopes[type_url]
 
-    def hear(self, request: DeltaRequest, *, first: bool, now: datetime) -> None:
-        """A request: what it asks for, and if it is the first of its type what the client holds already."""
+    def hear(self, request: DeltaRequest, *, first: bool, now: datetime) -> set[str]:
+        """A request: what it asks for, and if it is the first of its type what the client holds already.
+
+        Gives the names that were asked for until now.
+        """
+        given_back: set[str] = set()
         if request.type_url == CLUSTER and first:
             # For which virtual hosts the client has them it has not said yet.
             self._lingering.update(dict.fromkeys(request.initial, now + self._limits.cluster_grace))
             self._scopes.clear()
         if request.type_url not in (VIRTUAL_HOST, CLUSTER):
-            return
+            return given_back
         questions = _questions(request.type_url, request.subscribe)
+        self._asked_in_all += len(questions)
+        self._too_many = self._too_many or self._asked_in_all > ANEW * self._limits.names
         if len(self._asked) + len(self._undecided) + len(questions) > self._limits.names:
             known = self._asked.keys() | self._undecided.keys()
             self._too_many = self._too_many or len(known.union(questions)) > self._limits.names
         if not self.excessive:
             self._undecided.update(dict.fromkeys(questions, now))
         for name in request.unsubscribe:
-            self._undecided.pop(name, None)
+            if name in self._undecided:
+                del self._undecided[name]
+                given_back.add(name)
+            self._renewals.pop(name, None)
             if name in self._asked:
+                given_back.add(name)
                 self._count(name, self._asked.pop(name), -1)
         if first:
             since = self._history.ahead_since(self._asker.asker, now) or now
@@ -227,25 +255,25 @@ class Demand:
         self.catch_up(self._at_once)
         if first or request.subscribe or request.unsubscribe:
             self._scopes.clear()
+        return given_back
 
-    def renew(self, hosts: Collection[str], asked: Collection[str]) -> bool:
+    def renew(self, hosts: Set[str], asked: Set[str]) -> bool:
         """The mesh has changed: these virtual hosts may name other clusters, others may answer for what was asked.
 
         Whether any of it concerns this client.
         """
         unread = in_common(hosts, self._needs) if hosts else ()
-        undecided = in_common(asked, self._asked) if asked else ()
-        if not (unread or undecided):
+        stale = in_common(asked, self._asked) if asked else ()
+        if not (unread or stale):
             return False
         self._unread.update(dict.fromkeys(unread))
-        for name in undecided:
-            self._undecided.setdefault(name, None)
+        self._renewals.update(dict.fromkeys(stale))
         self.catch_up(self._at_once)
         return True
 
-    def answered(self, hosts: Collection[str]) -> None:
+    def answered(self, hosts: Set[str]) -> None:
         """The client has other ones of these virtual hosts than before."""
-        self.renew(hosts, ())
+        self.renew(hosts, frozenset())
 
     def reassign(self, asker: KnownAsker) -> None:
         """The workload is another now. Everything is to be renewed."""
@@ -292,7 +320,8 @@ class Demand:
             for name in self._ahead:
                 self._history.note(self._workload, name, now)
         self._note(now)
-        self._history.leave(self._asker.asker, min(self._ahead.values(), default=None), now)
+        ahead = (*self._ahead.values(), *self._unadopted.values())
+        self._history.leave(self._asker.asker, min(ahead, default=None), now)
 
     def _note(self, now: datetime) -> None:
         self._noted = now
@@ -370,9 +399,11 @@ class Demand:
                 self._ahead[name] = since
                 self._scopes.clear()
                 continue
-            self._others += 1
-            if self._others > self._limits.nobodys:
-                self._unadopted.clear()
+            address = is_address_cluster(name)
+            self._others[address] += 1
+            if self._others[address] > self._limits.nobodys:
+                rest = self._unadopted.items()
+                self._unadopted = {other: at for other, at in rest if is_address_cluster(other) is not address}
                 break
 
     def _read(self, most: int) -> None:

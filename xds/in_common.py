@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping, Set
+from typing import TypeAlias
+
+Names: TypeAlias = Set[str] | Mapping[str, object]
 
 
-def in_common(names: Collection[str], others: Collection[str]) -> list[str]:
-    """In the time of the smaller one, where both tell quickly whether they have a name.
+def in_common(names: Names, others: Names) -> list[str]:
+    """In the time of the smaller one.
 
     A change may concern one name or a hundred thousand, and a stream knows some dozens of names, or thousands.
     """

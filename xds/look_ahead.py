@@ -7,8 +7,7 @@ from itertools import islice
 
 from xds.channel import Channel
 from xds.kinds import Kind
-from xds.memo import ABSENT, Found
-from xds.violation import check_absent
+from xds.memo import Found
 
 LOOKS_AT_ONCE = 100
 """Names that one stream has looked up before others have their turn: 5 to 15 ms where none of them is known."""
@@ -17,14 +16,14 @@ LOOKS_AT_ONCE = 100
 class LookAhead:
     """Looks up the names that channels have to send, for the memo to know when they are sent."""
 
-    __slots__ = ("_absent", "_at_once", "_channels", "_looks", "_mark")
+    __slots__ = ("_again", "_at_once", "_channels", "_looks", "_mark")
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
         self._channels: Sequence[Channel] = ()
         self._looks: Iterator[Found] | None = None
-        self._absent = 0
-        """How many names led to nothing since it began."""
+        self._again = False
+        """The mesh has changed while it looked the names up for the first time."""
         self._mark = (0, 0)
         """The memo's snapshot and how many names there were to look up, as it began."""
 
@@ -38,30 +37,28 @@ class LookAhead:
     ) -> None:
         """Is going to look up what these channels have to send now."""
         self._channels = channels
-        self._absent = 0
         self._looks = self._look_up(finder)
         self._mark = (snapshot, self._backlog())
 
     def go_on(self, snapshot: int) -> bool:
-        """Looks some up. Whether there is more: names that are left, or all of them again, since the mesh has changed
-        or the client asked for others meanwhile. What is known already takes next to no time.
-
-        Raises Violation if too many of them lead to nothing.
+        """Looks some up. Whether there is more: names that are left, or all of them again, since there are many more
+        than when it began, or the mesh has changed meanwhile. For that it begins anew once: in a mesh that changes all
+        the time there would be no end to it, and what has changed since the second time is not much.
         """
         assert self._looks is not None
         if sum(1 for _ in islice(self._looks, self._at_once)) == self._at_once:
-            check_absent(self._absent)
             return True
         self._looks = None
-        return self._mark != (snapshot, self._backlog())
+        before, backlog = self._mark
+        if self._backlog() > backlog + self._at_once:
+            return True
+        self._again = not self._again and snapshot != before
+        return self._again
 
     def _look_up(self, finder: Callable[[Kind], Callable[[str], Found]]) -> Iterator[Found]:
         for one in self._channels:
             find = finder(one.kind)
-            for name in one.upcoming():
-                found = find(name)
-                self._absent += found is ABSENT and one.is_strange(name)
-                yield found
+            yield from map(find, one.upcoming())
 
     def _backlog(self) -> int:
         return sum(one.backlog for one in self._channels)

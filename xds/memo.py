@@ -34,9 +34,11 @@ Mentions: TypeAlias = Callable[[betterproto2.Message], frozenset[str]]
 DEFAULT_LIMIT = 500_000
 """Some hundred times a mesh of 1,000 services; only clients that invent names come near it."""
 ASKED_LIMIT = 50_000
-"""Names that clients ask for and hosts that they invent, 2 KB each. Alike clients share theirs."""
-ABSENT_LIMIT = 100_000
-"""Names of other types that lead to nothing, 1.4 KB each: as many as one request may have."""
+"""Names that clients ask for, 2 KB each. Alike clients share theirs."""
+STRANGE_LIMIT = 20_000
+"""Of those, names for which nobody answers, or that only pass through; and the virtual hosts of these, 5 KB each."""
+ABSENT_LIMIT = 120_000
+"""Names of other types that lead to nothing, 1.4 KB each: more than one stream may have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,7 @@ class Memo:
         mesh: Mesh = EMPTY,
         limit: int = DEFAULT_LIMIT,
         asked_limit: int = ASKED_LIMIT,
+        strange_limit: int = STRANGE_LIMIT,
         absent_limit: int = ABSENT_LIMIT,
     ) -> None:
         """`answering` and `mentions` are what streams on demand need beside what is sent."""
@@ -121,8 +124,10 @@ class Memo:
         self._resources: ReadMemo[_Named, Found] = ReadMemo(
             mesh=mesh, limit=limit, sharing=parts.of, is_void=lambda found: found is ABSENT, most_void=absent_limit
         )
-        self._invented: ReadMemo[_Named, Found] = ReadMemo(mesh=mesh, limit=asked_limit, sharing=parts.of)
-        self._answers: ReadMemo[_Named, Wanted | None] = ReadMemo(mesh=mesh, limit=asked_limit, sharing=parts.of)
+        self._invented: ReadMemo[_Named, Found] = ReadMemo(mesh=mesh, limit=strange_limit, sharing=parts.of)
+        self._answers: ReadMemo[_Named, Wanted | None] = ReadMemo(
+            mesh=mesh, limit=asked_limit, sharing=parts.of, is_void=_is_strange, most_void=strange_limit
+        )
         self._scopes: ReadMemo[_Named, Scope] = ReadMemo(mesh=mesh, limit=limit, sharing=parts.of)
 
     def advance(self, mesh: Mesh) -> Marks:
@@ -198,3 +203,7 @@ class Memo:
             return Scope(names=names, members=frozenset(names))
 
         return self._scopes.get((type_url, ""), asker, build)
+
+
+def _is_strange(wanted: Wanted | None) -> bool:
+    return wanted is None or not wanted.declared

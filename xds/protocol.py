@@ -25,7 +25,7 @@ from xds.read_memo import KnownAsker
 from xds.sending import compose, mark_followers, mark_late
 from xds.state import StreamProgress, StreamState
 from xds.stream_secrets import SecretShelf, StreamSecrets
-from xds.violation import Fault, Violation, check_absent, check_count
+from xds.violation import Fault, Violation, check_count, check_total
 from xds.wire import DeltaRequest, Node, SotwRequest
 
 ANSWER_WITHIN = timedelta(seconds=30)
@@ -155,9 +155,10 @@ class Stream:
                 pass
             case DeltaRequest():
                 check_count(kind, len(request.initial))
+                given_back: set[str] = set()
                 if self._demand is not None:
-                    self._demand.hear(request, first=first, now=now)
-                delta.subscribe(channel, request, first=first, scope=lambda: self._scope(kind))
+                    given_back = self._demand.hear(request, first=first, now=now)
+                delta.subscribe(channel, request, given_back, first=first, scope=lambda: self._scope(kind))
                 if first:
                     mark_late(self._channels, kind)
                 self._follow_demand()
@@ -167,7 +168,9 @@ class Stream:
                     known = self._accepted_sets.take(self.asker, kind.type_url, request.version)
                     channel.recall(known)
         check_count(kind, len(channel.subscription.names))
-        check_absent(len(channel.absent))
+        check_count(kind, len(channel.forced))
+        if channel.subscription.names:
+            check_total(sum(len(one.subscription.names) for one in self._channels.values()))
 
     def snapshot(self, marks: Marks, generation: int) -> bool:
         """A new snapshot, already the memo's present one. False if it leaves this stream nothing to do."""
@@ -185,7 +188,7 @@ class Stream:
                 self._stir(channel)
                 marked = True
         if self._demand is not None:
-            renewed = self._demand.renew(marks.names.get(VIRTUAL_HOST.type_url, ()), marks.asked)
+            renewed = self._demand.renew(marks.names.get(VIRTUAL_HOST.type_url, frozenset()), marks.asked)
             if marks.scopes or self._demand.stale:
                 renewed = True
                 self._follow_demand()
@@ -256,10 +259,10 @@ class Stream:
 
     def prepare(self, now: datetime) -> bool:
         """Looks up some of what `next` is going to send, where that is much. True: there is more to look up, and others
-        may have their turn before this is called again. Raises Violation if too many names lead to nothing."""
+        may have their turn before this is called again."""
         if self._demand is not None and self._demand.behind:
-            self._demand.catch_up(self._looks_at_once)
-            self._follow_demand()
+            if not self._demand.catch_up(self._looks_at_once):
+                self._follow_demand()
             return True
         if not self._ahead.under_way:
             for one in self._busy.values():
@@ -402,10 +405,10 @@ class Stream:
             self._rejected(channel, flight.push, request.error, final=final)
 
     def _accepted(self, channel: Channel, push: Push) -> None:
-        needs: list[str] = []
+        needs: set[str] = set()
         if self._demand is not None and channel.kind is VIRTUAL_HOST:
             before = ((resource, channel.held.get(resource.name)) for resource in push.changed)
-            needs = [resource.name for resource, held in before if held is None or held.needs != resource.needs]
+            needs = {resource.name for resource, held in before if held is None or held.needs != resource.needs}
         channel.accept(push)
         if self._demand is not None and needs:
             self._demand.answered(needs)

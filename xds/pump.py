@@ -130,31 +130,24 @@ class Pump:
                 told = now >= self._due or self.stream.restless
                 if told:
                     self.stream.tick(now)
+                    self._due = now + STUCK_PAUSE
+                busy = not self.stream.is_quiet()
                 if self.stream.excessive:
                     self.end("mode")
-                while not self._reason:
-                    if self._prepares(now):
-                        await asyncio.sleep(0)
-                        now = self._now()
-                        if self.stream.excessive:
-                            self.end("mode")
-                        continue
-                    response = self.stream.next(now)
-                    if response is None:
-                        break
+                elif busy and self.stream.prepare(now):
+                    await asyncio.sleep(0)
+                elif busy and (response := self.stream.next(now)) is not None:
                     # Others work out what they send first: messages that are written right after one another wake
                     # gRPC's threads less often, which is a tenth of what a change costs for a thousand streams.
                     await asyncio.sleep(0)
-                    self._late = False
-                    sending.set(SEND_WITHIN.total_seconds())
-                    await self._wire.write(response)
-                    sending.unset()
-                    now = self._now()
-                    if self.stream.is_quiet():
-                        break
-                if self.stream.acknowledged(0):
-                    self._served()
-                if not self._reason:
+                    if not self._reason:
+                        self._late = False
+                        sending.set(SEND_WITHIN.total_seconds())
+                        await self._wire.write(response)
+                        sending.unset()
+                else:
+                    if self.stream.acknowledged(0):
+                        self._served()
                     await self._rest(waking, now, told=told)
         except asyncio.CancelledError:
             if self._slow and task.uncancel() == 0:
@@ -164,15 +157,6 @@ class Pump:
             waking.close()
             sending.close()
         return False
-
-    def _prepares(self, now: datetime) -> bool:
-        """Whether the stream has more to look up before it is asked for what to send."""
-        try:
-            return self.stream.prepare(now)
-        except Violation as violation:
-            self._fault = violation
-            self.end("violation")
-            return True
 
     def _look(self, sending: Alarm, task: asyncio.Task[Any]) -> None:
         if self._late:

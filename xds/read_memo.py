@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
@@ -77,7 +78,7 @@ class ReadMemo(Generic[S, T]):
         self._limit = limit
         self._is_void = is_void
         self._most_void = most_void
-        self._void: dict[_Variant[S, T], None] = {}
+        self._void: OrderedDict[_Variant[S, T], None] = OrderedDict()
         self._size = 0
         self._entries: dict[S, _Entry[S, T]] = {}
         self._readers: dict[Slot, set[_Variant[S, T]]] = {}
@@ -154,7 +155,7 @@ class ReadMemo(Generic[S, T]):
         if self._is_void(value):
             self._void[variant] = None
             if len(self._void) > self._most_void:
-                self._evict(next(iter(self._void)))
+                self._evict(next(iter(self._void)))  # which is quick in an OrderedDict alone, however many were before
         while self._size > self._limit:
             self._evict(*next(iter(self._entries.values())).variants.values())
 

@@ -8,10 +8,7 @@ from xds.kinds import SECRET, Kind
 from xds.wire import DeltaRequest, Node, SotwRequest
 
 MAX_NAMES = 100_000
-"""Names one type of a stream may be subscribed to, or claim to hold."""
-MAX_ABSENT = 10_000
-"""Names one type of a stream may be subscribed to that lead to nothing and that its client never had. Envoy names what
-its clusters name, of which hardly any is not there."""
+"""Names a stream may be subscribed to, of all types together, or claim to hold of one type."""
 MAX_SECRETS = 5_000
 """A gateway has one for each certificate of its servers."""
 
@@ -44,7 +41,7 @@ def check_count(kind: Kind, count: int) -> None:
         raise Violation(Fault.RESOURCE_EXHAUSTED, f"too many names of {kind.type_url}")
 
 
-def check_absent(count: int) -> None:
-    """Raises Violation if so many names that lead to nothing are too many."""
-    if count > MAX_ABSENT:
-        raise Violation(Fault.RESOURCE_EXHAUSTED, "too many names that lead to nothing")
+def check_total(count: int) -> None:
+    """Raises Violation if a stream is subscribed to so many names, and they are too many."""
+    if count > MAX_NAMES:
+        raise Violation(Fault.RESOURCE_EXHAUSTED, "too many names")

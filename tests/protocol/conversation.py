@@ -125,7 +125,12 @@ class Heard:
     removed: tuple[str, ...] = ()
 
 
-MEMO_LIMITS = ({}, {"asked_limit": 1, "absent_limit": 1}, {"asked_limit": 1, "limit": 3}, {"absent_limit": 0})
+MEMO_LIMITS: tuple[dict[str, int], ...] = (
+    {},
+    {"asked_limit": 1, "absent_limit": 1},
+    {"asked_limit": 1, "limit": 3},
+    {"absent_limit": 0, "strange_limit": 1},
+)
 """Of the memo: as it is, and so that it forgets all the time."""
 
 

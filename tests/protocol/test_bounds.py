@@ -8,6 +8,7 @@ from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse, 
 from model.asker import Asker
 from protos import discovery_pb2 as pb
 from tests.protocol.conversation import CDS, EDS, LDS, RDS, SDS, VHDS, Talk
+from xds.channel import MANY
 from xds.events import Rejected
 from xds.look_ahead import LOOKS_AT_ONCE
 from xds.violation import first_node
@@ -238,3 +239,64 @@ def test_r55_what_changes_or_is_asked_for_meanwhile_is_looked_up_a_little_at_a_t
     talk.derived.clear()
     talk.hears(EDS, {**dict.fromkeys(names, "2"), **dict.fromkeys(more, "1")})
     assert talk.derived == []
+
+
+@pytest.mark.parametrize("delta", [True, False])
+def test_r55_what_is_known_and_changes_meanwhile_is_looked_up_before_it_is_sent_too(delta: bool) -> None:
+    names = [f"e{number}" for number in range(3 * LOOKS_AT_ONCE)]
+    talk = Talk(delta, {EDS: dict.fromkeys(names, "1")})
+    talk.says(EDS, *names)
+    talk.hears(EDS, dict.fromkeys(names, "1"))
+    talk.becomes({EDS: dict.fromkeys(names, "2")})
+    for _ in range(2):
+        assert talk.stream.prepare(talk.now)
+    talk.becomes({EDS: dict.fromkeys(names, "3")})
+    while talk.stream.prepare(talk.now):
+        pass
+    talk.derived.clear()
+    talk.hears(EDS, dict.fromkeys(names, "3"))
+    assert talk.derived == []
+
+
+@pytest.mark.parametrize("delta", [True, False])
+def test_r55_in_a_mesh_that_changes_all_the_time_it_is_sent_all_the_same(delta: bool) -> None:
+    names = [f"e{number}" for number in range(5 * LOOKS_AT_ONCE)]
+    talk = Talk(delta, {EDS: dict.fromkeys(names, "1")})
+    talk.says(EDS, *names)
+    turns = 0
+    while talk.stream.prepare(talk.now):
+        turns += 1
+        talk.becomes({CDS: {"another": str(turns)}})
+        assert turns < 20
+    talk.hears(EDS, dict.fromkeys(names, "1"))
+    talk.becomes({EDS: dict.fromkeys(names, "2")})
+    assert talk.stream.prepare(talk.now)
+
+
+@pytest.mark.parametrize("delta", [True, False])
+def test_r26_a_change_of_many_names_concerns_whoever_wants_one_of_them(delta: bool) -> None:
+    """By name or by the wildcard, though it does not hold it: it was not there, or was refused."""
+    clusters = {f"c{number}": "1" for number in range(2 * MANY)}
+    endpoints = {f"e{number}": "1" for number in range(2 * MANY)}
+    first = Talk(delta, {CDS: clusters, EDS: endpoints})
+    first.says(CDS)
+    first.hears(CDS, clusters)
+    first.says(EDS, *endpoints, "later")
+    first.hears(EDS, endpoints, removed=("later",) if delta else ())
+    first.becomes({CDS: {**clusters, "c0": "bad"}})
+    talk = Talk(delta, first.world, memo_of=first)
+    talk.says(CDS)
+    heard = talk.next()
+    while heard is not None:
+        if heard.resources.get("c0") == "bad":
+            talk.refuses(CDS, "c0 is bad")
+        else:
+            talk.accepts(CDS)
+        heard = talk.next()
+    talk.says(EDS, "e5", "later")
+    talk.hears(EDS, {"e5": "1"}, removed=("later",) if delta else ())
+    changed = {CDS: dict.fromkeys(clusters, "2"), EDS: dict.fromkeys([*endpoints, "later"], "2")}
+    talk.follows(first, first.becomes(changed))
+    talk.hears(CDS, changed[CDS])
+    talk.hears(EDS, {"e5": "2", "later": "2"})
+    talk.silence()

@@ -50,6 +50,8 @@ class Side:
         self.on_the_way: dict[str, tuple[Heard, datetime]] = {}
         self.refused: defaultdict[str, list[dict[str, str]]] = defaultdict(list)
         self.sent_clusters: set[str] = set()
+        self.known: defaultdict[str, set[str]] = defaultdict(set)
+        """What it was sent on this stream, by type."""
 
     def server_reads(self) -> None:
         if not self.client.outbox:
@@ -84,6 +86,9 @@ class Side:
         assert heard.resources not in self.refused[url] or not heard.resources, "a refused set of versions again"
         assert all(is_for(name, self.app) for name in heard.resources), "what is another asker's"
         want = self.client.wants[url]
+        known = self.known[url] | want.names | want.held.keys() | self.asked_lately(url)
+        assert set(heard.removed) <= known, "the removal of what it never had and does not ask for"
+        self.known[url] |= heard.resources.keys()
         if not want.wildcard:
             asked = want.names | self.asked_lately(url)
             assert heard.resources.keys() <= asked, "what nobody asked for"

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from model.names import is_address_cluster
-from tests.protocol.conversation import BROKEN, CDS, EDS, MEMO_LIMITS, VHDS, version_of
+from tests.protocol.conversation import BROKEN, CDS, EDS, MEMO_LIMITS, VHDS, to_mesh, version_of
 from tests.protocol.model_client import BAD
 from tests.protocol.on_demand import NOBODYS, ON_DEMAND, USES, OnDemandClient, OnDemandTalk, canonical
-from xds.demand import SPELLINGS, DemandLimits
+from xds.demand import ANEW, SPELLINGS, DemandLimits
 from xds.history import History, workload_of
 from xds.look_ahead import LOOKS_AT_ONCE
 from xds.wire import parse_delta_request
@@ -500,6 +500,18 @@ def test_whoever_asks_for_too_many_names_is_not_served_on_demand_and_they_are_no
     assert talk.looked_for == []
 
 
+def test_whoever_asks_for_ever_new_names_is_not_served_on_demand_though_it_gives_them_back() -> None:
+    talk = opened(OnDemandTalk(world=WORLD, limits=DemandLimits(names=4)))
+    for number in range(4 * ANEW):
+        talk.delta_says(VHDS, f"80/nobody{number}")
+        talk.hears(VHDS, missing=(f"80/nobody{number}",))
+        talk.delta_says(VHDS, drops=(f"80/nobody{number}",))
+        talk.hears(VHDS, removed=(f"80/nobody{number}",))
+    assert not talk.stream.excessive
+    talk.delta_says(VHDS, "80/z")
+    assert talk.stream.excessive
+
+
 def test_whoever_asks_for_one_host_in_words_without_end_is_not_served_on_demand() -> None:
     talk = opened(OnDemandTalk(world=WORLD, limits=DemandLimits(nobodys=2)))
     spellings = [f"80/z:{port}" for port in range(SPELLINGS + 3)]
@@ -623,6 +635,16 @@ def test_an_answer_that_there_is_none_is_not_sent_again_and_again_to_who_refuses
     talk.silence()
 
 
+def test_r35_what_was_neither_asked_for_nor_sent_may_be_given_back_and_is_not_answered() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, drops=tuple(f"80/n{number}" for number in range(1000)))
+    talk.silence()
+    talk.delta_says(VHDS, "80/nobody", "80/z")
+    talk.delta_says(VHDS, drops=("80/nobody", "80/z", "80/another"))
+    talk.hears(VHDS, removed=("80/nobody", "80/z"))
+    talk.silence()
+
+
 def test_what_is_no_longer_asked_for_does_not_count() -> None:
     talk = opened(OnDemandTalk(world=WORLD, limits=DemandLimits(nobodys=1)))
     talk.delta_says(VHDS, "80/one")
@@ -632,6 +654,11 @@ def test_what_is_no_longer_asked_for_does_not_count() -> None:
 
 
 MUCH = {f"80/h{number}": "1" for number in range(3 * LOOKS_AT_ONCE)}
+
+
+def prepare(talk: OnDemandTalk) -> None:
+    while talk.stream.prepare(talk.now):
+        pass
 
 
 def prepared(talk: OnDemandTalk) -> int:
@@ -681,10 +708,126 @@ def test_what_was_given_back_before_it_was_looked_up_is_not_asked_for() -> None:
     names = tuple(MUCH)
     talk.delta_says(VHDS, *names)
     talk.delta_says(VHDS, drops=names[-10:])
-    while talk.stream.prepare(talk.now):
-        pass
+    prepare(talk)
     heard = talk.hears(VHDS, dict.fromkeys(names[:-10], "1"), removed=names[-10:])
     assert len(heard.resources) == len(names) - 10
+    talk.silence()
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_r26_a_cluster_that_a_host_names_by_now_comes_though_it_was_looked_up_late(place: int) -> None:
+    """Of many hosts that change at once; there is nothing else to send, as the client has not asked for hosts yet."""
+    hosts = [f"base{number}" for number in range(4)]
+    world = {CDS: {"base": "1", "a": "1"}, VHDS: dict.fromkeys(hosts, "1")}
+    talk = OnDemandTalk(world=world, looks_at_once=1)
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"base": "1"})
+    talk.silence()
+    assert talk.stream.is_quiet()
+    talk.world = {**world, VHDS: {**dict.fromkeys(hosts, "2"), hosts[place]: "uses a"}}
+    talk.generation += 1
+    marks = talk.memo.advance(to_mesh(talk.world))
+    assert talk.stream.snapshot(marks, talk.generation)
+    assert not talk.stream.is_quiet()
+    talk.hears(CDS, {"a": "1"})
+    talk.silence()
+
+
+def test_what_changes_all_at_once_makes_nobody_excessive_on_the_way() -> None:
+    """Some hosts go and as many others come, in one snapshot: never more are nobody's than were before."""
+    some = {f"80/a{number}": "1" for number in range(40)}
+    others = {f"80/b{number}": "1" for number in range(40)}
+    talk = OnDemandTalk(
+        world={**WORLD, VHDS: {**WORLD[VHDS], **some}}, limits=DemandLimits(nobodys=45), looks_at_once=7
+    )
+    opened(talk)
+    talk.delta_says(VHDS, *some, *others)
+    prepare(talk)
+    talk.hears(VHDS, some, missing=tuple(sorted(others)))
+    talk.becomes({VHDS: {**WORLD[VHDS], **others}})
+    talk.delta_says(VHDS, "80/x")
+    while talk.stream.prepare(talk.now):
+        assert not talk.stream.excessive
+    assert not talk.stream.excessive
+    talk.hears(CDS, {"a": "1"})
+    talk.hears(VHDS, {**others, "80/x": "uses a"}, removed=tuple(sorted(some)))
+
+
+def test_r34_what_is_gone_of_one_type_costs_nothing_that_was_sent_ahead_of_another() -> None:
+    hosts = {f"80/h{number}": "1" for number in range(5)}
+    talk = OnDemandTalk(world={CDS: {"base": "1"}, VHDS: hosts}, limits=DemandLimits(nobodys=10), looks_at_once=3)
+    addresses = {f"tcp|{number}": "v" for number in range(8)}
+    talk.delta_says(CDS, initial=addresses)
+    gone = {f"80/gone{number}": "v" for number in range(8)}
+    talk.delta_says(VHDS, initial={**gone, **{name: version_of(name, "1") for name in hosts}})
+    prepare(talk)
+    heard = talk.next()
+    while heard is not None and heard.type_url == CDS:
+        talk.accepts(CDS)
+        heard = talk.next()
+    assert heard is not None
+    assert (heard.resources, heard.removed) == ({}, tuple(gone))
+
+
+def test_what_was_asked_for_and_is_brought_along_was_not_sent_ahead() -> None:
+    """However late it is looked up: what is asked for first, then what is left."""
+    talk = OnDemandTalk(world=WORLD, looks_at_once=1)
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"base": "1"})
+    talk.delta_says(VHDS, "80/z:80", "80/nobody", initial={"80/z": version_of("80/z", "1")})
+    prepare(talk)
+    talk.hears(VHDS, {"base80": "1"}, missing=("80/nobody", "80/z:80"))
+    talk.passes(minutes=31)
+    talk.silence()
+
+
+def test_a_stream_that_ends_before_all_was_looked_up_tells_since_when_it_was_sent_ahead() -> None:
+    talk = OnDemandTalk(world=WORLD, looks_at_once=1)
+    brings_along = {"80/gone": "v", "80/z": version_of("80/z", "1")}
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"base": "1"})
+    talk.delta_says(VHDS, initial=brings_along)
+    talk.passes(minutes=20)
+    talk.reconnect()
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"base": "1"})
+    talk.delta_says(VHDS, initial=brings_along)
+    talk.hears(VHDS, {"base80": "1"}, removed=("80/gone",))
+    talk.passes(minutes=11)
+    talk.hears(VHDS, removed=("80/z",))
+    talk.silence()
+
+
+def test_r40_clusters_come_first_however_little_is_looked_up_at_once() -> None:
+    talk = opened(OnDemandTalk(world=WORLD, looks_at_once=1))
+    talk.delta_says(VHDS, "80/x", "80/y", "80/z")
+    talk.hears(CDS, {"a": "1", "b": "1"})
+    talk.hears(VHDS, {"80/x": "uses a", "80/y": "uses b", "80/z": "1"})
+    talk.silence()
+
+
+def test_r30_what_was_sent_ahead_may_be_given_back_and_is_answered() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/z")
+    talk.hears(VHDS, {"80/z": "1"})
+    talk.reconnect()
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"base": "1"})
+    talk.delta_says(VHDS)
+    talk.hears(VHDS, {"base80": "1", "80/z": "1"})
+    talk.delta_says(VHDS, drops=("80/z",))
+    talk.hears(VHDS, {"80/z": "1"})
+    talk.silence()
+
+
+def test_what_is_given_back_while_a_change_is_followed_stays_given_back() -> None:
+    names = [f"80/n{number}" for number in range(4)]
+    talk = opened(OnDemandTalk(world=WORLD, looks_at_once=1))
+    talk.delta_says(VHDS, *names)
+    talk.hears(VHDS, missing=tuple(names))
+    talk.becomes({VHDS: {**WORLD[VHDS], **dict.fromkeys(names, "1")}})
+    talk.delta_says(VHDS, drops=tuple(names))
+    talk.hears(VHDS, removed=tuple(names))
     talk.silence()
 
 

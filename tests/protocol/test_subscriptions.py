@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.protocol.conversation import CDS, EDS, LDS, RDS, SDS, VHDS, Talk, version_of
-from xds.violation import MAX_ABSENT, MAX_NAMES, Fault, Violation, first_node
+from xds.violation import MAX_NAMES, Fault, Violation, first_node
 from xds.wire import DeltaRequest, Node, SotwRequest
 
 CLUSTERS = {CDS: {"a": "1", "b": "1"}}
@@ -273,56 +273,49 @@ def test_r34_too_many_names_end_the_stream() -> None:
     assert violation.value.fault is Fault.RESOURCE_EXHAUSTED
 
 
-def prepare(talk: Talk) -> None:
-    while talk.stream.prepare(talk.now):
-        pass
-
-
 @pytest.mark.parametrize("delta", [True, False])
-def test_r34_too_many_names_that_lead_to_nothing_end_the_stream(delta: bool) -> None:
-    """However few at a time; those that lead to something, or are given back, do not count."""
-    names = [f"n{number}" for number in range(MAX_ABSENT)]
-    talk = Talk(delta, {EDS: {"a": "1"}})
-
-    def asks(*more: str) -> None:
-        talk.says(EDS, *more)
-        if talk.next() is not None:
-            talk.accepts(EDS)
-        talk.says(EDS)
-
-    asks(*names[:4000])
-    asks(*names[4000:], "a")
-    talk.becomes({EDS: {"a": "1", "n0": "1"}})
-    asks("x")
-    if delta:
-        talk.delta_says(EDS, drops=("n1",))
-    else:
-        talk.named[EDS] = tuple(name for name in talk.named[EDS] if name != "n1")
-    asks("y")
+def test_r34_nor_may_they_be_too_many_in_all_types_together(delta: bool) -> None:
+    talk = Talk(delta, {EDS: {"a": "1"}, RDS: {"80": "1"}})
+    talk.says(EDS, "a", *(f"n{number}" for number in range(MAX_NAMES // 2)))
+    talk.says(RDS, "80", *(f"n{number}" for number in range(MAX_NAMES // 2 - 2)))
     with pytest.raises(Violation) as violation:
-        asks("one too many")
+        talk.says(RDS, "one too many")
     assert violation.value.fault is Fault.RESOURCE_EXHAUSTED
 
 
-@pytest.mark.parametrize("delta", [True, False])
-def test_r34_so_do_so_many_at_once_before_all_of_them_are_looked_up(delta: bool) -> None:
-    talk = Talk(delta, {EDS: {"a": "1"}})
-    talk.says(EDS, "a", *(f"n{number}" for number in range(3 * MAX_ABSENT)))
-    with pytest.raises(Violation) as violation:
-        prepare(talk)
-    assert violation.value.fault is Fault.RESOURCE_EXHAUSTED
-    assert len(talk.derived) < 1.1 * MAX_ABSENT
-
-
-def test_r34_delta_what_the_client_had_and_is_gone_does_not_count() -> None:
-    """A mesh that has lost a great many services: its clients are told so."""
-    names = [f"n{number}" for number in range(2 * MAX_ABSENT)]
-    talk = Talk(True, {EDS: {}})
-    talk.delta_says(EDS, *names, initial={name: version_of(name, "1") for name in names})
-    prepare(talk)
-    talk.hears(EDS, removed=tuple(sorted(names)))
-    talk.delta_says(EDS, drops=tuple(names))
+def test_r27_r37_delta_what_is_dropped_while_a_push_is_on_its_way_is_not_answered() -> None:
+    talk = Talk(True, {EDS: {"a": "1", "b": "1"}})
+    talk.delta_says(EDS, "a")
+    talk.hears(EDS, {"a": "1"}, accept=False)
+    talk.delta_says(EDS, "b", "ghost")
+    talk.delta_says(EDS, drops=("b", "ghost"))
+    talk.accepts(EDS)
     talk.silence()
+    talk.delta_says(EDS, "b")
+    talk.hears(EDS, {"b": "1"})
+
+
+@pytest.mark.parametrize("wildcard", [False, True])
+def test_r34_names_that_are_dropped_again_and_again_do_not_gather(wildcard: bool) -> None:
+    """While nothing is acknowledged; where each would have to be answered the stream ends."""
+    talk = Talk(True, {CDS: {"a": "1"}})
+    talk.delta_says(CDS, *(("*",) if wildcard else ("a",)))
+    talk.hears(CDS, {"a": "1"}, accept=False)
+
+    def asks(number: int) -> None:
+        names = tuple(f"n{number}-{place}" for place in range(9000))
+        talk.delta_says(CDS, *names)
+        talk.delta_says(CDS, drops=names)
+
+    for number in range(MAX_NAMES // 9000):
+        asks(number)
+    if wildcard:
+        with pytest.raises(Violation) as violation:
+            asks(-1)
+        assert violation.value.fault is Fault.RESOURCE_EXHAUSTED
+    else:
+        talk.accepts(CDS)
+        talk.silence()
 
 
 def test_r35_delta_what_was_never_wanted_may_be_dropped() -> None:

@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from protos import discovery_pb2 as pb
-from tests.protocol.conversation import CDS, EDS, LDS, Talk
+from tests.protocol.conversation import CDS, EDS, LDS, VHDS, Talk, to_mesh
+from tests.protocol.on_demand import OnDemandTalk
 from xds import pump as pump_module
 from xds.look_ahead import LOOKS_AT_ONCE
 from xds.protocol import Stream
 from xds.pump import Pump
 from xds.stream_secrets import NoSecrets
-from xds.violation import MAX_ABSENT, Fault, Violation
+from xds.violation import Fault, Violation
 from xds.wire import Node, parse_delta_request
 
 
@@ -29,6 +30,7 @@ class FakeWire:
         self.stuck = False
         self.log: list[str] = []
         self.accepts = True
+        self.refuses = b"nothing has this in it"
         self.was_sent = asyncio.Event()
 
     def say(self, message: pb.DeltaDiscoveryRequest) -> None:
@@ -50,7 +52,10 @@ class FakeWire:
         self.sent.append(response)
         self.was_sent.set()
         if self.accepts:
-            self.say(pb.DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce))
+            answer = pb.DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
+            if self.refuses in message:
+                answer.error_detail.message = "no"
+            self.say(answer)
 
     async def until_sent(self, count: int) -> None:
         async with asyncio.timeout(10):
@@ -64,7 +69,7 @@ def pumping(talk: Talk, wire: FakeWire) -> Pump:
 
 
 class Clockwork(Stream):
-    """Nothing to send; `ticks` counts how often it was told the time."""
+    """Nothing to send; `ticks` counts how often it was told the time, `turns` how often its pump came to rest."""
 
     __slots__ = ("at", "ticks", "turns", "wound")
 
@@ -78,11 +83,8 @@ class Clockwork(Stream):
         if now >= self.at:
             self.at = now + timedelta(hours=1)
 
-    def next(self, now: datetime) -> bytes | None:
-        self.turns += 1
-        return None
-
     def wake_at(self) -> datetime | None:
+        self.turns += 1
         return self.at
 
 
@@ -258,12 +260,51 @@ async def test_r40_the_time_for_which_much_was_looked_up_does_not_count_as_waite
     assert [message.type_url for message in wire.sent] == [CDS]
 
 
-async def test_r34_who_asks_for_too_much_that_is_not_there_is_sent_away_while_it_is_looked_up() -> None:
-    talk, wire = Talk(delta=True, world={}), FakeWire()
-    names = [f"name{number}" for number in range(2 * MAX_ABSENT)]
-    wire.say(pb.DeltaDiscoveryRequest(type_url=EDS, resource_names_subscribe=names))
-    with pytest.raises(Violation) as violation:
-        async with asyncio.timeout(10):
-            await pumping(talk, wire).run()
-    assert violation.value.fault is Fault.RESOURCE_EXHAUSTED
-    assert wire.sent == []
+async def test_what_was_worked_out_is_not_sent_once_the_stream_is_to_end() -> None:
+    """Its pod is gone, say."""
+    talk, wire = Talk(True, {CDS: {"a": "1"}}), FakeWire()
+    pump = pumping(talk, wire)
+    wire.say(pb.DeltaDiscoveryRequest(type_url=CDS))
+    running = asyncio.create_task(pump.run())
+    await wire.until_sent(1)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    talk.becomes({CDS: {"a": "2"}})
+    pump.wake()
+    while not talk.stream.is_quiet():  # noqa: ASYNC110 - every turn of the loop counts
+        await asyncio.sleep(0)
+    pump.end("gone")
+    assert await running == "gone"
+    assert len(wire.sent) == 1
+
+
+async def test_a_cluster_that_nothing_names_any_more_once_much_was_looked_up_gets_its_time() -> None:
+    """Nothing is sent and nobody answers: the sidecar has refused what is taken back."""
+    hosts = {f"80/h{number}": "1" for number in range(3)}
+    clock = [datetime(2026, 1, 1, tzinfo=UTC)]
+    talk = OnDemandTalk(world={CDS: {"b": "1"}, VHDS: hosts}, looks_at_once=1)
+    wire = FakeWire()
+    wire.refuses = b"uses b"
+    pump = Pump(wire=wire, stream=talk.stream, parse=parse_delta_request, now=lambda: clock[0])
+    wire.say(pb.DeltaDiscoveryRequest(type_url=CDS))
+    wire.say(pb.DeltaDiscoveryRequest(type_url=VHDS, resource_names_subscribe=list(hosts)))
+    running = asyncio.create_task(pump.run())
+
+    async def becomes(hosts: dict[str, str]) -> None:
+        talk.world = {**talk.world, VHDS: hosts}
+        talk.generation += 1
+        if talk.stream.snapshot(talk.memo.advance(to_mesh(talk.world)), talk.generation):
+            pump.wake()
+        for _ in range(100):
+            await asyncio.sleep(0)
+
+    await becomes(hosts)
+    await becomes(dict.fromkeys(hosts, "uses b"))
+    assert any(b"b" in one.SerializeToString() for one in wire.sent if one.type_url == CDS)
+    await becomes(hosts)
+    assert not talk.stream.restless
+    due = talk.stream.wake_at()
+    assert due is not None
+    assert due - clock[0] <= timedelta(minutes=1)
+    pump.end("over")
+    await running
