@@ -266,9 +266,13 @@ class Demand:
         stale = in_common(asked, self._asked) if asked else ()
         if not (unread or stale):
             return False
-        self._unread.update(dict.fromkeys(unread))
         self._renewals.update(dict.fromkeys(stale))
-        self.catch_up(self._at_once)
+        if stale or len(unread) > self._at_once:
+            self._unread.update(dict.fromkeys(unread))
+            self.catch_up(self._at_once)
+        else:
+            for name in unread:
+                self._need(name, self._named(name))
         return True
 
     def answered(self, hosts: Set[str]) -> None:
