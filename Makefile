@@ -32,8 +32,8 @@ check: dev ## lint, types, layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: dev ## measure what matters and print it
-	@$(BIN)/python -m bench
+bench: dev ## measure what matters: tables, and build/bench.json of the same run (BENCH_ARGS="fanout wire": those parts)
+	@$(BIN)/python -m bench $(BENCH_ARGS)
 
 soak: dev ## the long counts: properties and conversations by the hundred thousand
 	@$(BIN)/python -m pytest -m soak $(TEST_ARGS)

@@ -16,13 +16,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
 
 from bench.cluster_objects import objects, virtual_service
+from bench.figures_table import Figure, figures_parser, report
 from heddle.control_plane import Cluster, ControlPlane, PlaneSettings
 from sources.kubernetes.access import ClusterAccess
 from sources.kubernetes.api import FULL, METADATA_LIST, Api, open_api
@@ -35,22 +35,7 @@ ROUNDS = 200
 TARGET_SECONDS = 6.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sync:
-    """Seconds, milliseconds, and MiB. `bare_s` is a list and parse of the same objects with nothing done to them."""
-
-    services: int
-    objects: int
-    mib_read: float
-    bare_s: float
-    synced_s: float
-    synced_cpu_s: float
-    memory_mib: float
-    change_p50_ms: float
-    change_p99_ms: float
-
-
-async def measure(services: int, rounds: int) -> Sync:
+async def measure(services: int, rounds: int) -> list[Figure]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     server = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.cluster_sync", "--server", "--services", str(services),
@@ -77,17 +62,28 @@ async def measure(services: int, rounds: int) -> Sync:
     finally:
         server.stdin.close()
         await server.wait()
-    return Sync(
-        services=services,
-        objects=sum(count for count, _ in read.values()),
-        mib_read=sum(size for _, size in read.values()) / 2**20,
-        bare_s=bare,
-        synced_s=took,
-        synced_cpu_s=spent,
-        memory_mib=memory,
-        change_p50_ms=1000 * statistics.median(changes),
-        change_p99_ms=1000 * statistics.quantiles(changes, n=100)[98],
-    )
+    count, size = sum(number for number, _ in read.values()), sum(size for _, size in read.values()) / 2**20
+    p50, p99 = 1000 * statistics.median(changes), 1000 * statistics.quantiles(changes, n=100)[98]
+    return [
+        Figure(
+            what=f"a bare list and parse of {services:,} services' objects",
+            measured=f"{bare:.2f} s: {count:,} objects, {size:.1f} MiB",
+            values={"services": services, "objects": count, "mib_read": size, "bare_s": bare},
+        ),
+        Figure(
+            what="from start until served",
+            measured=f"{took:.2f} s, {spent:.2f} s of CPU",
+            target=f"under {TARGET_SECONDS:.0f} s",
+            met=took < TARGET_SECONDS,
+            values={"synced_s": took, "synced_cpu_s": spent},
+        ),
+        Figure(what="memory, peak", measured=f"{memory:,.0f} MiB", values={"memory_mib": memory}),
+        Figure(
+            what=f"a VirtualService written until it is in force, {rounds} times",
+            measured=f"p50 {p50:.1f} ms, p99 {p99:.1f} ms",
+            values={"change_p50_ms": p50, "change_p99_ms": p99},
+        ),
+    ]
 
 
 async def list_bare(api: Api) -> Mapping[str, tuple[int, int]]:
@@ -156,29 +152,17 @@ def _parsed(kubeconfig: str) -> object:
     return yaml.safe_load(kubeconfig)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.cluster_sync", description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = figures_parser("cluster_sync", __doc__)
     parser.add_argument("--server", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--services", type=int, default=SERVICES)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")
-    args = parser.parse_args([] if sys.argv[0].endswith("bench/__main__.py") else None)
+    args = parser.parse_args(arguments)
     if args.server:
         asyncio.run(serve(args.services))
         return 0
     print(f"  an API server with {args.services} services and five pods each ...", file=sys.stderr)
-    found = asyncio.run(measure(args.services, args.rounds))
-    if args.json:
-        print(json.dumps(asdict(found), indent=2))
-        return 0
-    print(f"{found.objects:,} objects of {found.services:,} services, {found.mib_read:.1f} MiB")
-    print(f"  bare list and parse                {found.bare_s:10,.2f} s")
-    print(f"  from start until served            {found.synced_s:10,.2f} s  (CPU {found.synced_cpu_s:.2f} s)")
-    print(f"  memory, peak                       {found.memory_mib:10,.0f} MiB")
-    print(f"  a VirtualService written until it is in force, {args.rounds} times")
-    print(f"    p50                              {found.change_p50_ms:10,.1f} ms")
-    print(f"    p99                              {found.change_p99_ms:10,.1f} ms")
-    return 0 if found.synced_s < TARGET_SECONDS else 1
+    return report(asyncio.run(measure(args.services, args.rounds)), args.json)
 
 
 if __name__ == "__main__":

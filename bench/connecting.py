@@ -5,17 +5,17 @@ Each has TLS, a token, and a key and certificate made for it. The services have 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import manifests
 from bench.children import child, python
 from bench.crowd import Member, connected
-from bench.figures_table import Figure, print_figures
+from bench.figures_table import Figure, figures_parser, report
 from bench.light_sidecar import Habits
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, VIRTUAL_HOST
 
@@ -100,16 +100,15 @@ def _write(folder: Path, services: int, sidecars: int) -> None:
     (folder / "pods.yaml").write_text(manifests.together(*map(manifests.pod, range(sidecars))))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.connecting", description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = figures_parser("connecting", __doc__)
     parser.add_argument("--services", type=int, default=SERVICES)
     parser.add_argument("--sidecars", type=int, default=SIDECARS)
     parser.add_argument("--used", type=int, default=USED)
     parser.add_argument("--rest", type=float, default=REST_SECONDS, metavar="SECONDS")
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     figures = asyncio.run(measure(args.services, args.sidecars, args.used, args.rest))
-    return print_figures(figures, as_json=args.json)
+    return report(figures, args.json)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ acknowledgement. CPU is the server process's alone, all of its threads.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import os
@@ -24,7 +23,7 @@ from pathlib import Path
 from bench import manifests
 from bench.children import Child, Json, child, python
 from bench.crowd import Crowd, Member, Totals, connected
-from bench.figures_table import Figure, print_figures
+from bench.figures_table import Figure, figures_parser, report
 from bench.light_sidecar import Habits
 from bench.opponents import bare_server, go_program, go_server
 from bench.own_certificate import write_certificate
@@ -339,15 +338,14 @@ def _requests(found: Arena) -> Figure:
     )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.fanout", description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = figures_parser("fanout", __doc__)
     parser.add_argument("--services", type=int, default=SERVICES)
     parser.add_argument("--sidecars", type=int, default=SIDECARS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     figures = asyncio.run(measure(args.services, args.sidecars, args.rounds))
-    return print_figures(figures, as_json=args.json)
+    return report(figures, args.json)
 
 
 if __name__ == "__main__":

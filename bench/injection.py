@@ -12,8 +12,10 @@ import json
 import multiprocessing
 import ssl
 import statistics
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from typing import Any
 import aiohttp
 import structlog
 
+from bench.figures_table import Figure, figures_parser, report
 from heddle import clock
 from heddle.cluster.webhook_certificate import WebhookCertificate
 from heddle.cluster.webhook_namespaces import ClusterNamespaces
@@ -101,10 +104,10 @@ async def _serve(kubeconfig: Path, ready: Connection) -> None:
             await asyncio.to_thread(ready.recv)
 
 
-async def load(port: int, roots: bytes) -> list[float]:
+async def load(port: int, roots: bytes, *, seconds: float) -> list[float]:
     """Milliseconds from the moment that a pod should be sent to its answer."""
     trust = ssl.create_default_context(cadata=roots.decode())
-    bodies = [review(number) for number in range(round(RATE * SECONDS))]
+    bodies = [review(number) for number in range(round(RATE * seconds))]
     took = [0.0] * len(bodies)
     begun = time.perf_counter() + 0.1
 
@@ -126,15 +129,14 @@ async def load(port: int, roots: bytes) -> list[float]:
     return took
 
 
-def main() -> int:
-    """Prints the figures; 1 if the target is missed."""
+def measure(seconds: float) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="heddle-bench-") as name:
         kubeconfig = FakeApiServer().write_kubeconfig(Path(name) / "config")
         ours, theirs = multiprocessing.Pipe()
         server = multiprocessing.get_context("spawn").Process(target=serve, args=(kubeconfig, theirs))
         server.start()
         try:
-            took = asyncio.run(load(*ours.recv()))
+            took = asyncio.run(load(*ours.recv(), seconds=seconds))
             ours.send("end")
         finally:
             server.join(10)
@@ -142,10 +144,23 @@ def main() -> int:
                 server.kill()
     percentiles = statistics.quantiles(took, n=100)
     p50, p99 = percentiles[49], percentiles[98]
-    print(f"injection webhook, {RATE:.0f} pods/s of {TEMPLATES} templates for {SECONDS:.0f} s from its start:")
-    print(f"  p50 {p50:.1f} ms  p99 {p99:.1f} ms (target {P99_TARGET_MS:.0f})  max {max(took):.1f} ms", flush=True)
-    return int(p99 >= P99_TARGET_MS)
+    return [
+        Figure(
+            what=f"the webhook, {RATE:.0f} pods/s of {TEMPLATES} templates for {seconds:g} s from its start",
+            measured=f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {max(took):.1f} ms",
+            target=f"p99 under {P99_TARGET_MS:.0f} ms",
+            met=p99 < P99_TARGET_MS,
+            values={"p50_ms": p50, "p99_ms": p99, "max_ms": max(took)},
+        )
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = figures_parser("injection", __doc__)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    args = parser.parse_args(arguments)
+    return report(measure(args.seconds), args.json)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -6,7 +6,6 @@ until all have acknowledged it.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import statistics
@@ -21,7 +20,7 @@ from bench import manifests
 from bench.children import child, python
 from bench.crowd import Member, connected
 from bench.fanout import Contender, Took
-from bench.figures_table import Figure, print_figures
+from bench.figures_table import Figure, figures_parser, report
 from bench.light_sidecar import Habits
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
 
@@ -138,13 +137,12 @@ def _write(folder: Path, services: int, sidecars: int, *, rules: bool) -> None:
         (folder / "rules.yaml").write_text(manifests.together(*given))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.mesh_size", description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = figures_parser("mesh_size", __doc__)
     parser.add_argument("--services", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")
-    args = parser.parse_args()
-    return print_figures(asyncio.run(measure(args.services, args.rounds)), as_json=args.json)
+    args = parser.parse_args(arguments)
+    return report(asyncio.run(measure(args.services, args.rounds)), args.json)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,15 @@ Nothing is pulled. The pod is asked from its node, again and again, from the mom
 
 from __future__ import annotations
 
-import argparse
 import json
 import socket
 import statistics
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from typing import Any
 
+from bench.figures_table import Figure, figures_parser, report
 from tests.kubelet.installed_mesh import InstalledMesh, installed
 from tests.kubelet.running_cluster import cluster_up
 
@@ -34,17 +34,6 @@ while True:
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """Milliseconds from the POST of the object. `steps` are medians of what came before, each from the one before."""
-
-    created_ms: float
-    p50_ms: float
-    p90_ms: float
-    steps: dict[str, float]
-    sidecar_mib: float
-
-
 def pod(name: str) -> dict[str, Any]:
     container = {
         "name": "app",
@@ -56,7 +45,7 @@ def pod(name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": "bench"}}, "spec": spec}
 
 
-def measure(rounds: int) -> Start:
+def measure(rounds: int) -> list[Figure]:
     with cluster_up() as cluster, installed(cluster, {"replicas": 1}) as mesh:
         mesh.meshed_namespace("bench")
         service = {
@@ -76,16 +65,30 @@ def measure(rounds: int) -> Start:
         memory = _sidecar_memory(mesh, f"p{rounds}")
     del found[0]
     totals = sorted(total for _, total, _ in found)
+    created = 1000 * statistics.median(created for created, _, _ in found)
+    p50, p90 = 1000 * statistics.median(totals), 1000 * statistics.quantiles(totals, n=10)[8]
     steps = {
         step: 1000 * statistics.median(moments[step] for _, _, moments in found) for step in (*_STEPS, "first answer")
     }
-    return Start(
-        created_ms=1000 * statistics.median(created for created, _, _ in found),
-        p50_ms=1000 * statistics.median(totals),
-        p90_ms=1000 * statistics.quantiles(totals, n=10)[8],
-        steps=steps,
-        sidecar_mib=memory,
-    )
+    return [
+        Figure(
+            what=f"a Pod object created until its first answer through its own sidecar, {rounds} times",
+            measured=f"p50 {p50:,.0f} ms, p90 {p90:,.0f} ms",
+            target=f"p50 under {1000 * TARGET_P50_SECONDS:,.0f} ms",
+            met=p50 < 1000 * TARGET_P50_SECONDS,
+            values={"p50_ms": p50, "p90_ms": p90},
+        ),
+        Figure(
+            what="  of that, until the POST is answered (webhook, etcd)",
+            measured=f"{created:,.0f} ms; from step to step:",
+            values={"created_ms": created},
+        ),
+        *(
+            Figure(what=f"    {step}", measured=f"{took:,.0f} ms", values={"step_ms": took})
+            for step, took in steps.items()
+        ),
+        Figure(what="memory of its sidecar", measured=f"{memory:,.0f} MiB", values={"sidecar_mib": memory}),
+    ]
 
 
 def _start_one(mesh: InstalledMesh, name: str) -> tuple[float, float, dict[str, float]]:
@@ -154,23 +157,11 @@ def _sidecar_memory(mesh: InstalledMesh, name: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.pod_start", description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = figures_parser("pod_start", __doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")
-    args = parser.parse_args([] if sys.argv[0].endswith("bench/__main__.py") else None)
-    found = measure(args.rounds)
-    if args.json:
-        print(json.dumps(asdict(found), indent=2))
-        return 0
-    print(f"a Pod object created until its first answer through its own sidecar, {args.rounds} times")
-    print(f"  p50                                {found.p50_ms:10,.0f} ms")
-    print(f"  p90                                {found.p90_ms:10,.0f} ms")
-    print(f"  of that, until the POST is answered (webhook, etcd) {found.created_ms:,.0f} ms; from step to step:")
-    for step, took in found.steps.items():
-        print(f"    {step:33}{took:10,.0f} ms")
-    print(f"  memory of its sidecar              {found.sidecar_mib:10,.0f} MiB")
-    return 0 if found.p50_ms < 1000 * TARGET_P50_SECONDS else 1
+    args = parser.parse_args(arguments)
+    return report(measure(args.rounds), args.json)
 
 
 if __name__ == "__main__":

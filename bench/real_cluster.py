@@ -6,7 +6,6 @@ rest: how long until the traffic of a real sidecar, in a pod of our nodes, follo
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -18,15 +17,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import grpc
 
 from bench.cluster_sync import list_bare
+from bench.figures_table import Figure, figures_parser, report
 from bench.filled_cluster import DEFAULT, EAGER, MERGE, NAMESPACE, OWN, PLURALS, XDS_PORT, Json, fill, pod_name, session
 from bench.simulated_sidecar import SimulatedSidecar
 from protos.type_urls import CLUSTER, ENDPOINT, VIRTUAL_HOST
@@ -65,31 +64,7 @@ while True:
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """Seconds, milliseconds and MiB.
-
-    `follow`: from the sending of a PATCH until an answer shows it; `sent`: until another sidecar was sent it.
-    """
-
-    services: int
-    objects: int
-    mib_read: float
-    bare_s: float
-    served_s: float
-    served_cpu_s: float
-    whole_s: float
-    plane_mib: float
-    plane_peak_mib: float
-    sidecar_mib: float
-    follow_p50_ms: float
-    follow_p99_ms: float
-    sent_p50_ms: float
-    put_p50_ms: float
-    load: float
-
-
-async def measure(services: int, rounds: int) -> Found:
+async def measure(services: int, rounds: int) -> list[Figure]:
     with cluster_up() as cluster:
         await fill(cluster, services)
         with _serving(cluster):
@@ -112,23 +87,54 @@ async def measure(services: int, rounds: int) -> Found:
             async with _watching(_eager(cluster, tokens[1], roots.encode()), services) as watching:
                 took, sent, puts, sidecar = await _follow(cluster, watching, rounds, plane.pid)
             memory = _memory(Path(f"/proc/{plane.pid}/status").read_text())
-    return Found(
-        services=services,
-        objects=sum(count for count, _ in read.values()),
-        mib_read=sum(size for _, size in read.values()) / 2**20,
-        bare_s=bare,
-        served_s=served,
-        served_cpu_s=spent,
-        whole_s=whole,
-        plane_mib=memory["VmRSS"],
-        plane_peak_mib=memory["VmHWM"],
-        sidecar_mib=sidecar,
-        follow_p50_ms=1000 * statistics.median(took),
-        follow_p99_ms=1000 * statistics.quantiles(took, n=100)[98],
-        sent_p50_ms=1000 * statistics.median(sent),
-        put_p50_ms=1000 * statistics.median(puts),
-        load=os.getloadavg()[0],
-    )
+    count, size = sum(number for number, _ in read.values()), sum(size for _, size in read.values()) / 2**20
+    p50, p99 = 1000 * statistics.median(took), 1000 * statistics.quantiles(took, n=100)[98]
+    sent_p50, put_p50 = 1000 * statistics.median(sent), 1000 * statistics.median(puts)
+    load = os.getloadavg()[0]
+    plane_mib, peak_mib = memory["VmRSS"], memory["VmHWM"]
+    return [
+        Figure(
+            what=f"a bare list and parse of {services:,} services' objects",
+            measured=f"{bare:.2f} s: {count:,} objects, {size:.1f} MiB",
+            values={"services": services, "objects": count, "mib_read": size, "bare_s": bare},
+        ),
+        Figure(
+            what="started until a sidecar is served",
+            measured=f"{served:.2f} s, {spent:.2f} s of CPU",
+            target=f"under {TARGET_SYNC_SECONDS:.0f} s",
+            met=served < TARGET_SYNC_SECONDS,
+            values={"served_s": served, "served_cpu_s": spent},
+        ),
+        Figure(what="  until another has everything", measured=f"{whole:.2f} s", values={"whole_s": whole}),
+        Figure(
+            what="memory of the control plane",
+            measured=f"{plane_mib:,.0f} MiB, peak {peak_mib:,.0f}",
+            target=f"peak under {TARGET_PLANE_MIB:.0f} MiB",
+            met=peak_mib < TARGET_PLANE_MIB,
+            values={"plane_mib": plane_mib, "plane_peak_mib": peak_mib},
+        ),
+        Figure(
+            what="memory of a sidecar",
+            measured=f"{sidecar:,.0f} MiB",
+            target=f"under {TARGET_SIDECAR_MIB:.0f} MiB",
+            met=sidecar < TARGET_SIDECAR_MIB,
+            values={"sidecar_mib": sidecar},
+        ),
+        Figure(
+            what=f"a VirtualService's PATCH sent until a real sidecar's traffic follows, {rounds} times",
+            measured=f"p50 {p50:.1f} ms, p99 {p99:.1f} ms",
+            target=f"under {TARGET_P50_MS:.0f} ms, {TARGET_P99_MS:.0f} ms",
+            met=p50 < TARGET_P50_MS and p99 < TARGET_P99_MS,
+            values={"follow_p50_ms": p50, "follow_p99_ms": p99},
+        ),
+        Figure(what="  the API server answered", measured=f"p50 {put_p50:.1f} ms", values={"put_p50_ms": put_p50}),
+        Figure(
+            what="  another sidecar had been sent it",
+            measured=f"p50 {sent_p50:.1f} ms",
+            values={"sent_p50_ms": sent_p50},
+        ),
+        Figure(what="load of the machine meanwhile", measured=f"{load:.1f}", values={"load": load}),
+    ]
 
 
 # Until it is served
@@ -375,38 +381,13 @@ def _memory(status: str) -> dict[str, float]:
     return {pair[0].rstrip(":"): int(pair[1]) / 1024 for pair in pairs}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.real_cluster", description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = figures_parser("real_cluster", __doc__)
     parser.add_argument("--services", type=int, default=SERVICES)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")
-    args = parser.parse_args([] if sys.argv[0].endswith("bench/__main__.py") else None)
+    args = parser.parse_args(arguments)
     print(f"  writing {args.services} services with five pods each to a real API server ...", file=sys.stderr)
-    found = asyncio.run(measure(args.services, args.rounds))
-    if args.json:
-        print(json.dumps(asdict(found), indent=2))
-        return 0
-    print(f"{found.objects:,} objects of {found.services:,} services in a real API server, {found.mib_read:.1f} MiB")
-    print(f"  bare list and parse                {found.bare_s:10,.2f} s")
-    print(f"  started until a sidecar is served  {found.served_s:10,.2f} s  (CPU {found.served_cpu_s:.2f} s)")
-    print(f"    until another has everything     {found.whole_s:10,.2f} s")
-    print(f"  memory of the control plane        {found.plane_mib:10,.0f} MiB (peak {found.plane_peak_mib:,.0f})")
-    print(f"  memory of a sidecar                {found.sidecar_mib:10,.0f} MiB")
-    print(f"  a VirtualService written until a real sidecar's traffic follows, {args.rounds} times")
-    print(
-        f"    p50                              {found.follow_p50_ms:10,.1f} ms: the API server answered after "
-        f"{found.put_p50_ms:,.1f}, sidecars had been sent it after {found.sent_p50_ms:,.1f}"
-    )
-    print(f"    p99                              {found.follow_p99_ms:10,.1f} ms")
-    print(f"  load of the machine meanwhile      {found.load:10,.1f}")
-    good = (
-        found.served_s < TARGET_SYNC_SECONDS
-        and found.follow_p50_ms < TARGET_P50_MS
-        and found.follow_p99_ms < TARGET_P99_MS
-        and found.plane_peak_mib < TARGET_PLANE_MIB
-        and found.sidecar_mib < TARGET_SIDECAR_MIB
-    )
-    return 0 if good else 1
+    return report(asyncio.run(measure(args.services, args.rounds)), args.json)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ where the mesh has them. An eager sidecar in a mesh beside it is compared in tur
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import http.client
 import json
@@ -24,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import manifests
-from bench.figures_table import Figure, print_figures
+from bench.figures_table import Figure, figures_parser, report
 from model.on_demand import SidecarConfig
 from tests.mesh.running_mesh import RunningMesh
 
@@ -286,12 +285,11 @@ def _workload(name: str, command: Sequence[str], inject: str) -> str:
     return json.dumps({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}) + "\n"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.real_sidecar", description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = figures_parser("real_sidecar", __doc__)
     parser.add_argument("--services", type=int, nargs="+", default=list(SIZES))
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")
-    args = parser.parse_args()
-    return print_figures(measure(args.services), as_json=args.json)
+    args = parser.parse_args(arguments)
+    return report(measure(args.services), args.json)
 
 
 if __name__ == "__main__":

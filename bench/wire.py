@@ -1,19 +1,15 @@
 """The wire: encoding and decoding, ours against envoy-data-plane's own, interleaved in one run.
 
-    python -m bench.wire [--json] [--rounds N]
-
 Here the messages are the library's own, for both sides, since they are loaded before any package of ours; elsewhere
 they are plain dataclasses, and building them is quicker still. Prints the median time of each side and how many times
 faster ours is. Exits 1 if a target is missed.
 """
 
-import argparse
-import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -63,6 +59,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any as PackedMessage
 from envoy_data_plane.google.protobuf import Struct, Value
 
+from bench.figures_table import Figure, figures_parser, report
 from protos import discovery_pb2
 from protos.encoder import encode, to_any
 from protos.templates import new
@@ -178,18 +175,6 @@ class Case:
     most_us: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """Medians in microseconds."""
-
-    name: str
-    library_us: float
-    ours_us: float
-    ratio: float
-    target: str
-    met: bool
-
-
 def cases() -> tuple[Case, ...]:
     """The comparisons, each checked to give the same on both sides."""
     cluster = build_cluster(validated, PackedMessage.pack)
@@ -258,7 +243,7 @@ def _time_us(work: Callable[[], object], repeat: int) -> float:
     return (time.perf_counter_ns() - start) / repeat / 1_000
 
 
-def measure(case: Case, rounds: int) -> Result:
+def measure(case: Case, rounds: int) -> Figure:
     """Both sides in turn, so that a busy machine slows them alike."""
     library, ours = [], []
     for _ in range(rounds):
@@ -274,34 +259,20 @@ def measure(case: Case, rounds: int) -> Result:
     if case.most_us is not None:
         targets.append(f"< {case.most_us:g} us")
         met = met and ours_us < case.most_us
-    return Result(
-        name=case.name,
-        library_us=library_us,
-        ours_us=ours_us,
-        ratio=ratio,
+    return Figure(
+        what=case.name,
+        measured=f"the library {library_us:7,.0f} us, ours {ours_us:8,.1f} us, {ratio:4,.0f} times faster",
         target=", ".join(targets),
-        met=met,
+        met=met if targets else None,
+        values={"library_us": library_us, "ours_us": ours_us, "ratio": ratio},
     )
 
 
-def main() -> int:
-    """Measures and prints; 1 if a target is missed."""
-    parser = argparse.ArgumentParser(prog="python -m bench.wire", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds a case (default: 15)")
-    options = parser.parse_args()
-    results = [measure(case, options.rounds) for case in cases()]
-    if options.json:
-        print(json.dumps([asdict(result) for result in results], indent=2))
-    else:
-        print(f"{'median time in microseconds':50} {'library':>10} {'ours':>8} {'ratio':>7}  target")
-        for result in results:
-            missed = "" if result.met else "  MISSED"
-            print(
-                f"{result.name:50} {result.library_us:10,.0f} {result.ours_us:8,.1f} {result.ratio:6,.0f}x"
-                f"  {result.target}{missed}"
-            )
-    return 0 if all(result.met for result in results) else 1
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = figures_parser("wire", __doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="rounds a case (15)")
+    args = parser.parse_args(arguments)
+    return report([measure(case, args.rounds) for case in cases()], args.json)
 
 
 if __name__ == "__main__":
