@@ -10,7 +10,7 @@ from injector.settings import REVISION, InjectionSettings
 from injector.settings_file import Given, InstallationSettings, parse_settings
 
 
-def add_settings_argument(parser: argparse.ArgumentParser) -> None:
+def add_settings_argument(parser: argparse._ActionsContainer) -> None:
     """`--settings`, the same everywhere."""
     parser.add_argument(
         "--settings", type=Path, metavar="FILE", help="what the installation decides (YAML, see docs/injection.md)"

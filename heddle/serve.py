@@ -73,32 +73,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--config", type=Path, metavar="DIR", help="manifests: a directory or a file")
     source.add_argument("--kubernetes", action="store_true", help="a cluster instead of a directory")
-    parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="which kubeconfig (as kubectl finds it)")
-    parser.add_argument("--context", default="", metavar="NAME", help="which of its contexts (the current one)")
-    parser.add_argument(
+    cluster = parser.add_argument_group("only with --kubernetes")
+    cluster.add_argument("--kubeconfig", type=Path, metavar="FILE", help="which kubeconfig (as kubectl finds it)")
+    cluster.add_argument("--context", default="", metavar="NAME", help="which of its contexts (the current one)")
+    cluster.add_argument(
         "--secrets-of", action="append", default=[], metavar="NS", help="a namespace whose Secrets may be read (none)"
     )
-    parser.add_argument("--namespace", default="", metavar="NS", help="Heddle's own ($POD_NAMESPACE, or heddle-system)")
-    parser.add_argument("--revision", default="", help="which revision of Heddle this is (heddle)")
-    parser.add_argument(
+    cluster.add_argument(
+        "--namespace", default="", metavar="NS", help="Heddle's own ($POD_NAMESPACE, or heddle-system)"
+    )
+    cluster.add_argument("--revision", default="", help="which revision of Heddle this is (heddle)")
+    cluster.add_argument(
         "--webhook",
         type=_address,
         metavar="ADDR",
         help="where webhooks are answered, over TLS (nowhere)",
     )
-    parser.add_argument(
+    cluster.add_argument(
         "--health", type=_address, metavar="ADDR", help="where /healthz/ready, /healthz/live and /metrics are (nowhere)"
     )
-    parser.add_argument(
+    cluster.add_argument(
         "--admin",
         type=_address,
         metavar="ADDR",
         help="where `heddle status --kubernetes` and other replicas are answered, over TLS (nowhere)",
     )
-    parser.add_argument(
+    cluster.add_argument(
         "--admin-token", type=Path, metavar="FILE", help="this pod's token, audience heddle-admin, to ask others (none)"
     )
-    add_settings_argument(parser)
+    add_settings_argument(cluster)
     parser.add_argument(
         "--mesh-config",
         type=_config_map,

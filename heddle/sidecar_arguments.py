@@ -15,8 +15,7 @@ def add_sidecar_arguments(parser: argparse.ArgumentParser) -> None:
     """`--sidecar-config` and `--unused-after`."""
     parser.add_argument(
         "--sidecar-config",
-        type=SidecarConfig,
-        choices=tuple(SidecarConfig),
+        type=_sidecar_config,
         default=SidecarConfig.AUTO,
         metavar="auto|on-demand|eager",
         help="how sidecars learn destinations: as their applications ask for them, all ahead, or by how many there are",
@@ -35,6 +34,14 @@ def to_unused_after(said: timedelta) -> timedelta | None:
     if said < timedelta(0):
         raise ValueError("--unused-after is negative: give a span such as 30m, or 0 for never")
     return said or None
+
+
+def _sidecar_config(text: str) -> SidecarConfig:
+    # An Enum as the type itself is refused by its class's name, before `choices` are looked at.
+    try:
+        return SidecarConfig(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(SidecarConfig)}") from None
 
 
 def _span(text: str) -> timedelta:
