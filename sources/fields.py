@@ -339,12 +339,15 @@ class Fields:
         self.report.add(severity, code, message, fix, self.line_of(field), self.path_of(field))
 
     def finish(self, ignored: Iterable[str] = ()) -> None:
-        """Reports every field that nobody read, but for `ignored`; a close name among the known ones is proposed."""
+        """Reports every field that nobody read, but for `ignored`; the closest of the known ones is proposed.
+
+        Also one that is there too: `egresss` beside `egress` is that, and not `ingress`.
+        """
         if self._members.keys() <= self._seen:
             return
         known = self._seen | set(ignored)
         unknown = [name for name in self._members if name not in known]
-        candidates = sorted(known - self._members.keys())
+        candidates = sorted(known)
         for index, name in enumerate(unknown[:_MAX_UNKNOWN]):
             close = difflib.get_close_matches(name[:80], candidates, 1)
             fix = f"Did you mean {close[0]}?" if close else "Remove it, or move it to where it belongs."

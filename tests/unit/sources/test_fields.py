@@ -175,6 +175,14 @@ def test_a_close_name_is_proposed() -> None:
     assert fields.report.problems[0].fix == "Did you mean retries?"
 
 
+def test_the_closest_name_is_proposed_though_it_is_there_too() -> None:
+    fields = cursor("egresss: 1\negress: 1\n")
+    fields.number("egress", default=0)
+    fields.child("ingress")
+    fields.finish()
+    assert [(p.field, p.fix) for p in fields.report.problems] == [("egresss", "Did you mean egress?")]
+
+
 def test_later_fields_are_reported_if_present() -> None:
     fields = cursor("tls: {}\ntcp: []\n")
     fields.later("tls", "delegate")
