@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from model.asker import Asker
-from xds.history import LATELY, History, workload_of
+from xds.history import LATELY, History, Workload, workload_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ONE = ("n", "a", ())
@@ -45,3 +45,27 @@ def test_all_together_are_bounded_and_the_workload_of_longest_ago_goes_first() -
     history.note(("n", "c", ()), "a", NOW)
     assert history.recent(ONE, NOW) == ()
     assert history.recent(OTHER, NOW) == ("a", "b")
+
+
+def test_500_hosts_of_a_workload_are_kept() -> None:
+    history = History()
+    names = [f"s{number}" for number in range(501)]
+    for name in names[:500]:
+        history.note(ONE, name, NOW)
+    assert history.recent(ONE, NOW) == tuple(names[:500])
+    history.note(ONE, names[500], NOW)
+    assert history.recent(ONE, NOW) == tuple(names[1:])
+
+
+def test_100_000_hosts_are_kept_of_all_workloads_together() -> None:
+    history = History()
+    workloads: list[Workload] = [("n", f"a{number}", ()) for number in range(200)]
+    names = [f"s{number}" for number in range(500)]
+    for workload in workloads:
+        for name in names:
+            history.note(workload, name, NOW)
+    assert [workload for workload in workloads if len(history.recent(workload, NOW)) != 500] == []
+    history.note(OTHER, "s0", NOW)
+    assert history.recent(workloads[0], NOW) == ()
+    assert [workload for workload in workloads[1:] if len(history.recent(workload, NOW)) != 500] == []
+    assert history.recent(OTHER, NOW) == ("s0",)
