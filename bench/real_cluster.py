@@ -386,6 +386,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--services", type=int, default=SERVICES)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     args = parser.parse_args(arguments)
+    if args.services < _USED:
+        parser.error(f"--services must be at least {_USED}: a sidecar waits for that many")
     print(f"  writing {args.services} services with five pods each to a real API server ...", file=sys.stderr)
     return report(asyncio.run(measure(args.services, args.rounds)), args.json)
 
