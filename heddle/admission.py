@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,7 @@ from sds.gateway_secrets import describe_server_secrets, find_server_secret
 from sds.secrets import IssuedSecret, SecretDescription, WorkloadSecrets
 from sds.tokens import Caller, CannotTell, TokenKeys, TokenRefused, verify_token
 from translators.bootstrap import NODE_TYPES
+from translators.proxyless_tls import CERTIFICATE_PROVIDER, METADATA_KEY
 from xds.admission import Exhausted, PermissionDenied, Unauthenticated, Unavailable
 from xds.stream_secrets import StreamSecrets
 from xds.wire import Node
@@ -43,6 +45,10 @@ _log = structlog.get_logger()
 def _is_grpc(node: Node) -> bool:
     """Whether it is the application itself that asks: gRPC libraries say so in their user agent."""
     return node.user_agent.startswith("gRPC")
+
+
+def _has_certificates(node: Node) -> bool:
+    return node.metadata.get(METADATA_KEY) == CERTIFICATE_PROVIDER
 
 
 class PodTokens(Protocol):
@@ -104,8 +110,8 @@ class PodAdmission:
         self._published = asyncio.Event()
         self.issued = 0
         """How many certificates this process has made for pods."""
-        self._askers: dict[tuple[Caller, bool], tuple[Pod, Asker]] = {}
-        """Of each caller and whether it has no proxy, with the pod that it was made of."""
+        self._askers: dict[tuple[Caller, bool, bool], tuple[Pod, Asker]] = {}
+        """Of each caller, whether it has no proxy, and then certificates, with the pod that it was made of."""
         self._pods: object = None
         """Of the snapshot that was published last."""
 
@@ -148,15 +154,18 @@ class PodAdmission:
         The same object as long as the pod is.
         """
         pod = self._mesh().pods.get((caller.namespace, caller.pod_name))
-        key = (caller, _is_grpc(node))
+        is_grpc = _is_grpc(node)
+        key = (caller, is_grpc, is_grpc and _has_certificates(node))
         known = self._askers.get(key)
         if known is not None and known[0] is pod:
             return known[1]
         if pod is None or pod.uid != caller.pod_uid or pod.service_account != caller.service_account:
             self._askers.pop(key, None)
             return None
-        proxyless = _is_grpc(node) and pod.proxy is ProxyKind.SIDECAR
+        proxyless = is_grpc and pod.proxy is ProxyKind.SIDECAR
         asker = self._to_asker(pod, ProxyKind.PROXYLESS if proxyless else pod.proxy)
+        if proxyless and _has_certificates(node):
+            asker = replace(asker, certificates=True)
         self._askers[key] = (pod, asker)
         return asker
 
@@ -209,12 +218,12 @@ class PodAdmission:
         if self._mesh().pods is self._pods:
             return
         self._pods = self._mesh().pods
-        known = self._issues.keys() | {caller for caller, _ in self._askers}
+        known = self._issues.keys() | {caller for caller, _, _ in self._askers}
         for caller in [caller for caller in known if self.asker_of(caller, _NOBODY) is None]:
             self._issues.pop(caller, None)
             self._secrets.pop(caller, None)
-            for is_grpc in (False, True):
-                self._askers.pop((caller, is_grpc), None)
+            for is_grpc, has_certificates in ((False, False), (True, False), (True, True)):
+                self._askers.pop((caller, is_grpc, has_certificates), None)
 
     async def _await(self, caller: Caller) -> None:
         """Returns once the pod is in the snapshot. Raises TokenRefused if there is none, CannotTell if nobody knows."""

@@ -26,6 +26,7 @@ class Asker:
     `vhds`: route tables come without their virtual hosts, which are asked for by VHDS (delta streams); else joined.
     `on_demand`: destinations are sent once the application has asked for them (docs/on-demand.md); else all in scope.
     `ipv6`: the sidecar's machine has IPv6, so that listeners can take both families.
+    `certificates`: a gRPC library has a key and a certificate of its pod in files, so that it can speak mutual TLS.
     """
 
     namespace: str
@@ -40,6 +41,7 @@ class Asker:
     vhds: bool = True
     on_demand: bool = False
     ipv6: bool = True
+    certificates: bool = False
 
     def attribute(self, name: str) -> object:
         """What a `View` may read of an asker: a field by its name, or whether its pod has all of some labels

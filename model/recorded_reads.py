@@ -114,6 +114,11 @@ class RecordedReads:
         return cast(bool, self._ask("asker", "ipv6"))
 
     @property
+    def certificates(self) -> bool:
+        """Whether the asker, a gRPC library, has a certificate at hand."""
+        return cast(bool, self._ask("asker", "certificates"))
+
+    @property
     def inbound_ports(self) -> tuple[InboundPort, ...]:
         """The ports that the asker's own pod declares, by number."""
         key = (self.namespace, self.pod)

@@ -22,7 +22,6 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 
 from model.names import OutboundCluster, VirtualHostName, parse_cluster_name
-from model.traffic import policy_for
 from model.view import View
 from protos.encoder import to_any
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE
@@ -30,6 +29,7 @@ from translators.clusters import build_outbound_cluster
 from translators.config_source import ads
 from translators.domains import hosts_meant, is_routed
 from translators.endpoints import build_load_assignment
+from translators.proxyless_tls import Unspeakable, build_proxyless_tls
 from translators.virtual_hosts import build_virtual_host
 
 
@@ -83,13 +83,14 @@ def _outbound(name: str) -> OutboundCluster | None:
 
 
 def _cluster(name: str, view: View) -> Cluster | None:
-    """Plaintext, as the application's own channel credentials want it; None where a DestinationRule asks for TLS."""
+    """None where the client cannot speak as a DestinationRule asks it to."""
     parsed = _outbound(name)
     built = build_outbound_cluster(parsed, view) if parsed else None
     if parsed is None or built is None or built.type != ClusterDiscoveryType.EDS:
         return None
-    policy = policy_for(view.destination_rule(parsed.host), parsed.subset, parsed.port)
-    if policy.tls is not None and built.transport_socket is not None:
+    try:
+        transport_socket = build_proxyless_tls(parsed, view)
+    except Unspeakable:
         return None
     ring = built.lb_policy == ClusterLbPolicy.RING_HASH
     return Cluster(
@@ -100,6 +101,7 @@ def _cluster(name: str, view: View) -> Cluster | None:
         ring_hash_lb_config=built.ring_hash_lb_config if ring else None,
         circuit_breakers=built.circuit_breakers,
         outlier_detection=built.outlier_detection,
+        transport_socket=transport_socket,
     )
 
 

@@ -161,7 +161,7 @@ def build_mesh_tls(*, sni: str, names: Iterable[str], alpn: tuple[str, ...]) -> 
                 tls_certificate_sds_secret_configs=[SdsSecretConfig(name=IDENTITY_SECRET, sds_config=ads())],
                 combined_validation_context=CommonTlsContextCombinedCertificateValidationContext(
                     default_validation_context=CertificateValidationContext(
-                        match_typed_subject_alt_names=_matchers(names)
+                        match_typed_subject_alt_names=san_matchers(names)
                     ),
                     validation_context_sds_secret_config=SdsSecretConfig(name=TRUST_BUNDLE_SECRET, sds_config=ads()),
                 ),
@@ -190,6 +190,11 @@ def build_client_tls(
             assert_never(tls.mode)
 
 
+def san_matchers(names: Iterable[str]) -> list[SubjectAltNameMatcher]:
+    """Each name as it stands, of the type that it looks like."""
+    return [SubjectAltNameMatcher(san_type=_san_type(name), matcher=StringMatcher(exact=name)) for name in names]
+
+
 def _server_tls(tls: ClientTls, server_name: str) -> TransportSocket:
     """TLS as the web knows it. The certificate must name the server, which Istio demands of HTTP clusters only.
 
@@ -200,7 +205,7 @@ def _server_tls(tls: ClientTls, server_name: str) -> TransportSocket:
     )
     validation = CertificateValidationContext(
         trusted_ca=DataSource(filename=tls.ca_certificates or SYSTEM_ROOTS),
-        match_typed_subject_alt_names=_matchers(tls.subject_alt_names or (server_name,)),
+        match_typed_subject_alt_names=san_matchers(tls.subject_alt_names or (server_name,)),
     )
     context = CommonTlsContext(
         tls_params=TLS_PARAMETERS,
@@ -210,10 +215,6 @@ def _server_tls(tls: ClientTls, server_name: str) -> TransportSocket:
     return transport_socket(
         "envoy.transport_sockets.tls", UpstreamTlsContext(sni=server_name, common_tls_context=context)
     )
-
-
-def _matchers(names: Iterable[str]) -> list[SubjectAltNameMatcher]:
-    return [SubjectAltNameMatcher(san_type=_san_type(name), matcher=StringMatcher(exact=name)) for name in names]
 
 
 def _san_type(name: str) -> SubjectAltNameMatcherSanType:

@@ -9,14 +9,20 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import grpc
 import pytest
 
+from heddle import clock
 from heddle.control_plane import ControlPlane, PlaneSettings
+from model.identity import SpiffeId
 from model.pods import ProxyKind
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from sds.authority import Authority
+from sds.authority_store import load_or_create_authority
+from sds.signing import Svid, issue_workload
 from translators.bootstrap import node_id
 from xds.state import StreamState
 
@@ -30,7 +36,7 @@ def manifests(port: int, weights: tuple[int, int], versions: tuple[str, ...] = (
 apiVersion: v1
 kind: Pod
 metadata: {{name: echo-{version}, namespace: shop, uid: {version}, labels: {{app: echo, version: {version}}}}}
-spec: {{containers: [{{name: echo, image: echo}}]}}
+spec: {{serviceAccountName: echo, containers: [{{name: echo, image: echo}}]}}
 status: {{podIP: {ADDRESSES[version]}, phase: Running, conditions: [{{type: Ready, status: "True"}}]}}
 """
         for version in versions
@@ -121,14 +127,14 @@ class Caller:
 
 
 @asynccontextmanager
-async def calling(target: str, bootstrap_file: Path) -> AsyncIterator[Caller]:
+async def calling(target: str, bootstrap_file: Path, *more: str) -> AsyncIterator[Caller]:
     environment = {
         **os.environ,
         "GRPC_XDS_BOOTSTRAP": str(bootstrap_file),
         "GRPC_EXPERIMENTAL_XDS_BOOTSTRAP_CALL_CREDS": "true",
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(CLIENT), target, env=environment,
+        sys.executable, str(CLIENT), target, *more, env=environment,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -195,3 +201,137 @@ async def test_a_grpc_client_is_known_by_its_pods_token(tmp_path: Path, wrong: s
             answer = await caller.call()
             assert answer.startswith("UNAVAILABLE"), answer
             assert plane.streams.state() == ()
+
+
+STRICT = """---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: shop}
+spec: {mtls: {mode: STRICT}}
+"""
+
+
+def declaring(text: str, mode: str) -> str:
+    """The manifests with a mode of TLS in their DestinationRule."""
+    return text.replace("spec:\n  host: echo\n", f"spec:\n  host: echo\n  trafficPolicy: {{tls: {{mode: {mode}}}}}\n")
+
+
+def only_mutual(port: int, how: str) -> str:
+    """One endpoint, which is called with mutual TLS because of what is said of the server, or of calls to it."""
+    plain = manifests(port, (100, 0), ("v1",))
+    return plain + STRICT if how == "STRICT" else declaring(plain, how)
+
+
+def identity_of(account: str) -> str:
+    return f"spiffe://cluster.local/ns/shop/sa/{account}"
+
+
+def issue(authority: Authority, account: str) -> Svid:
+    identity = SpiffeId(namespace="shop", service_account=account)
+    return issue_workload(authority, identity=identity, now=clock.now(), life=timedelta(hours=1))
+
+
+def write_certificates(directory: Path, held: Svid) -> None:
+    """As whoever renews them would: each file is whole at any time."""
+    for name, content in (("key.pem", held.private_key), ("chain.pem", held.certificate_chain)):
+        (directory / f".{name}").write_bytes(content)
+        (directory / f".{name}").replace(directory / name)
+
+
+def with_certificates(bootstrap_file: Path, held: Svid) -> Path:
+    """The bootstrap, completed as docs/proxyless-grpc.md says."""
+    directory = bootstrap_file.parent
+    write_certificates(directory, held)
+    whole = json.loads(bootstrap_file.read_text())
+    files = {
+        "private_key_file": str(directory / "key.pem"),
+        "certificate_file": str(directory / "chain.pem"),
+        "ca_certificate_file": str(directory / "roots.pem"),
+        "refresh_interval": "1s",
+    }
+    whole["certificate_providers"] = {"default": {"plugin_name": "file_watcher", "config": files}}
+    whole["node"]["metadata"] = {"CERTIFICATE_PROVIDER": "default"}
+    bootstrap_file.write_text(json.dumps(whole))
+    return bootstrap_file
+
+
+@asynccontextmanager
+async def demanding_certificates(authority: Authority, account: str) -> AsyncIterator[int]:
+    """A server at v1's address that takes mutual TLS alone and says whom its client's certificate names, and the
+    certificate. Connections last a second."""
+    held = issue(authority, account)
+    credentials = grpc.ssl_server_credentials(
+        [(held.private_key, held.certificate_chain)], held.trust_bundle, require_client_auth=True
+    )
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0), ("grpc.max_connection_age_ms", 1000)))
+
+    async def who(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        shown = context.auth_context()
+        (name,), (certificate,) = shown["x509_subject_alternative_name"], shown["x509_pem_cert"]
+        return name + b" " + b"".join(certificate.splitlines())
+
+    handlers = {"Who": grpc.unary_unary_rpc_method_handler(who)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("echo.Echo", handlers),))
+    port = server.add_secure_port(f"{ADDRESSES['v1']}:0", credentials)
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(None)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """The mesh's own, which its control plane finds."""
+    return load_or_create_authority(tmp_path / "keys" / "authority", trust_domain="cluster.local", now=clock.now())
+
+
+def first_line(certificate: bytes) -> str:
+    """The leaf of a chain, as the server above says it."""
+    leaf, _, _ = certificate.decode().partition("-----END")
+    return "".join(leaf.splitlines())
+
+
+@pytest.mark.parametrize("how", ["STRICT", "ISTIO_MUTUAL"])
+async def test_mutual_tls_with_the_callers_identity(tmp_path: Path, authority: Authority, how: str) -> None:
+    async with demanding_certificates(authority, "echo") as port:
+        async with mesh(tmp_path, only_mutual(port, how)) as plane:
+            first = issue(authority, "caller")
+            files = with_certificates(bootstrap(plane, tmp_path), first)
+            async with calling(f"xds:///echo.shop:{port}", files, "xds") as caller:
+                answer = await caller.call()
+                assert answer.startswith(f"{identity_of('caller')} {first_line(first.certificate_chain)}"), answer
+                second = issue(authority, "caller")
+                write_certificates(tmp_path, second)
+                await caller.until(lambda answer: first_line(second.certificate_chain) in answer)
+                assert not plane.streams.state()[0].rejected
+
+
+@pytest.mark.parametrize("how", ["STRICT", "ISTIO_MUTUAL"])
+async def test_a_server_of_another_account_is_refused(tmp_path: Path, authority: Authority, how: str) -> None:
+    async with demanding_certificates(authority, "thief") as port:
+        async with mesh(tmp_path, only_mutual(port, how)) as plane:
+            files = with_certificates(bootstrap(plane, tmp_path), issue(authority, "caller"))
+            async with calling(f"xds:///echo.shop:{port}", files, "xds") as caller:
+                answer = await caller.call()
+                assert answer.startswith("UNAVAILABLE"), answer
+                assert "SAN" in answer, answer
+                assert not plane.streams.state()[0].rejected
+
+
+@pytest.mark.parametrize("mode", ["", "DISABLE"])
+async def test_plaintext_where_nothing_demands_more(tmp_path: Path, authority: Authority, mode: str) -> None:
+    async with echoing(1) as port:
+        plain = manifests(port, (100, 0), ("v1",))
+        async with mesh(tmp_path, declaring(plain, mode) if mode else plain) as plane:
+            files = with_certificates(bootstrap(plane, tmp_path), issue(authority, "caller"))
+            async with calling(f"xds:///echo.shop:{port}", files, "xds") as caller:
+                assert await caller.call() == "v1"
+
+
+async def test_a_client_that_names_no_certificates_is_told_of_none(tmp_path: Path) -> None:
+    """It could not use the cluster, and is refused by a server that takes no plaintext."""
+    async with echoing(1) as port, mesh(tmp_path, manifests(port, (100, 0), ("v1",)) + STRICT) as plane:
+        async with calling(f"xds:///echo.shop:{port}", bootstrap(plane, tmp_path), "xds") as caller:
+            assert await caller.call() == "v1"
+            assert not plane.streams.state()[0].rejected
