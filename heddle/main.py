@@ -32,6 +32,7 @@ COMMANDS = {
     "check": Command(module="heddle.check", summary="say whether a cluster will do, and whether Heddle works in it"),
     "uninstall": Command(module="heddle.uninstall", summary="take Heddle out of a cluster, and leave what is yours"),
     "bootstrap": Command(module="heddle.bootstrap", summary="print the Envoy bootstrap of one workload"),
+    "certificates": Command(module="heddle.certificates", summary="keep the certificate of one workload in files"),
 }
 
 TEACHING = """\

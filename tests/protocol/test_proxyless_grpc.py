@@ -22,6 +22,7 @@ from model.pods import ProxyKind
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from sds.authority import Authority
 from sds.authority_store import load_or_create_authority
+from sds.certificate_policy import CertificatePolicy
 from sds.signing import Svid, issue_workload
 from translators.bootstrap import node_id
 from xds.state import StreamState
@@ -44,7 +45,7 @@ status: {{podIP: {ADDRESSES[version]}, phase: Running, conditions: [{{type: Read
     return f"""apiVersion: v1
 kind: Pod
 metadata: {{name: caller, namespace: shop, uid: caller}}
-spec: {{containers: [{{name: caller, image: caller}}]}}
+spec: {{serviceAccountName: caller, containers: [{{name: caller, image: caller}}]}}
 status: {{podIP: 127.0.0.4}}
 {pods}---
 apiVersion: v1
@@ -89,11 +90,11 @@ def bootstrap(plane: ControlPlane, directory: Path) -> Path:
 
 
 @asynccontextmanager
-async def echoing(count: int = 2) -> AsyncIterator[int]:
-    """Servers at each address, on one port, that say which they are."""
+async def echoing(*versions: str, port: int = 0) -> AsyncIterator[int]:
+    """Servers at each version's address, all if none is named, on one port, that say which they are."""
     async with AsyncExitStack() as stack:
-        port = 0
-        for version, address in list(ADDRESSES.items())[:count]:
+        for version in versions or ADDRESSES:
+            address = ADDRESSES[version]
             server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
 
             async def who(request: bytes, context: object, version: str = version) -> bytes:
@@ -145,10 +146,17 @@ async def calling(target: str, bootstrap_file: Path, *more: str) -> AsyncIterato
 
 
 @asynccontextmanager
-async def mesh(directory: Path, text: str) -> AsyncIterator[ControlPlane]:
+async def mesh(directory: Path, text: str, policy: CertificatePolicy | None = None) -> AsyncIterator[ControlPlane]:
     (directory / "manifests").mkdir()
     (directory / "manifests" / "mesh.yaml").write_text(text)
-    plane = ControlPlane(PlaneSettings(directory=directory / "manifests", keys=directory / "keys", host="127.0.0.1"))
+    plane = ControlPlane(
+        PlaneSettings(
+            directory=directory / "manifests",
+            keys=directory / "keys",
+            host="127.0.0.1",
+            certificates=policy or CertificatePolicy(),
+        )
+    )
     async with plane.running():
         yield plane
 
@@ -239,9 +247,13 @@ def write_certificates(directory: Path, held: Svid) -> None:
 
 
 def with_certificates(bootstrap_file: Path, held: Svid) -> Path:
+    """The bootstrap with these, which are beside it."""
+    write_certificates(bootstrap_file.parent, held)
+    return with_provider(bootstrap_file, bootstrap_file.parent)
+
+
+def with_provider(bootstrap_file: Path, directory: Path) -> Path:
     """The bootstrap, completed as docs/proxyless-grpc.md says."""
-    directory = bootstrap_file.parent
-    write_certificates(directory, held)
     whole = json.loads(bootstrap_file.read_text())
     files = {
         "private_key_file": str(directory / "key.pem"),
@@ -319,9 +331,57 @@ async def test_a_server_of_another_account_is_refused(tmp_path: Path, authority:
                 assert not plane.streams.state()[0].rejected
 
 
+async def test_who_takes_plaintext_alone_is_left_out_beside_one_that_does_not(
+    tmp_path: Path, authority: Authority
+) -> None:
+    without_routes, _, _ = manifests(0, (50, 50)).rpartition("---")
+    strict = STRICT.replace("spec: {", "spec: {selector: {matchLabels: {version: v1}}, ")
+    async with demanding_certificates(authority, "echo") as port, echoing("v2", port=port):
+        async with mesh(tmp_path, without_routes.replace("port: 0", f"port: {port}") + strict) as plane:
+            files = with_certificates(bootstrap(plane, tmp_path), issue(authority, "caller"))
+            async with calling(f"xds:///echo.shop:{port}", files, "xds") as caller:
+                answers = {(await caller.call()).split()[0] for _ in range(20)}
+                assert answers == {identity_of("caller")}
+
+
+@asynccontextmanager
+async def keeping_certificates(plane: ControlPlane, directory: Path) -> AsyncIterator[Path]:
+    """`heddle certificates`, as the pod that `bootstrap` wrote files for; where it leaves its own."""
+    host, port = plane.xds_address
+    out = directory / "certificates"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "heddle.main", "certificates", "--server", f"{host}:{port}",
+        "--roots", str(directory / "roots.pem"), "--token", str(directory / "token"), "--out", str(out),
+    )  # fmt: skip
+    try:
+        yield out / "current"
+    finally:
+        process.terminate()
+        assert await process.wait() == 0
+
+
+async def test_certificates_that_heddle_keeps_in_files(tmp_path: Path, authority: Authority) -> None:
+    """They live for 10 seconds, and are used one after the other."""
+    policy = CertificatePolicy(life=timedelta(seconds=10))
+    async with demanding_certificates(authority, "echo") as port:
+        async with mesh(tmp_path, only_mutual(port, "STRICT"), policy) as plane:
+            files = bootstrap(plane, tmp_path)
+            async with keeping_certificates(plane, tmp_path) as current:
+                # Before they are there: the library waits for them.
+                async with calling(f"xds:///echo.shop:{port}", with_provider(files, current), "xds") as caller:
+                    seen: list[str] = []
+
+                    def two_seen(answer: str) -> bool:
+                        if answer.startswith(identity_of("caller")) and answer not in seen:
+                            seen.append(answer)
+                        return len(seen) == 2
+
+                    await caller.until(two_seen)
+
+
 @pytest.mark.parametrize("mode", ["", "DISABLE"])
 async def test_plaintext_where_nothing_demands_more(tmp_path: Path, authority: Authority, mode: str) -> None:
-    async with echoing(1) as port:
+    async with echoing("v1") as port:
         plain = manifests(port, (100, 0), ("v1",))
         async with mesh(tmp_path, declaring(plain, mode) if mode else plain) as plane:
             files = with_certificates(bootstrap(plane, tmp_path), issue(authority, "caller"))
@@ -331,7 +391,7 @@ async def test_plaintext_where_nothing_demands_more(tmp_path: Path, authority: A
 
 async def test_a_client_that_names_no_certificates_is_told_of_none(tmp_path: Path) -> None:
     """It could not use the cluster, and is refused by a server that takes no plaintext."""
-    async with echoing(1) as port, mesh(tmp_path, manifests(port, (100, 0), ("v1",)) + STRICT) as plane:
+    async with echoing("v1") as port, mesh(tmp_path, manifests(port, (100, 0), ("v1",)) + STRICT) as plane:
         async with calling(f"xds:///echo.shop:{port}", bootstrap(plane, tmp_path), "xds") as caller:
             assert await caller.call() == "v1"
             assert not plane.streams.state()[0].rejected
