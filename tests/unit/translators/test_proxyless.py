@@ -100,12 +100,19 @@ spec: {SELECTOR mtls: {mode: MODE}}
 
 
 def expected_names(
-    *, mode: str, tls: str = "{}", selector: str = "", inject: str = "true", subset: str = "", certificates: bool = True
+    *,
+    mode: str,
+    tls: str = "{}",
+    selector: str = "",
+    inject: str = "true",
+    subset: str = "",
+    certificates: bool = True,
+    more: str = "",
 ) -> list[str] | None:
     """Whom a client of the echo service takes for it, by mutual TLS; empty in plaintext, None without a cluster."""
     text = MUTUAL.replace("TRAFFIC", tls).replace("SELECTOR", selector).replace("MODE", mode).replace("INJECT", inject)
     store = Store()
-    store.replace_file("mesh.yaml", text.encode())
+    store.replace_file("mesh.yaml", (text + more).encode())
     asker = Asker(
         namespace="shop", pod="p", service_account="s", kind=ProxyKind.PROXYLESS, vhds=False, certificates=certificates
     )
@@ -134,6 +141,17 @@ ECHO, NEWER = (f"spiffe://cluster.local/ns/shop/sa/{account}" for account in ("e
 def test_mutual_tls_where_nothing_else_is_taken() -> None:
     assert expected_names(mode="STRICT") == [ECHO, NEWER]
     assert expected_names(mode="PERMISSIVE") == expected_names(mode="DISABLE") == []
+
+
+def test_nothing_is_automatic_where_the_mesh_says_so() -> None:
+    by_hand = """---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: "enableAutoMtls: false"}
+"""
+    assert expected_names(mode="STRICT", more=by_hand) == []
+    assert expected_names(mode="STRICT", tls="{tls: {mode: ISTIO_MUTUAL}}", more=by_hand) == [ECHO, NEWER]
 
 
 def test_nobody_is_told_of_certificates_who_has_none() -> None:
