@@ -273,6 +273,13 @@ def test_r34_too_many_names_end_the_stream() -> None:
     assert violation.value.fault is Fault.RESOURCE_EXHAUSTED
 
 
+def test_r34_delta_so_does_too_much_that_a_client_claims_to_hold() -> None:
+    talk = Talk(True, {EDS: {"a": "1"}})
+    with pytest.raises(Violation) as violation:
+        talk.delta_says(EDS, "a", initial={f"n{number}": "1" for number in range(MAX_NAMES + 1)})
+    assert violation.value.fault is Fault.RESOURCE_EXHAUSTED
+
+
 @pytest.mark.parametrize("delta", [True, False])
 def test_r34_nor_may_they_be_too_many_in_all_types_together(delta: bool) -> None:
     talk = Talk(delta, {EDS: {"a": "1"}, RDS: {"80": "1"}})
