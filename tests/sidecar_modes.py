@@ -19,9 +19,12 @@ def in_both_modes(test: F) -> F:
 
 
 def parametrize_modes(metafunc: pytest.Metafunc) -> None:
-    """Gives every test that needs the fixture `config` one mode after the other, a whole module in each."""
+    """Gives every test that needs the fixture `config` one mode after the other, a whole module in each.
+
+    `IN_BOTH_MODES` in a module: all of its tests are cheap enough for `make test` to run them on demand too.
+    """
     if "config" in metafunc.fixturenames:
-        always = hasattr(metafunc.function, "in_both_modes")
+        always = hasattr(metafunc.function, "in_both_modes") or hasattr(metafunc.module, "IN_BOTH_MODES")
         on_demand = pytest.param(SidecarConfig.ON_DEMAND, marks=() if always else pytest.mark.soak)
         metafunc.parametrize("config", [SidecarConfig.EAGER, on_demand], indirect=True, scope="module", ids=str)
 

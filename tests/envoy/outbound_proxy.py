@@ -1,13 +1,17 @@
-"""A real Envoy with everything outbound of a small mesh, given statically, and plain HTTP servers behind it."""
+"""A real Envoy with everything outbound of a small mesh, and plain HTTP servers behind it.
+
+Eager it is given all of it statically; on demand it learns each destination from a real server once it is called.
+"""
 
 from __future__ import annotations
 
 import http.client
 import queue
+import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,13 +25,19 @@ from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Liste
 
 from model.mesh import Mesh
 from model.names import OutboundCluster, RouteTable
+from model.on_demand import SidecarConfig
 from protos.encoder import encode
-from tests.unit.translators.outbound_meshes import seen_from
+from tests.envoy.on_demand_proxy import on_demand_sidecar
+from tests.unit.translators.outbound_meshes import caller, seen_from
 from translators.clusters import build_outbound_cluster
 from translators.endpoints import build_load_assignment
 from translators.http_connection import build_outbound_http
+from translators.outbound_listener import build_outbound_listener
 from translators.route_tables import build_route_table
 from translators.scope import outbound_clusters
+
+ANYWHERE = ("203.0.113.7", 80)
+"""Where HTTP calls say they were going: its host alone says whose a request is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +112,28 @@ class Answer:
     headers: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
+    """`where` is the address and the port that connections say they were going to; None: the listener asks nobody."""
+
     port: int
+    where: tuple[str, int] | None = None
+
+    def connect(self, source: str = "127.0.0.1") -> socket.socket:
+        """A connection as the application's, from an address of this machine."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30, source_address=(source, 0))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.where is not None:
+            # In place of iptables.
+            (host, port), own = self.where, connection.getsockname()[1]
+            connection.sendall(f"PROXY TCP4 {source} {host} {own} {port}\r\n".encode())
+        return connection
 
     def get(self, host: str, path: str = "/", **headers: str) -> Answer:
         """One request; underscores in names stand for hyphens."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
+            connection.sock = self.connect()
             given = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request("GET", path, headers={"host": host, **given})
             answer = connection.getresponse()
@@ -120,23 +144,31 @@ class Proxy:
 
 
 @contextmanager
-def proxying(snapshot: Mesh, directory: Path, *, filters: Sequence[Filter] = ()) -> Iterator[Proxy]:
-    """An Envoy with all clusters, given statically instead of over xDS, and one listener.
+def proxying(
+    snapshot: Mesh, directory: Path, config: SidecarConfig, *, tcp: tuple[str, int] | None = None
+) -> Iterator[Proxy]:
+    """An Envoy that calls the destinations of a mesh: what goes to port 80, or to a TCP service's address and port.
 
-    The listener has these `filters`, or if there are none everything outbound for port 80.
+    On demand it is a sidecar's outbound listener as it is. Eager it has all clusters and of that listener one part.
     """
+    if config is SidecarConfig.ON_DEMAND:
+        with on_demand_sidecar(snapshot, caller(vhds=True), directory) as port:
+            yield Proxy(port=port, where=tcp or ANYWHERE)
+    else:
+        with _with_everything(snapshot, directory, tcp) as port:
+            yield Proxy(port=port)
+
+
+@contextmanager
+def _with_everything(snapshot: Mesh, directory: Path, tcp: tuple[str, int] | None) -> Iterator[int]:
+    """Given statically instead of over xDS; the port of its one listener."""
     view = seen_from(snapshot)
     clusters = []
     for name in outbound_clusters(view):
         cluster = build_outbound_cluster(name, view)
         assert cluster is not None
         clusters.append(_static(cluster, name, snapshot))
-    http = build_outbound_http(snapshot.settings, build_route_table(RouteTable(port=80), view))
-    listener = Listener(
-        name="test",
-        address=loopback(),
-        filter_chains=[FilterChain(filters=list(filters) or [http])],
-    )
+    listener = Listener(name="test", address=loopback(), filter_chains=[FilterChain(filters=_filters(snapshot, tcp))])
     bootstrap = Bootstrap(
         node=Node(id="test", cluster="test"),
         admin=Admin(address=loopback()),
@@ -150,10 +182,19 @@ def proxying(snapshot: Mesh, directory: Path, *, filters: Sequence[Filter] = ())
             [*command, "--use-dynamic-base-id", "--concurrency", "1", "-l", "warning"], stdout=log, stderr=log
         )
         try:
-            yield Proxy(listening_port(process, admin, directory / "log"))
+            yield listening_port(process, admin, directory / "log")
         finally:
             process.kill()
             process.wait()
+
+
+def _filters(snapshot: Mesh, tcp: tuple[str, int] | None) -> list[Filter]:
+    view = seen_from(snapshot)
+    if tcp is None:
+        return [build_outbound_http(snapshot.settings, build_route_table(RouteTable(port=80), view))]
+    owner, (_, port) = view.host_at(tcp[0]), tcp
+    chains = build_outbound_listener(view).filter_chains
+    return next(list(chain.filters) for chain in chains if chain.name == f"{owner}:{port}")
 
 
 def _static(cluster: Cluster, name: OutboundCluster, snapshot: Mesh) -> Cluster:

@@ -1,4 +1,8 @@
-"""The sidecar that an injected pod gets, run as it was injected."""
+"""The sidecar that an injected pod gets, run as it was injected.
+
+Of one mode alone. What answers a kubelet's probes is in the bootstrap, before there is a control plane. The last test
+has one, but no capture, without which nobody learns on demand: tests/kubernetes/test_end_to_end.py has both modes.
+"""
 
 from __future__ import annotations
 

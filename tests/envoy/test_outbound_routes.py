@@ -12,6 +12,7 @@ import pytest
 
 from model.matching import Exact, Prefix, Present
 from model.mesh import Mesh
+from model.on_demand import SidecarConfig
 from model.routing import (
     Abort,
     Delay,
@@ -35,6 +36,7 @@ from tests.unit.translators.outbound_meshes import USERS, forward, mesh, rule, s
 from translators.domains import service_domains
 
 pytestmark = pytest.mark.envoy
+IN_BOTH_MODES = True
 
 HTTP = Protocol.HTTP
 
@@ -99,14 +101,14 @@ ROUTES = virtual_service(
 
 
 @pytest.fixture(scope="module")
-def proxy(v1: Server, v2: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def proxy(v1: Server, v2: Server, config: SidecarConfig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     snapshot = mesh(
         [service("users", (80, HTTP), addresses=("10.96.0.1", "fd00::1"))],
         endpoints={USERS: (behind(v1, version="v1"), behind(v2, version="v2"))},
         rules=[rule(USERS, "v1", "v2", "v3")],
         routes=[ROUTES],
     )
-    with proxying(snapshot, tmp_path_factory.mktemp("proxy")) as running:
+    with proxying(snapshot, tmp_path_factory.mktemp("proxy"), config) as running:
         yield running
 
 
@@ -165,6 +167,7 @@ def test_a_fault_strikes_whom_its_match_names(proxy: Proxy) -> None:
 
 
 def test_a_mirror_gets_the_same_host(proxy: Proxy, v2: Server) -> None:
+    v2.forget()
     assert proxy.get("users.shop", "/mirror").body == "v1"
     assert v2.last().headers["host"] == "users.shop"
 
@@ -194,14 +197,15 @@ def test_headers_and_query_parameters_are_matched(proxy: Proxy) -> None:
     assert status(proxy.get("users", "/query?q=1")) == 404
 
 
-def test_unknown_hosts_are_refused_if_the_mesh_says_so(v1: Server, tmp_path: Path) -> None:
+def test_unknown_hosts_are_refused_if_the_mesh_says_so(v1: Server, config: SidecarConfig, tmp_path: Path) -> None:
     snapshot = mesh(
         [service("users", (80, HTTP))],
         endpoints={USERS: (behind(v1),)},
         settings=MeshSettings(outbound_traffic=OutboundTraffic.REGISTRY_ONLY),
     )
-    with proxying(snapshot, tmp_path) as refusing:
-        assert refusing.get("example.com").status == 502
+    with proxying(snapshot, tmp_path, config) as refusing:
+        refused = refusing.get("example.com").status
+        assert refused == (404 if config is SidecarConfig.ON_DEMAND else 502), "as docs/on-demand.md says"
         assert refusing.get("users").body == "v1"
 
 
@@ -210,9 +214,12 @@ def headless(*endpoints: Endpoint) -> Mesh:
     return mesh([web], endpoints={web.host: endpoints})
 
 
-def test_a_pod_of_a_headless_service_is_reached_by_its_name_alone(v1: Server, v2: Server, tmp_path: Path) -> None:
+def test_a_pod_of_a_headless_service_is_reached_by_its_name_alone(
+    v1: Server, v2: Server, config: SidecarConfig, tmp_path: Path
+) -> None:
     absent = behind(replace(v1, address="127.0.0.9"), hostname="web-2", ready=False)
-    with proxying(headless(behind(v1, hostname="web-0"), behind(v2, hostname="web-1"), absent), tmp_path) as running:
+    snapshot = headless(behind(v1, hostname="web-0"), behind(v2, hostname="web-1"), absent)
+    with proxying(snapshot, tmp_path, config) as running:
         for host in ("web-0.web", "web-0.web.shop", "WEB-0.Web.shop.svc:80", "web-0.web.shop.svc.cluster.local."):
             assert {running.get(host).body for _ in range(6)} == {"v1"}, host
         assert {running.get("web-1.web").body for _ in range(6)} == {"v2"}
@@ -220,14 +227,16 @@ def test_a_pod_of_a_headless_service_is_reached_by_its_name_alone(v1: Server, v2
         assert {running.get("web.shop").body for _ in range(20)} == {"v1", "v2"}
 
 
-def test_a_consistent_hash_keeps_a_user_at_one_endpoint(v1: Server, v2: Server, tmp_path: Path) -> None:
+def test_a_consistent_hash_keeps_a_user_at_one_endpoint(
+    v1: Server, v2: Server, config: SidecarConfig, tmp_path: Path
+) -> None:
     hashed = TrafficPolicy(load_balancer=ConsistentHash(key=HashHeader(name="x-user")))
     snapshot = mesh(
         [service("users", (80, HTTP))],
         endpoints={USERS: (behind(v1), behind(v2))},
         rules=[rule(USERS, policy=hashed)],
     )
-    with proxying(snapshot, tmp_path) as running:
+    with proxying(snapshot, tmp_path, config) as running:
         homes = {user: {running.get("users", x_user=user).body for _ in range(5)} for user in map(str, range(20))}
     assert all(len(home) == 1 for home in homes.values())
     assert {name for home in homes.values() for name in home} == {"v1", "v2"}

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from model.on_demand import SidecarConfig
 from model.services import Endpoint, Protocol, Resolution
 from model.traffic import OutlierDetection, TrafficPolicy
 from tests.envoy.outbound_proxy import Server, proxying, serving
 from tests.unit.translators.outbound_meshes import mesh, rule, service
 
 pytestmark = pytest.mark.envoy
+IN_BOTH_MODES = True
 
 AT_ONCE = OutlierDetection(
     consecutive_5xx=1,
@@ -31,7 +33,9 @@ def two() -> Iterator[list[Server]]:
 
 
 @pytest.mark.parametrize("resolution", [Resolution.CLUSTER_IP, Resolution.HEADLESS])
-def test_when_all_are_ejected_nobody_is_asked(resolution: Resolution, two: list[Server], tmp_path: Path) -> None:
+def test_when_all_are_ejected_nobody_is_asked(
+    resolution: Resolution, two: list[Server], config: SidecarConfig, tmp_path: Path
+) -> None:
     web = service("web", (80, Protocol.HTTP), resolution=resolution)
     endpoints = tuple(Endpoint(address=one.address, ports={80: one.port}, ready=True) for one in two)
     snapshot = mesh(
@@ -39,7 +43,7 @@ def test_when_all_are_ejected_nobody_is_asked(resolution: Resolution, two: list[
         endpoints={web.host: endpoints},
         rules=[rule(web.host, policy=TrafficPolicy(outlier_detection=AT_ONCE))],
     )
-    with proxying(snapshot, tmp_path) as proxy:
+    with proxying(snapshot, tmp_path, config) as proxy:
         for _ in range(40):
             proxy.get(web.host, "/broken")
         for one in two:

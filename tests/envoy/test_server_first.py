@@ -1,4 +1,8 @@
-"""Who may not connect is not told what a server says first; who may, is told at once."""
+"""Who may not connect is not told what a server says first; who may, is told at once.
+
+Of one mode alone: a sidecar learns its destinations on demand, not its own ports, so that what comes in is
+the same in both.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -13,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from model.mesh import Mesh
+from model.on_demand import SidecarConfig
 from model.services import Endpoint, Protocol
 from model.traffic import ConnectionPool, ConsistentHash, HashSourceAddress, TrafficPolicy
 from tests.envoy.outbound_proxy import Proxy, proxying
-from tests.unit.translators.outbound_meshes import mesh, rule, seen_from, service
-from translators.outbound_listener import build_outbound_listener
+from tests.unit.translators.outbound_meshes import mesh, rule, service
 
 pytestmark = pytest.mark.envoy
+IN_BOTH_MODES = True
 
 DB = service("db", (5432, Protocol.TCP), addresses=("10.1.0.2",))
 BY_SOURCE = ConsistentHash(key=HashSourceAddress())
@@ -53,31 +53,35 @@ def four() -> Iterator[tuple[Endpoint, ...]]:
 
 
 @contextmanager
-def connecting(policy: TrafficPolicy, endpoints: tuple[Endpoint, ...], directory: Path) -> Iterator[Proxy]:
-    """An Envoy whose listener is the filter chain of the service `db`."""
+def connecting(
+    policy: TrafficPolicy, endpoints: tuple[Endpoint, ...], directory: Path, config: SidecarConfig
+) -> Iterator[Proxy]:
+    """An Envoy whose connections go to the service `db`."""
     snapshot: Mesh = mesh([DB], endpoints={DB.host: endpoints}, rules=[rule(DB.host, policy=policy)])
-    listener = build_outbound_listener(seen_from(snapshot))
-    chain = next(chain for chain in listener.filter_chains if chain.name == f"{DB.host}:5432")
-    with proxying(snapshot, directory, filters=chain.filters) as running:
+    with proxying(snapshot, directory, config, tcp=(DB.addresses[0], 5432)) as running:
         yield running
 
 
 def reached(proxy: Proxy, source: str = "127.0.0.1") -> str:
     """The address of the endpoint that a connection from `source` comes to."""
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=30, source_address=(source, 0)) as connection:
+    with proxy.connect(source) as connection:
         return connection.recv(1024).decode()
 
 
-def test_connections_of_one_source_come_to_one_endpoint(four: tuple[Endpoint, ...], tmp_path: Path) -> None:
+def test_connections_of_one_source_come_to_one_endpoint(
+    four: tuple[Endpoint, ...], config: SidecarConfig, tmp_path: Path
+) -> None:
     sources = [f"127.0.1.{last}" for last in range(1, 21)]
-    with connecting(TrafficPolicy(load_balancer=BY_SOURCE), four, tmp_path) as proxy:
+    with connecting(TrafficPolicy(load_balancer=BY_SOURCE), four, tmp_path, config) as proxy:
         homes = {source: {reached(proxy, source) for _ in range(10)} for source in sources}
     assert {len(home) for home in homes.values()} == {1}
     assert len({name for home in homes.values() for name in home}) > 1
 
 
-def test_connections_of_one_source_spread_where_nothing_is_said(four: tuple[Endpoint, ...], tmp_path: Path) -> None:
-    with connecting(TrafficPolicy(), four, tmp_path) as proxy:
+def test_connections_of_one_source_spread_where_nothing_is_said(
+    four: tuple[Endpoint, ...], config: SidecarConfig, tmp_path: Path
+) -> None:
+    with connecting(TrafficPolicy(), four, tmp_path, config) as proxy:
         assert len({reached(proxy) for _ in range(40)}) > 1
 
 
@@ -86,10 +90,12 @@ def test_connections_of_one_source_spread_where_nothing_is_said(four: tuple[Endp
     [ConnectionPool(tcp_idle_timeout=MOMENT), ConnectionPool(max_connection_duration=MOMENT)],
     ids=["idle", "old"],
 )
-def test_a_connection_ends_when_it_is(pool: ConnectionPool, four: tuple[Endpoint, ...], tmp_path: Path) -> None:
+def test_a_connection_ends_when_it_is(
+    pool: ConnectionPool, four: tuple[Endpoint, ...], config: SidecarConfig, tmp_path: Path
+) -> None:
     with (
-        connecting(TrafficPolicy(connection_pool=pool), four, tmp_path) as proxy,
-        socket.create_connection(("127.0.0.1", proxy.port), timeout=30) as connection,
+        connecting(TrafficPolicy(connection_pool=pool), four, tmp_path, config) as proxy,
+        proxy.connect() as connection,
     ):
         assert connection.recv(1024)
         assert connection.recv(1024) == b""

@@ -12,24 +12,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
 
-import betterproto2
 import pytest
-from envoy_data_plane.envoy.config.core.v3 import Address, SocketAddress
-from envoy_data_plane.envoy.config.listener.v3 import Filter, Listener, ListenerFilter
-from envoy_data_plane.envoy.extensions.filters.listener.proxy_protocol.v3 import ProxyProtocol
+from envoy_data_plane.envoy.config.listener.v3 import Filter, Listener
 from envoy_data_plane.envoy.extensions.filters.network.tcp_proxy.v3 import TcpProxy
 
 from model.mesh import Mesh
-from model.names import OUTBOUND_LISTENER
 from model.services import Endpoint, Protocol, Resolution, Service
 from model.settings import MeshSettings, OutboundTraffic
-from model.view import View
 from protos.encoder import to_any
-from protos.type_urls import LISTENER
+from tests.envoy.on_demand_proxy import outbound_memo, told_where, until_listening
 from tests.envoy.xds_toy import LOOPBACK, ToyServer, free_port, running_envoy, stats, toy_server, until_acknowledged
 from tests.unit.translators.outbound_meshes import mesh, service
-from translators.mentions import names_needed
-from translators.resources import answering, derive, names_in_scope
 from xds.demand import DemandLimits
 from xds.events import Event, Rejected, StreamClosed
 from xds.memo import Memo
@@ -45,21 +38,11 @@ REGISTRY_ONLY = OutboundTraffic.REGISTRY_ONLY
 
 def toy_memo(port: int, events: list[Event]) -> Memo:
     """A sidecar's resources; of its listeners the outbound one alone, on that loopback port, with a shorter bound."""
-
-    def build(type_url: str, name: str, view: View) -> betterproto2.Message | None:
-        message = derive(type_url, name, view)
-        return moved(message, port) if isinstance(message, Listener) else message
-
-    def names(type_url: str, view: View) -> tuple[str, ...]:
-        return (OUTBOUND_LISTENER,) if type_url == LISTENER else names_in_scope(type_url, view)
-
-    return Memo(derive=build, names=names, report=events.append, answering=answering, mentions=names_needed)
+    return outbound_memo(events, lambda listener: moved(listener, port))
 
 
 def moved(listener: Listener, port: int) -> Listener:
-    listener.address = Address(socket_address=SocketAddress(address=LOOPBACK, port_value=port))
-    told = ListenerFilter(name="envoy.filters.listener.proxy_protocol", typed_config=to_any(ProxyProtocol()))
-    listener.listener_filters = [told, *listener.listener_filters[1:]]
+    told_where(listener, port)
     for chain in listener.filter_chains:
         for each in chain.filters:
             shorten(each)
@@ -149,18 +132,9 @@ async def sidecar(
     async with toy_server(events, on_demand=True, memo=toy_memo(port, events), limits=limits or DemandLimits()) as toy:
         toy.server.publish(snapshot, 1)
         async with running_envoy(directory, ads_port=toy.port, delta=True) as admin:
-            await until(lambda: listens(port))
+            await until_listening(port)
             yield Application(port), toy, admin
     assert not [event for event in events if isinstance(event, Rejected)]
-
-
-async def listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(LOOPBACK, port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 async def until(holds: Callable[[], Awaitable[bool]], within: float = 30) -> None:

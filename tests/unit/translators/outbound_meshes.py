@@ -131,11 +131,9 @@ def mesh(
     )
 
 
-def seen_from(
-    snapshot: Mesh, namespace: str = "shop", *, vhds: bool = False, on_demand: bool = False, **labels: str
-) -> View:
-    """The mesh as a pod of that namespace, with those labels, sees it."""
-    asker = Asker(
+def caller(namespace: str = "shop", *, vhds: bool = False, on_demand: bool = False, **labels: str) -> Asker:
+    """A pod of that namespace, with those labels, as it asks."""
+    return Asker(
         namespace=namespace,
         pod="caller",
         service_account="caller",
@@ -143,4 +141,10 @@ def seen_from(
         vhds=vhds or on_demand,
         on_demand=on_demand,
     )
-    return view_of(snapshot, asker)
+
+
+def seen_from(
+    snapshot: Mesh, namespace: str = "shop", *, vhds: bool = False, on_demand: bool = False, **labels: str
+) -> View:
+    """The mesh as a pod of that namespace, with those labels, sees it."""
+    return view_of(snapshot, caller(namespace, vhds=vhds, on_demand=on_demand, **labels))
