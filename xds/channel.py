@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from xds.in_common import in_common
-from xds.isolation import split
+from xds.isolation import singled_out, split
 from xds.kinds import Absence, Kind, Removal
 from xds.memo import ABSENT, Found, Scope
 from xds.resource import Resource, build_foreign, build_missing
@@ -83,6 +83,8 @@ class Channel:
     world). Whatever is left out of a response is taken from it, so that it gets all or nothing."""
     refused_versions: set[str] = field(default_factory=set)
     """Of responses that were refused while the culprit is looked for (state of the world)."""
+    singled_out: dict[str, Refusal] = field(default_factory=dict)
+    """What was refused by name among others: in that version it is not sent again (incremental)."""
     nonce: str = ""
     last_shared: int = 0
     """The number of the last shared response: an older one would come with a nonce that was used before."""
@@ -223,6 +225,8 @@ class Channel:
             self._remove_again(push)
         if len(push.changed) > 1 and not self.unproven:
             self.groups.extend(reversed(split(push.changed, message)))
+            for one in singled_out(push.changed, message):
+                self.singled_out[one.name] = Refusal(version=one.version, message=message, needs=one.needs)
             return False
         for resource in push.changed:
             held = self.held.get(resource.name)

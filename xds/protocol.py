@@ -22,6 +22,7 @@ from xds.kinds import CLUSTER, KINDS, PUSH_ORDER, REMOVAL_ORDER, ROUTE, SECRET, 
 from xds.look_ahead import LOOKS_AT_ONCE, LookAhead
 from xds.memo import ABSENT, Found, Marks, Memo, Scope
 from xds.read_memo import KnownAsker
+from xds.resource import Resource
 from xds.sending import compose, mark_followers, mark_late
 from xds.state import StreamProgress, StreamState
 from xds.stream_secrets import SecretShelf, StreamSecrets
@@ -398,6 +399,7 @@ class Stream:
             self._accepted(channel, flight.push)
             if not channel.groups:
                 channel.refused_versions.clear()
+                channel.singled_out.clear()
         if request.error is not None:
             if not took and not self._delta:
                 channel.refused_versions.add(flight.version)
@@ -464,6 +466,11 @@ class Stream:
 
     def _send(self, channel: Channel, push: Push, now: datetime) -> bytes | None:
         """The encoded response; None if the client is to be taken as having answered it already."""
+        if self._delta and channel.singled_out:
+            sent = self._without_singled_out(channel, push)
+            if sent != push and not (sent.changed or sent.removed):
+                return None
+            push = sent
         response = compose(channel, push, self._memo.responses, incremental=self._delta)
         version = response.version
         if not self._delta:
@@ -490,3 +497,15 @@ class Stream:
             self._stir(*self._channels.values())
             self._gates.observe(now)
         return raw
+
+    def _without_singled_out(self, channel: Channel, push: Push) -> Push:
+        """What of it the client has not refused by name already. Of the rest it is taken that it would again."""
+        kept: list[Resource] = []
+        for one in push.changed:
+            refusal = channel.singled_out.pop(one.name, None)
+            if refusal is None or refusal.version != one.version:
+                kept.append(one)
+                continue
+            alone = Push(changed=(one,))
+            self._rejected(channel, alone, refusal.message, final=channel.refuse(alone, refusal.message))
+        return Push(changed=tuple(kept), removed=push.removed)

@@ -345,6 +345,35 @@ def test_r46_sotw_the_culprit_keeps_its_last_accepted_content() -> None:
     talk.hears(CDS, {"a": "2", "b": "2", "c": "1", "d": "1"})
 
 
+def test_r46_delta_what_envoy_names_of_several_is_not_sent_again() -> None:
+    """It would take the very same cluster for known, and say that it has it: a real one does."""
+    talk = Talk(True, {CDS: {"c1": "1", "c2": "1", "c3": "1", "c4": "1"}})
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"c1": "1", "c2": "1", "c3": "1", "c4": "1"}, accept=False)
+    words = "Error adding/updating cluster(s) c2: it is wrong, c4: it is too"
+    talk.refuses(CDS, words)
+    talk.hears(CDS, {"c1": "1", "c3": "1"})
+    talk.silence()
+    assert talk.stream.acknowledged(1)
+    assert [(one.name, one.message) for _, one in talk.stream.state().rejected] == [("c2", words), ("c4", words)]
+    final = [event.names for event in talk.events if isinstance(event, Rejected) and event.final]
+    assert final == [("c2",), ("c4",)]
+    talk.becomes({CDS: {"c1": "1", "c2": "2", "c3": "1", "c4": "1"}})
+    talk.hears(CDS, {"c2": "2"})
+    assert [one.name for _, one in talk.stream.state().rejected] == ["c4"]
+
+
+def test_r46_delta_what_changes_meanwhile_is_sent_although_it_was_named() -> None:
+    talk = Talk(True, {CDS: {"c1": "1", "c2": "1"}})
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"c1": "1", "c2": "1"}, accept=False)
+    talk.refuses(CDS, "Error adding/updating cluster(s) c2: it is wrong")
+    talk.becomes({CDS: {"c1": "1", "c2": "2"}})
+    talk.hears(CDS, {"c1": "1"})
+    talk.hears(CDS, {"c2": "2"})
+    assert not talk.stream.state().rejected
+
+
 @both
 def test_r12_a_refused_resource_that_is_looked_up_again_is_not_sent_again(delta: bool) -> None:
     talk = Talk(delta, {EDS: {"a": "1"}})
