@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import betterproto2
@@ -11,6 +11,8 @@ from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
 from envoy_data_plane.envoy.config.listener.v3 import Listener
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, VirtualHost
 
+from heddle.cluster.replica_progress import to_rejected
+from heddle.culprits import Culprits
 from heddle.reasons import concise
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, VIRTUAL_HOST
 from sds.secrets import SecretDescription
@@ -60,8 +62,8 @@ def _counts(states: list[TypeState]) -> dict[str, Any]:
     }
 
 
-def describe_rejections(stream: StreamState) -> list[dict[str, Any]]:
-    """What the sidecar refuses at present, each with Envoy's own words."""
+def describe_rejections(stream: StreamState, culprits: Callable[[], Culprits]) -> list[dict[str, Any]]:
+    """What the sidecar refuses at present, each with Envoy's own words and the objects that it was made of."""
     return [
         {
             "namespace": stream.asker.namespace,
@@ -69,6 +71,7 @@ def describe_rejections(stream: StreamState) -> list[dict[str, Any]]:
             "type": _kind_of(state.type_url),
             "resources": [rejected.name],
             "reason": concise(rejected.message),
+            "objects": culprits().of(to_rejected(stream.asker, state.type_url, rejected)),
         }
         for state in stream.types
         for rejected in state.rejected

@@ -106,6 +106,10 @@ def _print(found: dict[str, Any]) -> None:
         )
         for name in rejection["resources"]:
             print(f"  in {name}")
+        # A replica of the version before does not say.
+        for each in rejection.get("objects", ()):
+            place = f" ({each['file']}:{each['line']})" if each["line"] else ""
+            print(printable(f"  of {each['resource']}{place}"))
     for pending in found["pending"]:
         print(f"pending: {pending}")
     for finding in found["findings"]:

@@ -57,6 +57,13 @@ def concerns(value: object, asker: Asker, type_url: str, name: str, root_namespa
             return False
 
 
+def host_of(type_url: str, name: str) -> str:
+    """The host for which a resource of that name is: the routed one, or the called one; '' if it is for none."""
+    if type_url == VIRTUAL_HOST:
+        return _routed_host(name)
+    return _called_host(name) if type_url in (CLUSTER, ENDPOINT) else ""
+
+
 def _applies(value: Sidecar, asker: Asker, root_namespace: str) -> bool:
     """Whether it can be the asker's: which of several is, the mesh alone knows."""
     if asker.kind is ProxyKind.GATEWAY:

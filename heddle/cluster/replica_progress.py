@@ -92,7 +92,7 @@ def count_acknowledgements(progress: Sequence[StreamProgress]) -> Acknowledgemen
 
 def list_rejections(progress: Sequence[StreamProgress]) -> tuple[RejectedAt, ...]:
     """Everything that these streams refuse at present."""
-    return tuple(_to_rejected(each.asker, *rejected) for each in progress for rejected in each.rejected)
+    return tuple(to_rejected(each.asker, *rejected) for each in progress for rejected in each.rejected)
 
 
 def to_progress(
@@ -161,7 +161,8 @@ def parse_progress(said: object) -> ReplicaProgress:
         raise BadProgress(f"the answer is no progress: {error}") from None
 
 
-def _to_rejected(asker: Asker, type_url: str, rejected: RejectedResource) -> RejectedAt:
+def to_rejected(asker: Asker, type_url: str, rejected: RejectedResource) -> RejectedAt:
+    """What `asker` refuses of that type."""
     return RejectedAt(
         asker=asker,
         type_url=type_url,

@@ -301,15 +301,16 @@ async def test_r47_what_heddle_took_for_good_is_told_on_its_object_in_envoys_wor
 
 async def is_reported(case: Case) -> None:
     """By the command, printed for people and for programs, on what was made of the culprit and nothing else."""
+    culprit = f"{case.kind}/shop/culprit"
     code, printed = await status()
-    rejected = next(line for line in printed.splitlines() if line.startswith("REJECTED"))
-    assert (code, rejected.startswith(f"REJECTED by web-1.shop: {case.type}: ")) == (1, True), printed
-    assert case.words in rejected
-    assert f"  in {case.resource}" in printed.splitlines()
+    lines = printed.splitlines()
+    rejected = next(number for number, line in enumerate(lines) if line.startswith("REJECTED"))
+    assert (code, lines[rejected].startswith(f"REJECTED by web-1.shop: {case.type}: ")) == (1, True), printed
+    assert case.words in lines[rejected]
+    assert lines[rejected + 1 : rejected + 3] == [f"  in {case.resource}", f"  of {culprit}"]
     code, printed = await status("-o", "json")
     (rejection,) = json.loads(printed)["rejections"]
-    assert case.words in rejection.pop("reason")
-    assert (code, rejection) == (
-        1,
-        {"namespace": "shop", "pod": "web-1", "type": case.type, "resources": [case.resource]},
-    )
+    assert case.words in rejection["reason"]
+    told = [rejection[key] for key in ("namespace", "pod", "type", "resources")]
+    assert (code, told) == (1, ["shop", "web-1", case.type, [case.resource]])
+    assert [each["resource"] for each in rejection["objects"]] == [culprit]
