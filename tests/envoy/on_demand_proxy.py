@@ -27,6 +27,8 @@ from xds.events import Event, Rejected
 from xds.memo import Derive, Memo
 
 WITHIN_SECONDS = 30
+LISTENS_AT = "127.0.0.89"
+"""Where no connection of anybody else begins, which could take a port that was free a moment ago."""
 
 
 def outbound_memo(events: list[Event], change: Callable[[Listener], Listener]) -> Memo:
@@ -50,9 +52,9 @@ def outbound_names(type_url: str, view: View) -> tuple[str, ...]:
     return (OUTBOUND_LISTENER,) if type_url == LISTENER else names_in_scope(type_url, view)
 
 
-def told_where(listener: Listener, port: int) -> Listener:
-    """The same on that loopback port: in place of iptables, each connection says where it was going."""
-    listener.address = Address(socket_address=SocketAddress(address=LOOPBACK, port_value=port))
+def told_where(listener: Listener, port: int, address: str = LOOPBACK) -> Listener:
+    """The same on that port: in place of iptables, each connection says where it was going."""
+    listener.address = Address(socket_address=SocketAddress(address=address, port_value=port))
     told = ListenerFilter(name="envoy.filters.listener.proxy_protocol", typed_config=to_any(ProxyProtocol()))
     listener.listener_filters = [told, *listener.listener_filters[1:]]
     return listener
@@ -60,7 +62,7 @@ def told_where(listener: Listener, port: int) -> Listener:
 
 @contextmanager
 def on_demand_sidecar(snapshot: Mesh, asker: Asker, directory: Path) -> Iterator[int]:
-    """The port of its listener, for as long as the block lasts. Nothing that it is sent may be refused."""
+    """The port of its listener at `LISTENS_AT`, as long as the block lasts. Nothing that it is sent may be refused."""
     ready: Future[int] = Future()
     ended = threading.Event()
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -77,13 +79,13 @@ def on_demand_sidecar(snapshot: Mesh, asker: Asker, directory: Path) -> Iterator
 
 async def _serve(snapshot: Mesh, asker: Asker, directory: Path, ready: Future[int], ended: threading.Event) -> None:
     events: list[Event] = []
-    port = free_port()
-    memo = outbound_memo(events, lambda listener: told_where(listener, port))
+    port = free_port(LISTENS_AT)
+    memo = outbound_memo(events, lambda listener: told_where(listener, port, LISTENS_AT))
     async with toy_server(events, on_demand=True, memo=memo, admission=Anyone(asker=asker)) as toy:
         toy.server.publish(snapshot, 1)
         async with running_envoy(directory, ads_port=toy.port, delta=True):
             await until_acknowledged(toy, 1, within=WITHIN_SECONDS)
-            await until_listening(port)
+            await until_listening(port, LISTENS_AT)
             ready.set_result(port)
             await asyncio.to_thread(ended.wait)
             (state,) = toy.server.state()
@@ -91,12 +93,12 @@ async def _serve(snapshot: Mesh, asker: Asker, directory: Path, ready: Future[in
     assert not [event for event in events if isinstance(event, Rejected)]
 
 
-async def until_listening(port: int) -> None:
+async def until_listening(port: int, address: str = LOOPBACK) -> None:
     """Raises TimeoutError."""
     async with asyncio.timeout(WITHIN_SECONDS):
         while True:
             try:
-                _, writer = await asyncio.open_connection(LOOPBACK, port)
+                _, writer = await asyncio.open_connection(address, port)
             except OSError:
                 await asyncio.sleep(0.01)
             else:

@@ -27,7 +27,7 @@ from model.mesh import Mesh
 from model.names import OutboundCluster, RouteTable
 from model.on_demand import SidecarConfig
 from protos.encoder import encode
-from tests.envoy.on_demand_proxy import on_demand_sidecar
+from tests.envoy.on_demand_proxy import LISTENS_AT, on_demand_sidecar
 from tests.unit.translators.outbound_meshes import caller, seen_from
 from translators.clusters import build_outbound_cluster
 from translators.endpoints import build_load_assignment
@@ -117,11 +117,12 @@ class Proxy:
     """`where` is the address and the port that connections say they were going to; None: the listener asks nobody."""
 
     port: int
+    address: str = "127.0.0.1"
     where: tuple[str, int] | None = None
 
     def connect(self, source: str = "127.0.0.1") -> socket.socket:
         """A connection as the application's, from an address of this machine."""
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30, source_address=(source, 0))
+        connection = socket.create_connection((self.address, self.port), timeout=30, source_address=(source, 0))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.where is not None:
             # In place of iptables.
@@ -131,7 +132,7 @@ class Proxy:
 
     def get(self, host: str, path: str = "/", **headers: str) -> Answer:
         """One request; underscores in names stand for hyphens."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=30)
         try:
             connection.sock = self.connect()
             given = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -153,7 +154,7 @@ def proxying(
     """
     if config is SidecarConfig.ON_DEMAND:
         with on_demand_sidecar(snapshot, caller(vhds=True), directory) as port:
-            yield Proxy(port=port, where=tcp or ANYWHERE)
+            yield Proxy(port=port, address=LISTENS_AT, where=tcp or ANYWHERE)
     else:
         with _with_everything(snapshot, directory, tcp) as port:
             yield Proxy(port=port)

@@ -139,7 +139,7 @@ class Mesh:
         self.plane = plane
         self._issuer = issuer
         self._folder = folder
-        self._proxy = Proxy(port=port, where=ANYWHERE)
+        self._proxy = Proxy(port=port, address=SIDECAR, where=ANYWHERE)
         self._process: asyncio.subprocess.Process | None = None
 
     async def apply(self, item: Json) -> None:
@@ -157,7 +157,7 @@ class Mesh:
     async def start_envoy(self) -> None:
         token = self._issuer.mint(CALLER, datetime.now(UTC))
         self._process = await start_sidecar(self.plane, self._folder, token=token, address=SIDECAR)
-        await until_listening(self._proxy.port)
+        await until_listening(self._proxy.port, SIDECAR)
 
     async def stop_envoy(self) -> None:
         if self._process is not None and self._process.returncode is None:
@@ -203,9 +203,11 @@ async def status(*arguments: str) -> tuple[int, str]:
 async def meshed(
     folder: Path, config: SidecarConfig, monkeypatch: pytest.MonkeyPatch, users: Server
 ) -> AsyncIterator[Mesh]:
-    port = free_port()
+    port = free_port(SIDECAR)
     monkeypatch.setenv("HEDDLE_STATE", str(folder / "state"))
-    monkeypatch.setattr(heddle.control_plane, "derive", with_listeners(lambda listener: told_where(listener, port)))
+    monkeypatch.setattr(
+        heddle.control_plane, "derive", with_listeners(lambda listener: told_where(listener, port, SIDECAR))
+    )
     monkeypatch.setattr(heddle.control_plane, "names_in_scope", outbound_names)
     issuer = FakeIssuer(new_rsa_key())
     at = objects.endpoint_slice("users", {"": users.address})

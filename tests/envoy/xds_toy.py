@@ -271,10 +271,10 @@ class ToyServer:
     port: int
 
 
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
+def free_port(address: str = LOOPBACK) -> int:
+    """A port there that was free a moment ago. 127.0.0.1 is where others' connections may take it meanwhile."""
     with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
+        probe.bind((address, 0))
         return int(probe.getsockname()[1])
 
 
