@@ -234,7 +234,7 @@ class Channel:
             if not (again and resource.name in self.refused):  # else it is a newer version that it must not be sent
                 self.refused[resource.name] = Refusal(version=resource.version, message=message, needs=resource.needs)
             if self.on_demand and not resource.missing:
-                if held is None or (resource.name in self.returned and not again):
+                if not self._surely_has(resource.name) or (resource.name in self.returned and not again):
                     self.forced.add(resource.name)  # whoever waits for it hears that there is none, or of what it has
                 else:
                     self.returned.discard(resource.name)
@@ -243,7 +243,8 @@ class Channel:
     def give_up_waiting(self) -> None:
         """No answer came: what was sent counts as not held, and is sent again with whatever is new.
 
-        What left the scope meanwhile counts as held in a version of the client's own, as it may have taken it.
+        What left the scope meanwhile, or may until it is sent again, counts as held in a version of the client's own,
+        which has none: it may have taken it.
         """
         if self.flight is not None:
             for resource in self.flight.push.changed:
@@ -252,12 +253,18 @@ class Channel:
                     continue
                 self.marked.add(resource.name)
                 held = self.held.get(resource.name)
-                if resource.name in self.returned or (held is not None and held.version == resource.version):
-                    self.forced.add(resource.name)  # it was an answer, and no news
-                if self._holds_all and not self.wants(resource.name):
+                known = held is not None and held.version == resource.version
+                if known or resource.name in self.returned or (self.on_demand and held is None):
+                    self.forced.add(resource.name)  # it was an answer, and no news, or may have been
+                if self.on_demand or (self._holds_all and not self.wants(resource.name)):
                     self.held.setdefault(resource.name, build_foreign(resource.name, ""))
             self._remove_again(self.flight.push)
             self.flight = None
+
+    def _surely_has(self, name: str) -> bool:
+        """Not so if it was sent, and its answer never came."""
+        held = self.held.get(name)
+        return held is not None and held.version != ""
 
     def _remove_again(self, push: Push) -> None:
         self.marked.update(push.removed)
@@ -278,7 +285,7 @@ class Channel:
                 self.forced.discard(resource.name)
             else:
                 self.marked.add(resource.name)
-                if self.on_demand and (resource.name not in self.held or resource.name in self.returned):
+                if self.on_demand and (not self._surely_has(resource.name) or resource.name in self.returned):
                     self.forced.add(resource.name)  # whoever waits for it hears what has become of it
         return tuple(kept)
 

@@ -75,6 +75,7 @@ class Demand:
         "_history",
         "_holding",
         "_invented",
+        "_left",
         "_limits",
         "_lingering",
         "_looks",
@@ -128,6 +129,8 @@ class Demand:
         """Names that are still to be looked up, and when they were asked for."""
         self._unadopted: dict[str, datetime] = {}
         """What the client holds from an earlier stream and may have been sent ahead, not after that time."""
+        self._left = 0
+        """How many of the renewals and unread are looked up before anything is sent."""
         self._others: Counter[bool] = Counter()
         """How many hosts (False), and addresses (True), that it holds nobody answers for."""
         self._unread: dict[str, None] = {}
@@ -193,23 +196,36 @@ class Demand:
         """Whether there are names to look up."""
         return bool(self._renewals or self._undecided or self._unadopted or self._unread)
 
+    @property
+    def in_time(self) -> bool:
+        """Whether to look up more of it before anything is sent: questions, and no more else than there was to begin
+        with. In a mesh that changes all the time there would be no end to it."""
+        if not (self._undecided or self._unadopted or self._left > 0):
+            self._left = 0
+            return False
+        return self.behind
+
     def catch_up(self, most: int | None = None) -> bool:
         """Looks up so many of the names that are behind, None: all of them. Whether there are more."""
         if most is None:
             most = len(self._renewals) + len(self._undecided) + len(self._unadopted) + len(self._unread)
+        before = len(self._renewals) + len(self._unread)
         for name in tuple(islice(self._renewals, most)):
             del self._renewals[name]
             self._answer(name)
             most -= 1
         for name in tuple(islice(self._undecided, most)):
             heard = self._undecided.pop(name)
-            if not self.excessive:
+            if self.excessive:
+                self._too_many = True  # as above
+            else:
                 self._ask(name, heard)
             most -= 1
         if most and self._unadopted:
             self._adopt(most)
         elif most:
             self._read(most)
+        self._left -= before - len(self._renewals) - len(self._unread)
         return self.behind
 
     def is_invented(self, name: str) -> bool:
@@ -234,12 +250,14 @@ class Demand:
         if request.type_url not in (VIRTUAL_HOST, CLUSTER):
             return given_back
         questions = _questions(request.type_url, request.subscribe)
-        self._asked_in_all += len(questions)
+        self._asked_in_all += sum(name not in self._asked and name not in self._undecided for name in set(questions))
         self._too_many = self._too_many or self._asked_in_all > ANEW * self._limits.names
         if len(self._asked) + len(self._undecided) + len(questions) > self._limits.names:
             known = self._asked.keys() | self._undecided.keys()
             self._too_many = self._too_many or len(known.union(questions)) > self._limits.names
-        if not self.excessive:
+        if questions and self.excessive:
+            self._too_many = True  # for good: what is not looked up now never would be
+        else:
             self._undecided.update(dict.fromkeys(questions, now))
         for name in request.unsubscribe:
             if name in self._undecided:
@@ -269,6 +287,7 @@ class Demand:
         self._renewals.update(dict.fromkeys(stale))
         if stale or len(unread) > self._at_once:
             self._unread.update(dict.fromkeys(unread))
+            self._begin()
             self.catch_up(self._at_once)
         else:
             for name in unread:
@@ -355,6 +374,8 @@ class Demand:
         self._unread.update(dict.fromkeys(members.difference(self._needs)))
         if len(self._unread) <= self._at_once:
             self._read(self._at_once)
+        else:
+            self._begin()
         named = clusters.members.union(self._counts, self._lingering, self._unstamped, addresses)
         self._scopes = {
             VIRTUAL_HOST: Scope(members=members, failed=hosts.failed),
@@ -409,6 +430,10 @@ class Demand:
                 rest = self._unadopted.items()
                 self._unadopted = {other: at for other, at in rest if is_address_cluster(other) is not address}
                 break
+
+    def _begin(self) -> None:
+        if self._left <= 0:
+            self._left = len(self._renewals) + len(self._unread)
 
     def _read(self, most: int) -> None:
         for name in tuple(islice(self._unread, most)):

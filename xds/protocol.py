@@ -261,7 +261,7 @@ class Stream:
     def prepare(self, now: datetime) -> bool:
         """Looks up some of what `next` is going to send, where that is much. True: there is more to look up, and others
         may have their turn before this is called again."""
-        if self._demand is not None and self._demand.behind:
+        if self._demand is not None and self._demand.in_time:
             if not self._demand.catch_up(self._looks_at_once):
                 self._follow_demand()
             return True

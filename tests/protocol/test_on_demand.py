@@ -820,6 +820,72 @@ def test_r30_what_was_sent_ahead_may_be_given_back_and_is_answered() -> None:
     talk.silence()
 
 
+def test_r55_in_a_mesh_that_changes_all_the_time_answers_come_all_the_same() -> None:
+    hosts = {f"80/h{number}": "1" for number in range(5)}
+    talk = OnDemandTalk(world={**WORLD, VHDS: {**WORLD[VHDS], **hosts}}, looks_at_once=2)
+    opened(talk)
+    talk.delta_says(VHDS, *hosts)
+    talk.hears(VHDS, hosts)
+    talk.delta_says(VHDS, "80/nobody")
+    for turn in range(20):
+        hosts = dict.fromkeys(hosts, str(turn + 2))
+        talk.becomes({VHDS: {**WORLD[VHDS], **hosts}})
+        if not talk.stream.prepare(talk.now):
+            break
+    talk.hears(VHDS, hosts, missing=("80/nobody",))
+    talk.silence()
+
+
+def test_names_asked_for_twice_are_not_new_ones() -> None:
+    talk = opened(OnDemandTalk(world=WORLD, limits=DemandLimits(names=2)))
+    for _ in range(10):
+        talk.delta_says(VHDS, "80/z", "80/z")
+        talk.hears(VHDS, {"80/z": "1"})
+    assert not talk.stream.excessive
+
+
+def test_whoever_asked_for_too_much_and_gives_back_at_once_is_not_served_on_demand_either() -> None:
+    """For what was not looked up meanwhile never would be."""
+    talk = opened(OnDemandTalk(world=WORLD, limits=DemandLimits(nobodys=1)))
+    talk.delta_says(VHDS, "80/n1", "80/n2")
+    talk.delta_says(VHDS, "80/z", drops=("80/n2",))
+    assert talk.stream.excessive
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_r37_a_host_whose_answer_was_lost_and_that_is_gone_before_it_is_sent_again_is_removed(refused: bool) -> None:
+    """The client may have taken it, or not: then whoever waits for it hears that there is none."""
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/z")
+    talk.hears(VHDS, {"80/z": "1"}, accept=False)
+    talk.delta_says(VHDS, "80/nobody")
+    talk.passes(seconds=28)
+    talk.becomes({CDS: {**WORLD[CDS], "base2": "1"}})
+    talk.hears(CDS, {"base2": "1"}, accept=False)
+    talk.passes(seconds=3)
+    talk.silence()
+    told: list[str] = []
+
+    def listens() -> None:
+        while (heard := talk.next()) is not None:
+            told.extend((*(f"no {name}" for name in heard.missing), *(f"gone {name}" for name in heard.removed)))
+            if refused and "80/z" in heard.resources:
+                talk.refuses(VHDS, "80/z is wrong")
+            else:
+                talk.accepts(heard.type_url)
+
+    if refused:
+        talk.accepts(CDS)
+        listens()
+        assert "no 80/z" in told
+    talk.becomes({VHDS: {name: content for name, content in WORLD[VHDS].items() if name != "80/z"}})
+    if not refused:
+        talk.accepts(CDS)
+    listens()
+    assert told[-2:] == (["gone 80/z", "no 80/z"] if not refused else ["no 80/z", "gone 80/z"])
+    assert "no 80/nobody" in told
+
+
 def test_what_is_given_back_while_a_change_is_followed_stays_given_back() -> None:
     names = [f"80/n{number}" for number in range(4)]
     talk = opened(OnDemandTalk(world=WORLD, looks_at_once=1))
