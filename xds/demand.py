@@ -129,12 +129,13 @@ class Demand:
         """Names that are still to be looked up, and when they were asked for."""
         self._unadopted: dict[str, datetime] = {}
         """What the client holds from an earlier stream and may have been sent ahead, not after that time."""
-        self._left = 0
-        """How many of the renewals and unread are looked up before anything is sent."""
         self._others: Counter[bool] = Counter()
         """How many hosts (False), and addresses (True), that it holds nobody answers for."""
         self._unread: dict[str, None] = {}
         """Virtual hosts in scope of which it is still to be seen which clusters they name."""
+        self._left: int | None = None
+        """How many of the renewals and the unread are still to be looked up before anything is sent: as many as there
+        were when it came to be behind. None: it is not."""
         self._spellings: Counter[str] = Counter()
         """By how many names each host of the mesh was asked for."""
         self._asked_in_all = 0
@@ -200,32 +201,31 @@ class Demand:
     def in_time(self) -> bool:
         """Whether to look up more of it before anything is sent: questions, and no more else than there was to begin
         with. In a mesh that changes all the time there would be no end to it."""
-        if not (self._undecided or self._unadopted or self._left > 0):
-            self._left = 0
-            return False
-        return self.behind
+        return bool(self._undecided or self._unadopted) or (self._left or 0) > 0
 
     def catch_up(self, most: int | None = None) -> bool:
         """Looks up so many of the names that are behind, None: all of them. Whether there are more."""
         if most is None:
             most = len(self._renewals) + len(self._undecided) + len(self._unadopted) + len(self._unread)
         before = len(self._renewals) + len(self._unread)
-        for name in tuple(islice(self._renewals, most)):
-            del self._renewals[name]
-            self._answer(name)
-            most -= 1
+        # Questions first, of which a client has only so many: of the rest there may be more with each change.
         for name in tuple(islice(self._undecided, most)):
             heard = self._undecided.pop(name)
             if self.excessive:
-                self._too_many = True  # as above
+                self._too_many = True  # for good: what is not looked up now never would be
             else:
                 self._ask(name, heard)
             most -= 1
         if most and self._unadopted:
-            self._adopt(most)
-        elif most:
-            self._read(most)
-        self._left -= before - len(self._renewals) - len(self._unread)
+            most -= self._adopt(most)
+        for name in tuple(islice(self._renewals, most)):
+            del self._renewals[name]
+            self._answer(name)
+            most -= 1
+        self._read(most)
+        left = len(self._renewals) + len(self._unread)
+        if self._left is not None:
+            self._left = self._left - before + left if left else None
         return self.behind
 
     def is_invented(self, name: str) -> bool:
@@ -256,7 +256,7 @@ class Demand:
             known = self._asked.keys() | self._undecided.keys()
             self._too_many = self._too_many or len(known.union(questions)) > self._limits.names
         if questions and self.excessive:
-            self._too_many = True  # for good: what is not looked up now never would be
+            self._too_many = True  # as above
         else:
             self._undecided.update(dict.fromkeys(questions, now))
         for name in request.unsubscribe:
@@ -372,7 +372,7 @@ class Demand:
             del self._needs[name]
         self._unread = {name: None for name in self._unread if name in members}
         self._unread.update(dict.fromkeys(members.difference(self._needs)))
-        if len(self._unread) <= self._at_once:
+        if len(self._unread) <= self._at_once and self._left is None:
             self._read(self._at_once)
         else:
             self._begin()
@@ -410,13 +410,15 @@ class Demand:
             if not self._spellings[wanted.name]:
                 del self._spellings[wanted.name]
 
-    def _adopt(self, most: int) -> None:
+    def _adopt(self, most: int) -> int:
         """What the client holds from an earlier stream, is answered for and was not asked for was sent ahead then.
 
-        Where much of it is answered for by nobody the rest is not looked at: it is taken back, and asked for if used.
+        How much was looked at. Where much of it is answered for by nobody the rest is not looked at: it is taken back,
+        and asked for if used.
         """
         answering = {wanted.name for wanted in self._asked.values() if wanted is not None}
-        for name in tuple(islice(self._unadopted, most)):
+        some = tuple(islice(self._unadopted, most))
+        for name in some:
             since = self._unadopted.pop(name)
             if name in answering or name in self._asked:
                 continue
@@ -430,9 +432,10 @@ class Demand:
                 rest = self._unadopted.items()
                 self._unadopted = {other: at for other, at in rest if is_address_cluster(other) is not address}
                 break
+        return len(some)
 
     def _begin(self) -> None:
-        if self._left <= 0:
+        if self._left is None:
             self._left = len(self._renewals) + len(self._unread)
 
     def _read(self, most: int) -> None:

@@ -822,17 +822,18 @@ def test_r30_what_was_sent_ahead_may_be_given_back_and_is_answered() -> None:
 
 def test_r55_in_a_mesh_that_changes_all_the_time_answers_come_all_the_same() -> None:
     hosts = {f"80/h{number}": "1" for number in range(5)}
+    nobodys = tuple(f"80/nobody{number}" for number in range(5))
     talk = OnDemandTalk(world={**WORLD, VHDS: {**WORLD[VHDS], **hosts}}, looks_at_once=2)
     opened(talk)
     talk.delta_says(VHDS, *hosts)
     talk.hears(VHDS, hosts)
-    talk.delta_says(VHDS, "80/nobody")
+    talk.delta_says(VHDS, *nobodys)
     for turn in range(20):
         hosts = dict.fromkeys(hosts, str(turn + 2))
         talk.becomes({VHDS: {**WORLD[VHDS], **hosts}})
         if not talk.stream.prepare(talk.now):
             break
-    talk.hears(VHDS, hosts, missing=("80/nobody",))
+    talk.hears(VHDS, hosts, missing=nobodys)
     talk.silence()
 
 
