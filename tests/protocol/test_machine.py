@@ -87,7 +87,8 @@ class Side:
         assert all(is_for(name, self.app) for name in heard.resources), "what is another asker's"
         want = self.client.wants[url]
         known = self.known[url] | want.names | want.held.keys() | self.asked_lately(url)
-        assert set(heard.removed) <= known, "the removal of what it never had and does not ask for"
+        # A name that is taken back while the wildcard stays is answered.
+        assert want.wildcard or set(heard.removed) <= known, "the removal of what it never had and does not ask for"
         self.known[url] |= heard.resources.keys()
         if not want.wildcard:
             asked = want.names | self.asked_lately(url)
