@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 from kubernetes.aio.client import ApiClient
@@ -35,7 +36,8 @@ SILENCE_SECONDS = 150.0
 """How long a watch may be silent: bookmarks come about every minute, but for collections in which nothing happened."""
 
 _UNAUTHORIZED = 401
-_CLOSING_STEPS = 5
+_CLOSING_SECONDS = 2.0
+_CLOSING_STEPS = 400
 
 _ANSWERED = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
 
@@ -191,16 +193,31 @@ async def open_api(access: ClusterAccess) -> AsyncIterator[Api]:
         async with client:
             yield Api(access, client)
     finally:
-        # Connections over TLS close some steps later, also those that were being opened.
-        for _ in range(_CLOSING_STEPS):
-            await asyncio.sleep(0)
+        await client.rest_client.ended()
 
 
 class _Connections(RESTClientObject):
     """The client's own, with connections that notice a dead peer, as many as there are watches: each holds one."""
 
+    def __init__(self, configuration: LoadedConfiguration) -> None:
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        super().__init__(configuration)
+
+    async def ended(self) -> None:
+        """Returns once all are closed, or have had their time: over TLS they say goodbye first, also one that was
+        closed, or being opened, before the client was."""
+        for _ in range(_CLOSING_STEPS):
+            if all(one.fileno() < 0 for one in self._sockets):
+                return
+            await asyncio.sleep(_CLOSING_SECONDS / _CLOSING_STEPS)
+
     def _create_connector(self) -> aiohttp.TCPConnector:
-        return aiohttp.TCPConnector(limit=0, ssl=self.ssl_context, socket_factory=_kept_alive)
+        return aiohttp.TCPConnector(limit=0, ssl=self.ssl_context, socket_factory=self._open)
+
+    def _open(self, address: Any) -> socket.socket:
+        made = _kept_alive(address)
+        self._sockets.add(made)
+        return made
 
 
 def _kept_alive(address: Any) -> socket.socket:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from sources.kubernetes import api as api_module
 from sources.kubernetes import credential_program
 from sources.kubernetes.access import ClusterAccess, NoCluster
 from sources.kubernetes.api import Api, Refused, Unreachable, open_api
@@ -340,6 +342,43 @@ async def test_there_may_be_more_watches_than_a_client_has_connections_by_defaul
             for _ in range(150):
                 await watches.enter_async_context(api.stream(MAPS, query))
         await get(api)
+
+
+def answer_a_watch_and_be_slow(listener: socket.socket, context: ssl.SSLContext) -> None:
+    """Of one client; its goodbye is read a moment after it was said."""
+    plain, _ = listener.accept()
+    with context.wrap_socket(plain, server_side=True) as connection:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+        time.sleep(0.3)
+        with suppress(OSError):
+            connection.recv(65536)
+
+
+async def test_no_connection_outlives_the_client(
+    secure: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over TLS one says goodbye first; also a watch that was broken off just before."""
+    opened: list[socket.socket] = []
+    make = api_module._kept_alive
+
+    def remembered(address: Any) -> socket.socket:
+        opened.append(make(address))
+        return opened[-1]
+
+    monkeypatch.setattr(api_module, "_kept_alive", remembered)
+    trust = {"certificate-authority": str(tmp_path / "server.crt")}
+    assert secure.tls is not None
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answering = asyncio.create_task(asyncio.to_thread(answer_a_watch_and_be_slow, listener, secure.tls))
+        access = kubeconfig(
+            tmp_path, secure, {"token": TOKEN}, **trust, server=f"https://127.0.0.1:{listener.getsockname()[1]}"
+        )
+        async with asyncio.timeout(TIMEOUT_SECONDS), open_api(access) as api:
+            async with api.stream(MAPS, {"watch": "true"}):
+                pass
+        assert [one.fileno() for one in opened] == [-1]
+        await answering
 
 
 @pytest.mark.parametrize(
