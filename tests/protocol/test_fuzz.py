@@ -108,6 +108,9 @@ def fuzz_core(messages: int, seed: int) -> Counter[str]:
             talk, left = chance.choice(talks), chance.randint(1, 300)
             talk.reconnect(to_another=chance.random() < 0.3)
             talk.events.clear()
+            talk.derived.clear()
+            if isinstance(talk, OnDemandTalk):
+                talk.looked_for.clear()
             nonces.clear()
         left -= 1
         raw = some_request(chance, delta=talk.delta, nonces=nonces).SerializeToString()
