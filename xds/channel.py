@@ -221,7 +221,7 @@ class Channel:
         Otherwise the parts are sent again, apart. Nothing else of the type is sent before that has ended.
         """
         self.words = message
-        if push.changed:
+        if push.changed and not self.unproven:  # then all is looked at again anyway
             self._remove_again(push)
         if len(push.changed) > 1 and not self.unproven:
             self.groups.extend(reversed(split(push.changed, message)))
@@ -294,7 +294,8 @@ class Channel:
             return None
         self.refused.clear()
         self.owed = False
-        self.marked |= self.subscription.names | (self.scope.members if self.subscription.wildcard else frozenset())
+        self.marked |= self.held.keys() | self.subscription.names
+        self.marked |= self.scope.members if self.subscription.wildcard else frozenset()
         complete = not any(found.failed and found.resource is None for found in map(find, self.marked))
         push = self._gather(find)
         return push if complete else None

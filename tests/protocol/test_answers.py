@@ -7,7 +7,7 @@ import pytest
 from model.asker import Asker
 from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, Talk, version_of
 from xds.accepted_sets import AcceptedSets
-from xds.events import Rejected
+from xds.events import Event, Rejected
 from xds.resource import build_resource
 from xds.sotw import version_of as version_of_set
 
@@ -534,3 +534,25 @@ def test_the_state_tells_what_is_held_pending_and_wanted() -> None:
         "b": version_of("b", "1"),
     }
     assert not talk.stream.acknowledged(2)
+
+
+class Few(list[Event]):
+    def append(self, event: Event) -> None:
+        super().append(event)
+        assert len(self) < 20, "it reports without end"
+
+
+def test_r12_sotw_a_set_that_takes_something_away_and_is_refused_is_refused_once() -> None:
+    """By a client of which is not known what it has. The server went round in circles, and nobody was served."""
+    talk = Talk(False, {LDS: {"l": "1"}}, events=Few())
+    talk.sotw_says(LDS, version="of another")
+    talk.hears(LDS, {"l": "1"}, accept=False)
+    talk.becomes({LDS: {"a": "1", "b": "1"}})
+    talk.passes(seconds=31)
+    talk.hears(LDS, {"a": "1", "b": "1"}, accept=False)
+    talk.refuses(LDS, "a is wrong")
+    talk.silence()
+    talk.becomes({LDS: {"a": "2", "b": "1"}})
+    talk.hears(LDS, {"a": "2", "b": "1"})
+    assert [one.name for kind in talk.stream.state().types for one in kind.acknowledged] == ["a", "b"]
+    talk.silence()
