@@ -11,7 +11,6 @@ import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from aiohttp import web
 
 from heddle.analyze import to_json
 from heddle.control_plane import ControlPlane, NoTokens, NotServing
-from heddle.culprits import Culprits
 from heddle.delivery import describe_rejections, describe_sidecar, describe_types, is_late
 from heddle.main import VERSION
 from model.problems import Severity
@@ -138,7 +136,7 @@ class Questions:
         return web.json_response(
             {
                 **described,
-                "rejections": describe_rejections(stream, self._culprits()),
+                "rejections": describe_rejections(stream, self._plane.culprits),
                 "control_plane": self._about.replica,
                 "connected": stream.opened_at.isoformat(),
             }
@@ -180,7 +178,7 @@ class Questions:
         plane = self._plane
         generation = plane.store.generation
         streams = plane.streams.state()
-        culprits = self._culprits()
+        culprits = plane.culprits
         return {
             "mesh": self._about.mesh,
             "directory": plane.source.name,
@@ -200,11 +198,6 @@ class Questions:
             "pending": [*plane.source.pending, *plane.pending()],
             "findings": [to_json(problem) for problem in plane.store.problems],
         }
-
-    def _culprits(self) -> Callable[[], Culprits]:
-        """Looked through once, and only if something is refused."""
-        store = self._plane.store
-        return cache(lambda: Culprits(store.objects.values(), store.mesh.settings.root_namespace))
 
     def _late(self) -> list[str]:
         generation = self._plane.store.generation

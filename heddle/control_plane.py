@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -19,13 +19,17 @@ from heddle.admission import KnownKeys, PodAdmission
 from heddle.cluster.identity import ClusterIdentity
 from heddle.cluster.pod_tokens import ClusterTokens
 from heddle.cluster.reading import ClusterReading
+from heddle.cluster.replica_progress import list_rejections
 from heddle.cluster.root_config_maps import RootConfigMaps
+from heddle.culprits import Culprits
+from heddle.rejections import to_problems
 from heddle.sidecar_modes import SidecarModes
 from heddle.stream_log import log_event
 from model.asker import Capture
 from model.names import CLUSTER_DOMAIN
 from model.on_demand import SidecarConfig
 from model.pods import Pod
+from model.problems import Problem
 from sds.authority import Authority
 from sds.authority_store import load_or_create_authority
 from sds.certificate_policy import CertificatePolicy
@@ -174,6 +178,7 @@ class ControlPlane:
             on_demand=modes.on_demand,
             limits=DemandLimits(unused_after=settings.unused_after),
         )
+        self.store.tell_refused(self._refused)
         self.shed = timedelta(0)
         """Over how long the streams are ended when the plane ends."""
         self.xds_address: tuple[str, int] = (settings.host, settings.port)
@@ -233,6 +238,12 @@ class ControlPlane:
         assert self._identity is not None
         return self._identity.admin_tokens
 
+    @property
+    def culprits(self) -> Callable[[], Culprits]:
+        """What refused resources are made of at present: the objects are looked through once, when first asked for."""
+        store = self.store
+        return cache(lambda: Culprits(store.objects.values(), store.mesh.settings.root_namespace))
+
     def set_pending(self, pending: Callable[[], tuple[str, ...]]) -> None:
         """`pending` names what whoever runs the pods has not got to yet."""
         self._pending = pending
@@ -267,6 +278,9 @@ class ControlPlane:
                 finally:
                     for task in background:
                         task.cancel()
+
+    def _refused(self) -> tuple[Problem, ...]:
+        return to_problems(list_rejections(self.streams.progress()), self.culprits)
 
     async def _sync(self) -> None:
         """Waits for the source, and says what for."""

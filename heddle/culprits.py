@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Hashable, Iterable, Iterator
 
 from heddle.cluster.concerns import concerns, host_of
 from heddle.cluster.replica_progress import RejectedAt
@@ -27,6 +26,7 @@ class Culprits:
         self._root_namespace = root_namespace
         self._by_host: defaultdict[str, list[Object]] = defaultdict(list)
         self._others: list[Object] = []
+        self._found: dict[Hashable, tuple[Object, ...]] = {}
         for each in objects:
             match each.value:
                 case VirtualService(hosts=hosts):
@@ -39,21 +39,27 @@ class Culprits:
                 case _:
                     pass
 
-    def of(self, rejected: RejectedAt) -> list[dict[str, Any]]:
-        """Each with its place (`line` 0 where only the file is known), the first of them if they are a great many.
+    def of(self, rejected: RejectedAt) -> tuple[Object, ...]:
+        """By name, the first of them if they are a great many.
 
         Beside the one that is wrong there may be others, of which the sidecar has nothing new either. Of a route table
         no VirtualServices are: one that has its virtual hosts in it is made of all.
         """
         name = rejected.assignment or rejected.resource
-        root = self._root_namespace
+        root, asker = self._root_namespace, rejected.asker
+        # Sidecars that are alike refuse alike, and there may be a thousand.
+        like = (rejected.type_url, name, asker.namespace, asker.kind, frozenset(asker.labels.items()))
+        if like in self._found:
+            return self._found[like]
         found = (
             each
             for each in self._candidates(rejected.type_url, name)
-            if concerns(each.value, rejected.asker, rejected.type_url, name, root)
+            if concerns(each.value, asker, rejected.type_url, name, root)
         )
-        named = sorted({each.ref: each.position for each in found}.items(), key=lambda pair: str(pair[0]))
-        return [{"resource": str(ref), "file": at.file, "line": at.line} for ref, at in named[:MOST]]
+        self._found[like] = tuple(
+            sorted({each.ref: each for each in found}.values(), key=lambda each: str(each.ref))[:MOST]
+        )
+        return self._found[like]
 
     def _candidates(self, type_url: str, name: str) -> Iterator[Object]:
         host = host_of(type_url, name)

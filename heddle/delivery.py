@@ -68,10 +68,13 @@ def describe_rejections(stream: StreamState, culprits: Callable[[], Culprits]) -
         {
             "namespace": stream.asker.namespace,
             "pod": stream.asker.pod,
-            "type": _kind_of(state.type_url),
+            "type": kind_of(state.type_url),
             "resources": [rejected.name],
             "reason": concise(rejected.message),
-            "objects": culprits().of(to_rejected(stream.asker, state.type_url, rejected)),
+            "objects": [
+                {"resource": str(each.ref), "file": each.position.file, "line": each.position.line}
+                for each in culprits().of(to_rejected(stream.asker, state.type_url, rejected))
+            ],
         }
         for state in stream.types
         for rejected in state.rejected
@@ -120,5 +123,6 @@ def _secret(secret: SecretDescription) -> dict[str, Any]:
     return {"name": secret.name, "version": secret.serial, "state": "acknowledged", "content": content}
 
 
-def _kind_of(type_url: str) -> str:
+def kind_of(type_url: str) -> str:
+    """What people call resources of that type."""
     return next((kind for kind, urls in _KINDS.items() if type_url in urls), type_url)

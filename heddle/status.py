@@ -11,6 +11,7 @@ from heddle.cluster_arguments import add_kubernetes_arguments, misplaced_argumen
 from heddle.meshes import NoMesh, add_mesh_argument, running_mesh
 from heddle.output import add_output_argument, complain, print_json, print_table, printable
 from heddle.spans import wait_seconds
+from model.problem_codes import ProblemCode
 
 EXIT_FINE, EXIT_FINDINGS, EXIT_ERROR = 0, 1, 2
 _GRACE_SECONDS = 15.0
@@ -113,6 +114,8 @@ def _print(found: dict[str, Any]) -> None:
     for pending in found["pending"]:
         print(f"pending: {pending}")
     for finding in found["findings"]:
+        if finding["code"] == ProblemCode.REJECTED_BY_SIDECAR:
+            continue  # every sidecar that does was told above
         print(to_line(finding))
         if finding["fix"]:
             print(f"  fix: {finding['fix']}")

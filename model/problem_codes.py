@@ -91,6 +91,12 @@ class ProblemCode(StrEnum):
     CONFLICTING_SERVERS = ("ConflictingServers", "two servers claim one host of a port; the older one's word counts")
     CONFLICTING_PROTOCOLS = ("ConflictingProtocols", "two servers claim one port for different protocols")
 
+    # A sidecar
+    REJECTED_BY_SIDECAR = (
+        "RejectedBySidecar",
+        "sidecars refuse what is made of the object, and keep what they had of it; the message has Envoy's words",
+    )
+
     # A source
     RESTART_NEEDED = ("RestartNeeded", "a setting that only a restart can change; the earlier one stays in force")
     SOURCE_VANISHED = ("SourceVanished", "the directory is gone or empty; the last good objects stay in force")

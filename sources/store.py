@@ -85,6 +85,7 @@ class Store:
         self._source_problems: tuple[Problem, ...] = ()
         self._problems: tuple[Problem, ...] | None = ()
         self._problems_revision = 0
+        self._refused_outside: Callable[[], Iterable[Problem]] = tuple
         self._trust_domain = ""
         self._trust_domain_origin: Position | None = None
 
@@ -138,14 +139,20 @@ class Store:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """All that is wrong at present, by file and line. Worked out when read, after a change."""
+        """All that is wrong at present, by file and line: what was read, and what sidecars refuse of it."""
+        found, refused = self.problems_read, tuple(self._refused_outside())
+        return tuple(sorted((*found, *refused), key=_place)) if refused else found
+
+    @property
+    def problems_read(self) -> tuple[Problem, ...]:
+        """All that is wrong with what was read, by file and line. Worked out when asked for, after a change."""
         search = self.problem_search()
         if search is not None:
             self._problems = search.run()
         return self._problems or ()
 
     def problem_search(self) -> ProblemSearch | None:
-        """What works out `problems`, None if they are known. It may run in another thread, whatever changes here
+        """What works out `problems_read`, None if they are known. It may run in another thread, whatever changes here
         meanwhile; `keep_problems` brings back what it found."""
         if self._problems is not None:
             return None
@@ -164,9 +171,13 @@ class Store:
         )
 
     def keep_problems(self, search: ProblemSearch, found: tuple[Problem, ...]) -> None:
-        """Has `problems` answer with this, unless it is out of date by now."""
+        """Has `problems_read` answer with this, unless it is out of date by now."""
         if search.revision == self._problems_revision:
             self._problems = found
+
+    def tell_refused(self, refused: Callable[[], Iterable[Problem]]) -> None:
+        """`problems` has these too, asked for each time: what sidecars refuse although it was taken for good here."""
+        self._refused_outside = refused
 
     def pin_trust_domain(self) -> None:
         """The mesh's trust domain stays what it is now, whatever the settings say later; a problem tells of it.

@@ -167,7 +167,7 @@ class StatusWriter:
         """Those of a moment ago: to look through a large mesh takes long, and sidecars are not to wait for it."""
         search = self._store.problem_search()
         if search is None:
-            return self._store.problems
+            return self._store.problems_read
         found = await asyncio.to_thread(search.run)
         self._store.keep_problems(search, found)
         return found

@@ -147,11 +147,14 @@ class Mesh:
         await self.plane.source.catch_up()
 
     def programmed(self, item: Json) -> tuple[str, str, str]:
+        return self.condition(item, "Programmed")
+
+    def condition(self, item: Json, kind: str) -> tuple[str, str, str]:
         """Status, reason and message of the object's condition, as the API server has it."""
         resource = f"{item['kind'].lower()}s.networking.istio.io"
         held = self._server.snapshot()[1][resource][f"shop/{item['metadata']['name']}"]
         conditions = {each["type"]: each for each in held.get("status", {}).get("conditions", ())}
-        found = conditions.get("Programmed", {})
+        found = conditions.get(kind, {})
         return found.get("status", ""), found.get("reason", ""), found.get("message", "")
 
     async def start_envoy(self) -> None:
@@ -272,12 +275,17 @@ async def test_r47_what_heddle_took_for_good_is_told_on_its_object_in_envoys_wor
 
             bad = {**culprit, "spec": case.bad}
             await mesh.apply(bad)
-            assert not of_the_object(mesh.plane.store.problems, "culprit"), "Heddle takes it for good"
+            assert not of_the_object(mesh.plane.store.problems_read, "culprit"), "Heddle takes it for good"
             await until(lambda: mesh.programmed(bad)[:2] == ("False", "Rejected"))
             told = mesh.programmed(bad)[2]
             assert told.startswith("1 of 1 sidecars rejected it: shop/web-1: " + case.resource), told
             assert case.words in told
             await is_reported(case)
+            (problem,) = of_the_object(mesh.plane.store.problems, "culprit")
+            assert (problem.severity, problem.code) == ("error", "RejectedBySidecar")
+            assert problem.message.startswith(f"sidecar web-1.shop refuses the {case.type} {case.resource} ")
+            assert case.words in problem.message
+            assert mesh.condition(bad, "Accepted")[0] == "True", "what Heddle says of it is another matter"
             assert await mesh.answers() == right
             assert await mesh.answer("users", "/ab") == (200, "users"), "what was there before goes on"
             await mesh.until_live("after the change")
@@ -297,6 +305,7 @@ async def test_r47_what_heddle_took_for_good_is_told_on_its_object_in_envoys_wor
             await until(lambda: mesh.programmed(culprit)[:2] == ("True", "Acknowledged"))
             code, printed = await status("-o", "json")
             assert (code, json.loads(printed)["rejections"]) == (0, []), printed
+            assert not of_the_object(mesh.plane.store.problems, "culprit")
             assert await mesh.answers() == right
             assert await mesh.answer("users", "/ab") == (200, "users")
 
@@ -316,3 +325,5 @@ async def is_reported(case: Case) -> None:
     told = [rejection[key] for key in ("namespace", "pod", "type", "resources")]
     assert (code, told) == (1, ["shop", "web-1", case.type, [case.resource]])
     assert [each["resource"] for each in rejection["objects"]] == [culprit]
+    (finding,) = (each for each in json.loads(printed)["findings"] if each["resource"] == culprit)
+    assert (finding["severity"], finding["code"]) == ("error", "RejectedBySidecar")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from heddle.cluster.replica_progress import RejectedAt
@@ -58,8 +60,15 @@ def test_each_is_named_by_what_it_was_made_of(
     type_url: str, resource: str, assignment: str, found: tuple[str, int] | None
 ) -> None:
     rejected = RejectedAt(asker=ASKER, type_url=type_url, resource=resource, words="no", assignment=assignment)
-    told = culprits().of(rejected)
-    assert told == ([] if found is None else [{"resource": found[0], "file": "a.yaml", "line": found[1]}])
+    told = [(str(each.ref), each.position.line) for each in culprits().of(rejected)]
+    assert told == ([] if found is None else [found])
+
+
+def test_whose_a_listener_is_decides_what_it_was_made_of() -> None:
+    mesh = culprits()
+    rejected = RejectedAt(asker=ASKER, type_url=LISTENER, resource="virtualInbound", words="no")
+    elsewhere = replace(rejected, asker=replace(ASKER, namespace="elsewhere"))
+    assert [len(mesh.of(each)) for each in (rejected, elsewhere, rejected)] == [1, 0, 1]
 
 
 def test_a_great_many_are_not_all_named() -> None:
@@ -68,7 +77,7 @@ def test_a_great_many_are_not_all_named() -> None:
     text = "---\n".join(f"{head}metadata: {{name: v{one}, namespace: n{one}}}\n{spec}" for one in range(MOST + 5))
     rejected = RejectedAt(asker=ASKER, type_url=VIRTUAL_HOST, resource=f"80/{HOST}:80", words="no")
     assert len(culprits(text).of(rejected)) == MOST
-    assert culprits(text).of(RejectedAt(asker=ASKER, type_url=ROUTE, resource="80", words="no")) == []
+    assert culprits(text).of(RejectedAt(asker=ASKER, type_url=ROUTE, resource="80", words="no")) == ()
 
 
 def test_the_place_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +85,9 @@ def test_the_place_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     plane = {"name": "", "version": "1"}
     rejection = {"namespace": "shop", "pod": "web-1", "type": "route", "reason": "no", "resources": ["r"]}
     found = {"mesh": "m", "directory": "d", "generation": 1, "control_planes": [plane], "sidecars": []}
-    _print({**found, "rejections": [{**rejection, "objects": objects}], "pending": [], "findings": []})
+    again = {"code": "RejectedBySidecar", "severity": "error", "file": "a.yaml", "line": 6, "field": "", "fix": "mend"}
+    finding = {**again, "resource": "VirtualService/shop/users", "message": "told already"}
+    _print({**found, "rejections": [{**rejection, "objects": objects}], "pending": [], "findings": [finding]})
     assert capsys.readouterr().out.splitlines()[-3:] == [
         "REJECTED by web-1.shop: route: no",
         "  in r",
