@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ from heddle.main import main
 from tests.cluster.build import ClusterUnavailable
 from tests.kubelet import mesh_manifests as manifests
 from tests.kubelet.installed_mesh import NAMESPACE, InstalledMesh, installed
-from tests.kubelet.load import load
+from tests.kubelet.load import connections, load
 from tests.kubelet.running_cluster import cluster_up, eventually
 
 pytestmark = [
@@ -27,6 +28,10 @@ pytestmark = [
 ]
 
 AWAY_SECONDS = 60
+MODES = ("on-demand", "eager")
+"""The names of the pods too."""
+RATE = 25
+"""Requests a second, and connections, of each pod."""
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +73,20 @@ def test_the_leader_counts_the_sidecars_of_both_and_so_does_a_person(
 
 
 def test_a_minute_without_any_control_plane_fails_no_request_to_what_was_used(mesh: InstalledMesh) -> None:
-    """Killed, all at once, and not started again: to a sidecar that learns on demand as to one that has everything."""
+    """Killed, all at once, and not started again: requests and TCP connections, of a sidecar that learns on demand and
+    of one that has everything."""
     mesh.meshed_namespace("away")
-    caller = manifests.client("client", annotations="heddle.io/sidecar-config: on-demand")
-    mesh.cluster.apply(manifests.server("web") + manifests.service("web") + caller, "away")
+    callers = "".join(manifests.client(mode, annotations=f"heddle.io/sidecar-config: {mode}") for mode in MODES)
+    mesh.cluster.apply(manifests.server("web") + manifests.service("web") + callers, "away")
     mesh.cluster.rolled_out("away", "deployment/web-v1")
-    mesh.cluster.ready("away", "client")
-    eventually(lambda: mesh.call("away", "client", "http://web/"), lambda call: call.status == 200)
-    with load(mesh, "away") as summary:
+    for mode in MODES:
+        mesh.cluster.ready("away", mode)
+        eventually(lambda mode=mode: mesh.call("away", mode, "http://web/"), lambda call: call.status == 200)
+    modes = mesh.on_demand()
+    assert {mode: modes["away", mode] for mode in MODES} == {"on-demand": True, "eager": False}
+    with contextlib.ExitStack() as loads:
+        summaries = [loads.enter_context(load(mesh, "away", rate=RATE, pod=mode)) for mode in MODES]
+        summaries += [loads.enter_context(connections(mesh, "away", "web:81", RATE, mode)) for mode in MODES]
         assert len(mesh.signal_control_planes(signal.SIGKILL)) == 2
         mesh.cluster.kubectl("scale", "-n", NAMESPACE, "deployment/heddle", "--replicas=0")
         mesh.cluster.kubectl("wait", "-n", NAMESPACE, "--for=delete", "pod", "--all", "--timeout=60s")
@@ -83,11 +94,14 @@ def test_a_minute_without_any_control_plane_fails_no_request_to_what_was_used(me
         assert mesh.control_planes() == []
         mesh.cluster.kubectl("scale", "-n", NAMESPACE, "deployment/heddle", "--replicas=2")
         mesh.cluster.rolled_out(NAMESPACE, "deployment/heddle")
-        eventually(lambda: ("away", "client") in mesh.connected())
+        for mode in MODES:
+            eventually(lambda mode=mode: ("away", mode) in mesh.connected())
         mesh.cluster.apply(manifests.marked("web", "back"), "away")
-        eventually(
-            lambda: mesh.call("away", "client", "http://web/").json["headers"].get("x-mark", ""),
-            lambda mark: mark == "back",
-        )
-    assert summary["failed"] == 0, summary
-    assert summary["answers"] > 40 * AWAY_SECONDS
+        for mode in MODES:
+            eventually(
+                lambda mode=mode: mesh.call("away", mode, "http://web/").json["headers"].get("x-mark", ""),
+                lambda mark: mark == "back",
+            )
+    for summary in summaries:
+        assert summary["failed"] == 0, summary
+        assert summary["answers"] > RATE * AWAY_SECONDS * 0.8, summary
