@@ -6,12 +6,12 @@ Versions, nonces, subscriptions and rejections of one type never touch another's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from xds.in_common import in_common
-from xds.isolation import singled_out, split
+from xds.isolation import maybe_half_made, singled_out, split
 from xds.kinds import Absence, Kind, Removal
 from xds.memo import ABSENT, Found, Scope
 from xds.resource import Resource, build_foreign, build_missing
@@ -19,6 +19,8 @@ from xds.subscription import Change, Subscription
 
 MANY = 100
 """Names of a change. A stream may know fewer."""
+_NONE = ""
+"""The version of what a client refuses to have removed (state of the world): the same set is not sent again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +55,11 @@ class Channel:
     """The state of one type. `held` is what the client acknowledged, `refused` what it will not be sent again.
 
     `marked`: names to compare with what is held. `forced`: names to answer even if nothing differs. `groups`: parts of
-    a refused response, sent apart to find the culprit. `doomed`: to be removed once nothing names it any more.
-    `owed`: the client waits for an answer even if that is empty. `claimed`: the version of everything the client
-    says to hold, in its first request (state of the world).
+    a refused response, sent apart to find the culprit. `half_made`: to be removed at once, for the client refused it
+    and may have a part of it. `doubted`: of these the client may have another version than what is held, or none: no
+    answer came, or a refusal that left it open. `doomed`: to be removed once nothing names it any more. `owed`:
+    the client waits for an answer even if that is empty. `claimed`: the version of everything the client says to hold,
+    in its first request (state of the world).
 
     `on_demand`: a name in a request is a question. What answers for it comes into the scope. Under the name itself
     there is an answer too, always: the resource if it is in scope, else that there is none of that name. `returned`:
@@ -64,6 +68,7 @@ class Channel:
     """
 
     kind: Kind
+    incremental: bool = True
     on_demand: bool = False
     subscription: Subscription = field(default_factory=Subscription)
     scope: Scope = field(default_factory=Scope)
@@ -73,6 +78,8 @@ class Channel:
     forced: set[str] = field(default_factory=set)
     returned: set[str] = field(default_factory=set)
     groups: list[tuple[Resource, ...]] = field(default_factory=list)
+    half_made: set[str] = field(default_factory=set)
+    doubted: set[str] = field(default_factory=set)
     doomed: set[str] = field(default_factory=set)
     doomed_since: datetime | None = None
     flight: Flight | None = None
@@ -81,10 +88,10 @@ class Channel:
     unproven: bool = False
     """The client came with a complete set of which nothing is known, and has accepted none of ours yet (state of the
     world). Whatever is left out of a response is taken from it, so that it gets all or nothing."""
+    left_out: set[str] = field(default_factory=set)
+    """Names that requests which crossed a response did not have (state of the world)."""
     refused_versions: set[str] = field(default_factory=set)
     """Of responses that were refused while the culprit is looked for (state of the world)."""
-    singled_out: dict[str, Refusal] = field(default_factory=dict)
-    """What was refused by name among others: in that version it is not sent again (incremental)."""
     nonce: str = ""
     last_shared: int = 0
     """The number of the last shared response: an older one would come with a nonce that was used before."""
@@ -94,7 +101,7 @@ class Channel:
     @property
     def unsent(self) -> bool:
         """Whether something may be left to send, removals that have to wait apart."""
-        return bool(self.marked or self.forced or self.groups or self.owed)
+        return bool(self.marked or self.forced or self.groups or self.half_made or self.owed)
 
     @property
     def backlog(self) -> int:
@@ -162,6 +169,11 @@ class Channel:
         self.forced.difference_update(initial)
         self.owed = self.owed and not initial
 
+    def recall_refused(self, refused: Mapping[str, Refusal]) -> None:
+        """Takes over what the client refused on an earlier stream. What of it is not wanted any more is forgotten."""
+        self.refused.update(refused)
+        self.marked.update(refused)
+
     def recall(self, known: tuple[Resource, ...] | None) -> None:
         """Takes over what a client that came with a complete set is known to hold; None: it is not known."""
         if known is not None:
@@ -178,6 +190,9 @@ class Channel:
 
     def take(self, find: Callable[[str], Found]) -> Push | None:
         """The next thing to send, None if there is nothing. What is taken no longer counts as unsent."""
+        if self.half_made:
+            removed, self.half_made = tuple(sorted(self.half_made)), set()
+            return Push(removed=removed)
         while self.groups:
             group = self._current(self.groups.pop(), find)
             if group:
@@ -214,41 +229,57 @@ class Channel:
                 self.held[resource.name] = resource
         for name in push.removed:
             self.held.pop(name, None)
+        if self.doubted:
+            self.doubted.difference_update([resource.name for resource in push.changed], push.removed)
 
-    def refuse(self, push: Push, message: str) -> bool:
-        """The client took nothing of this, or not all. True if the culprit is known: it was alone.
+    def refuse(self, push: Push, message: str) -> tuple[Resource, ...]:
+        """The client took nothing of this, or not all. The culprits, as far as they are known.
 
-        Otherwise the parts are sent again, apart. Nothing else of the type is sent before that has ended.
+        The other parts are sent again, apart. Nothing else of the type is sent before that has ended.
         """
         self.words = message
         if push.changed and not self.unproven:  # then all is looked at again anyway
             self._remove_again(push)
+        culprits = push.changed
         if len(push.changed) > 1 and not self.unproven:
-            self.groups.extend(reversed(split(push.changed, message)))
-            for one in singled_out(push.changed, message):
-                self.singled_out[one.name] = Refusal(version=one.version, message=message, needs=one.needs)
-            return False
-        for resource in push.changed:
-            held = self.held.get(resource.name)
-            again = held is not None and held.version == resource.version
-            if not (again and resource.name in self.refused):  # else it is a newer version that it must not be sent
-                self.refused[resource.name] = Refusal(version=resource.version, message=message, needs=resource.needs)
-            if self.on_demand and not resource.missing:
-                if not self._surely_has(resource.name) or (resource.name in self.returned and not again):
-                    self.forced.add(resource.name)  # whoever waits for it hears that there is none, or of what it has
+            culprits = singled_out(push.changed, message)
+            self.groups.extend(reversed(split(push.changed, message, culprits)))
+        for resource in culprits:
+            self._refuse(resource, message)
+        if self.kind.half_made and self.incremental:
+            parts = maybe_half_made(push.changed, message)
+            self.half_made.update(one.name for one in parts if not self.has_some(one.name))
+        if not push.changed and not self.unproven:
+            for name in push.removed:  # there is no other version of that to come back to
+                if self.incremental:
+                    self.held.pop(name, None)
                 else:
-                    self.returned.discard(resource.name)
-        return True
+                    self.refused[name] = Refusal(version=_NONE, message=message)
+        return culprits
+
+    def _refuse(self, resource: Resource, message: str) -> None:
+        if self.on_demand and resource.missing:
+            return
+        held = self.held.get(resource.name)
+        again = held is not None and held.version == resource.version
+        if not (again and resource.name in self.refused):  # else it is a newer version that it must not be sent
+            self.refused[resource.name] = Refusal(version=resource.version, message=message, needs=resource.needs)
+        if self.on_demand:
+            if not self._surely_has(resource.name) or (resource.name in self.returned and not again):
+                self.forced.add(resource.name)  # whoever waits for it hears that there is none, or of what it has
+            else:
+                self.returned.discard(resource.name)
 
     def give_up_waiting(self) -> None:
         """No answer came: what was sent counts as not held, and is sent again with whatever is new.
 
-        What left the scope meanwhile, or may until it is sent again, counts as held in a version of the client's own,
-        which has none: it may have taken it.
+        The client may have taken it all the same. So what it held before is sent again too if that is what it is to
+        have by then. What is gone by then is removed: until it is sent again it counts as held in a version of the
+        client's own, which has none. A complete set is followed by another, whatever is in it.
         """
         if self.flight is not None:
             for resource in self.flight.push.changed:
-                if self.on_demand and resource.missing:
+                if resource.missing:
                     self.forced.add(resource.name)
                     continue
                 self.marked.add(resource.name)
@@ -256,18 +287,32 @@ class Channel:
                 known = held is not None and held.version == resource.version
                 if known or resource.name in self.returned or (self.on_demand and held is None):
                     self.forced.add(resource.name)  # it was an answer, and no news, or may have been
-                if self.on_demand or (self._holds_all and not self.wants(resource.name)):
-                    self.held.setdefault(resource.name, build_foreign(resource.name, ""))
+                self._doubt(resource)
             self._remove_again(self.flight.push)
+            self.owed = self.owed or (self.kind.complete and not self.incremental)
             self.flight = None
 
-    def _surely_has(self, name: str) -> bool:
-        """Not so if it was sent, and its answer never came."""
+    def has_some(self, name: str) -> bool:
+        """Whether the client has any version of this: not so if it was sent one, and the answer never came."""
         held = self.held.get(name)
         return held is not None and held.version != ""
 
+    def _surely_has(self, name: str) -> bool:
+        """Whether the client has what is `held`."""
+        return self.has_some(name) and name not in self.doubted
+
+    def _doubt(self, resource: Resource) -> None:
+        """The client may have this, or what is held, if anything is."""
+        held = self.held.get(resource.name)
+        if held is not None and held.version != resource.version:
+            self.doubted.add(resource.name)
+        if held is None and self.incremental and self.kind.removal is not Removal.NEVER:
+            self.held[resource.name] = build_foreign(resource.name, "")
+
     def _remove_again(self, push: Push) -> None:
+        self.half_made.update(name for name in push.removed if name in self.refused)
         self.marked.update(push.removed)
+        self.doubted.update(name for name in push.removed if name in self.held)
         if self.on_demand:
             # Of what it does not hold either, a name that it gave back.
             self.give_back([name for name in push.removed if name not in self.held and name not in self.forced], ())
@@ -287,6 +332,9 @@ class Channel:
                 self.marked.add(resource.name)
                 if self.on_demand and (not self._surely_has(resource.name) or resource.name in self.returned):
                     self.forced.add(resource.name)  # whoever waits for it hears what has become of it
+                # Of clusters and listeners Envoy takes the good ones of a response that it refuses.
+                self._doubt(resource)
+                self.owed = self.owed or (self.kind.complete and not self.incremental)
         return tuple(kept)
 
     def _take_all(self, find: Callable[[str], Found]) -> Push | None:
@@ -316,7 +364,8 @@ class Channel:
                 self._miss(name, changed, removed)
                 continue
             if name in self.returned:
-                removed += [name] if name not in self.held else []
+                held = self.held.get(name)
+                removed += [name] if held is None or held.foreign else []
             elif name in asked:
                 changed.append(build_missing(name))
         self.marked.clear()
@@ -332,7 +381,7 @@ class Channel:
         if refusal is not None and refusal.version == resource.version:
             return held if forced and held is not None and held.packed else None
         self.refused.pop(name, None)
-        if held is None or held.version != resource.version:
+        if held is None or held.version != resource.version or name in self.doubted:
             return resource
         if held.foreign:
             self.held[name] = resource
@@ -340,6 +389,8 @@ class Channel:
 
     def _miss(self, name: str, changed: list[Resource], removed: list[str]) -> None:
         held = self.held.get(name)
+        if held is not None and name in self.refused and self.refused[name].version == _NONE:
+            return
         self.refused.pop(name, None)
         asked = name in self.forced
         if self.on_demand:
@@ -372,5 +423,5 @@ class Channel:
             return
         for name in unwanted:
             del self.held[name]
-        for marks in (self.marked, self.forced, self.doomed):
+        for marks in (self.marked, self.forced, self.doubted, self.doomed):
             marks.intersection_update([name for name in marks if self.wants(name)])

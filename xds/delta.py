@@ -8,6 +8,7 @@ from xds.channel import Channel, Push
 from xds.memo import Scope
 from xds.shared_responses import Response
 from xds.subscription import change_names
+from xds.violation import check_names
 from xds.wire import DeltaRequest, join_delta
 
 
@@ -24,7 +25,9 @@ def subscribe(
     `given_back`: of what it unsubscribes from, the names that were asked for on demand.
     """
     before = None if first else channel.subscription
-    channel.subscribe(change_names(before, request.subscribe, request.unsubscribe), scope)
+    change = change_names(before, request.subscribe, request.unsubscribe)
+    check_names((*change.asked, *request.initial))
+    channel.subscribe(change, scope)
     if channel.on_demand:
         held = (name for name in request.unsubscribe if name in channel.held)
         channel.give_back({*given_back, *held}, request.subscribe)

@@ -135,7 +135,7 @@ class Demand:
         """Virtual hosts in scope of which it is still to be seen which clusters they name."""
         self._left: int | None = None
         """How many of the renewals and the unread are still to be looked up before anything is sent: as many as there
-        were when it came to be behind. None: it is not."""
+        were when it came to be behind, and what came into scope since. None: it is not."""
         self._spellings: Counter[str] = Counter()
         """By how many names each host of the mesh was asked for."""
         self._asked_in_all = 0
@@ -371,7 +371,10 @@ class Demand:
             self._need(name, frozenset())
             del self._needs[name]
         self._unread = {name: None for name in self._unread if name in members}
-        self._unread.update(dict.fromkeys(members.difference(self._needs)))
+        fresh = members.difference(self._needs, self._unread)
+        self._unread.update(dict.fromkeys(fresh))
+        if self._left is not None:
+            self._left += len(fresh)  # what answers for questions
         if len(self._unread) <= self._at_once and self._left is None:
             self._read(self._at_once)
         else:

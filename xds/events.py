@@ -29,7 +29,7 @@ class StreamClosed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """A client's NACK. `names` is what the response held; `final`: one resource, found to be the culprit."""
+    """A client's NACK. `names` is what the response held; `final`: they are those of it found to be the culprits."""
 
     stream: str
     node: str

@@ -94,4 +94,4 @@ def _arriving(clusters: Channel) -> bool:
     flight = clusters.flight
     if flight is None:
         return False
-    return clusters.unsent or any(resource.name not in clusters.held for resource in flight.push.changed)
+    return clusters.unsent or not all(clusters.has_some(resource.name) for resource in flight.push.changed)

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from xds.resource import Resource
 
+_CUT_SHORT = "...(truncated)"
+"""The end of words that were more than 4 KiB."""
 _OF_EACH = "Error adding/updating cluster(s) "
 """Before Envoy's words on each cluster that it refused; it took all others of the response."""
 
 
-def split(refused: tuple[Resource, ...], message: str) -> tuple[tuple[Resource, ...], ...]:
-    """At least two parts, each smaller than the whole: what `message` does not name and what it does, else halves."""
+def split(
+    refused: tuple[Resource, ...], message: str, culprits: tuple[Resource, ...]
+) -> tuple[tuple[Resource, ...], ...]:
+    """What is to be sent again, in parts each smaller than the whole: all but the culprits. If there are none, what
+    `message` does not name and what it does, else halves."""
+    if culprits:
+        known = {resource.name for resource in culprits}
+        others = tuple(resource for resource in refused if resource.name not in known)
+        return (others,) if others else ()
     named = tuple(resource for resource in refused if resource.name in message)
     if named and len(named) < len(refused):
         others = tuple(resource for resource in refused if resource.name not in message)
@@ -22,12 +31,22 @@ def split(refused: tuple[Resource, ...], message: str) -> tuple[tuple[Resource, 
     return refused[:middle], refused[middle:]
 
 
-def singled_out(refused: tuple[Resource, ...], message: str) -> tuple[Resource, ...]:
-    """Those clusters that Envoy looked at one by one and refused.
+def is_of_each(message: str) -> bool:
+    """Whether Envoy looked at clusters one by one."""
+    return message.startswith(_OF_EACH)
 
-    They are not to be sent again to be sure: Envoy 1.40 keeps some of them half made, takes the very same for known the
-    next time, and says that it has them.
-    """
-    if not message.startswith(_OF_EACH):
+
+def singled_out(refused: tuple[Resource, ...], message: str) -> tuple[Resource, ...]:
+    """Those clusters that Envoy looked at one by one and refused, as far as its words go."""
+    if not is_of_each(message):
         return ()
     return tuple(resource for resource in refused if f" {resource.name}: " in message)
+
+
+def maybe_half_made(refused: tuple[Resource, ...], message: str) -> tuple[Resource, ...]:
+    """Those that Envoy refused one by one, or may have.
+
+    Envoy 1.40 keeps some of them half made: it takes the very same for known the next time, also on another stream, and
+    says that it has them. Once it was told to remove them it refuses them again.
+    """
+    return refused if is_of_each(message) and message.endswith(_CUT_SHORT) else singled_out(refused, message)

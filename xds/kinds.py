@@ -42,18 +42,20 @@ class Kind:
 
     `scoped`: a subscription may be to everything in scope, without names. `complete`: a state-of-the-world
     response holds all resources, and one left out is gone. `routes`: it may name clusters, so that it waits until
-    the client has them.
+    the client has them. `half_made`: what a client refuses that it did not have before is removed from it, for of some
+    it has a part, and the next time takes the very same for known (Envoy 1.40).
     """
 
     type_url: str
     scoped: bool = False
     complete: bool = False
     routes: bool = False
+    half_made: bool = False
     removal: Removal = Removal.AT_ONCE
     absence: Absence = Absence.REMOVED
 
 
-CLUSTER = Kind(type_url=type_urls.CLUSTER, scoped=True, complete=True, removal=Removal.LAST)
+CLUSTER = Kind(type_url=type_urls.CLUSTER, scoped=True, complete=True, removal=Removal.LAST, half_made=True)
 ENDPOINT = Kind(type_url=type_urls.ENDPOINT, removal=Removal.NEVER)
 SECRET = Kind(type_url=type_urls.SECRET, removal=Removal.NEVER, absence=Absence.SILENT)
 LISTENER = Kind(type_url=type_urls.LISTENER, scoped=True, complete=True, routes=True)

@@ -72,6 +72,9 @@ class Marks:
 _Named: TypeAlias = tuple[str, str]
 """A type URL and a name."""
 
+LONGEST_NAME = 1024
+"""Nothing has a longer name: whoever asks for one is told so, and it is not remembered."""
+
 ABSENT = Found(resource=None)
 _EMPTY_SCOPE = Scope()
 
@@ -171,6 +174,8 @@ class Memo:
                 last = build_resource(type_url, name, body, needs=self._mentions(message))
             return Found(resource=last)
 
+        if len(name) > LONGEST_NAME:
+            return ABSENT
         memo = self._invented if invented else self._resources
         return memo.get((type_url, name), asker, build)
 
@@ -186,7 +191,7 @@ class Memo:
                 self._report(DerivationFailed(type_url=type_url, name=name, error=error))
                 return before
 
-        return self._answers.get((type_url, name), asker, build)
+        return None if len(name) > LONGEST_NAME else self._answers.get((type_url, name), asker, build)
 
     def scope(self, type_url: str, asker: KnownAsker) -> Scope:
         """The names this asker gets unasked; the same object as before if they are the same."""

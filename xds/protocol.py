@@ -18,10 +18,12 @@ from xds.demand import DEFAULT_LIMITS, Demand, DemandLimits
 from xds.events import Rejected, SecretFailed
 from xds.gates import Gates
 from xds.history import History
+from xds.isolation import is_of_each
 from xds.kinds import CLUSTER, KINDS, PUSH_ORDER, REMOVAL_ORDER, ROUTE, SECRET, VIRTUAL_HOST, Kind
 from xds.look_ahead import LOOKS_AT_ONCE, LookAhead
 from xds.memo import ABSENT, Found, Marks, Memo, Scope
 from xds.read_memo import KnownAsker
+from xds.refused_clusters import RefusedClusters
 from xds.resource import Resource
 from xds.sending import compose, mark_followers, mark_late
 from xds.state import StreamProgress, StreamState
@@ -56,6 +58,7 @@ class Stream:
         "_nonces",
         "_opened_at",
         "_quiet",
+        "_refused_clusters",
         "_report",
         "_rests",
         "_shelf",
@@ -76,10 +79,12 @@ class Stream:
         limits: DemandLimits = DEFAULT_LIMITS,
         history: History | None = None,
         accepted_sets: AcceptedSets | None = None,
+        refused_clusters: RefusedClusters | None = None,
         looks_at_once: int = LOOKS_AT_ONCE,
     ) -> None:
         """`limits` and `history` are for an asker on demand. `looks_at_once`: the names looked up at a time."""
         self._accepted_sets = accepted_sets or AcceptedSets()
+        self._refused_clusters = refused_clusters or RefusedClusters()
         self._id = stream_id
         self._delta = delta
         self._node = node
@@ -147,7 +152,9 @@ class Stream:
         first = channel is None
         if channel is None:
             asked_for = self._demand is not None and kind == VIRTUAL_HOST
-            channel = self._channels[kind.type_url] = Channel(kind=kind, on_demand=asked_for)
+            channel = self._channels[kind.type_url] = Channel(kind=kind, incremental=self._delta, on_demand=asked_for)
+            if kind == CLUSTER and (request.initial if isinstance(request, DeltaRequest) else request.version):
+                channel.recall_refused(self._refused_clusters.take(self.asker))
         else:
             self._answered(channel, request)
         self._stir(channel)
@@ -252,6 +259,9 @@ class Stream:
             self._demand.close(now)
         else:
             self._history.leave(self.asker, None, now)
+        if clusters := self._channels.get(CLUSTER.type_url):
+            refused = {name: one for name, one in clusters.refused.items() if is_of_each(one.message)}
+            self._refused_clusters.keep(self.asker, refused)
         for channel in self._channels.values():
             if not self._delta and channel.kind.complete and not channel.unproven:
                 self._accepted_sets.keep(self.asker, channel.kind.type_url, channel.held.values())
@@ -390,7 +400,7 @@ class Stream:
         flight = channel.flight
         if flight is None or request.nonce != flight.nonce:
             if request.error is not None:
-                self._rejected(channel, Push(), request.error, final=False)
+                self._rejected(channel, Push(), request.error, ())
             return
         channel.flight = None
         # Envoy may send the text of an old rejection with a newer response that it accepted: the version tells.
@@ -399,12 +409,11 @@ class Stream:
             self._accepted(channel, flight.push)
             if not channel.groups:
                 channel.refused_versions.clear()
-                channel.singled_out.clear()
         if request.error is not None:
             if not took and not self._delta:
                 channel.refused_versions.add(flight.version)
-            final = False if took else channel.refuse(flight.push, request.error)
-            self._rejected(channel, flight.push, request.error, final=final)
+            culprits = () if took else channel.refuse(flight.push, request.error)
+            self._rejected(channel, flight.push, request.error, culprits)
 
     def _accepted(self, channel: Channel, push: Push) -> None:
         needs: set[str] = set()
@@ -415,9 +424,9 @@ class Stream:
         if self._demand is not None and needs:
             self._demand.answered(needs)
 
-    def _rejected(self, channel: Channel, push: Push, message: str, *, final: bool) -> None:
+    def _rejected(self, channel: Channel, push: Push, message: str, culprits: tuple[Resource, ...]) -> None:
         channel.words = message
-        names = tuple(resource.name for resource in push.changed) + push.removed
+        names = tuple(resource.name for resource in culprits or push.changed) + (() if culprits else push.removed)
         self._report(
             Rejected(
                 stream=self._id,
@@ -425,7 +434,7 @@ class Stream:
                 type_url=channel.kind.type_url,
                 names=names,
                 message=message,
-                final=final,
+                final=bool(culprits),
             )
         )
 
@@ -466,11 +475,6 @@ class Stream:
 
     def _send(self, channel: Channel, push: Push, now: datetime) -> bytes | None:
         """The encoded response; None if the client is to be taken as having answered it already."""
-        if self._delta and channel.singled_out:
-            sent = self._without_singled_out(channel, push)
-            if sent != push and not (sent.changed or sent.removed):
-                return None
-            push = sent
         response = compose(channel, push, self._memo.responses, incremental=self._delta)
         version = response.version
         if not self._delta:
@@ -481,7 +485,7 @@ class Stream:
                 return None
             if version in channel.refused_versions:
                 # The rest of a set that was refused, after its other part was taken, makes the same set again.
-                self._rejected(channel, push, channel.words, final=channel.refuse(push, channel.words))
+                self._rejected(channel, push, channel.words, channel.refuse(push, channel.words))
                 return None
         if response.number > channel.last_shared:
             channel.last_shared = response.number
@@ -497,15 +501,3 @@ class Stream:
             self._stir(*self._channels.values())
             self._gates.observe(now)
         return raw
-
-    def _without_singled_out(self, channel: Channel, push: Push) -> Push:
-        """What of it the client has not refused by name already. Of the rest it is taken that it would again."""
-        kept: list[Resource] = []
-        for one in push.changed:
-            refusal = channel.singled_out.pop(one.name, None)
-            if refusal is None or refusal.version != one.version:
-                kept.append(one)
-                continue
-            alone = Push(changed=(one,))
-            self._rejected(channel, alone, refusal.message, final=channel.refuse(alone, refusal.message))
-        return Push(changed=tuple(kept), removed=push.removed)

@@ -34,12 +34,12 @@ def mark_followers(channels: Mapping[str, Channel], kind: Kind, push: Push) -> N
         wanted = {name for resource in push.changed for name in resource.needs or (resource.name,)}
         endpoints.forced.update(wanted & endpoints.subscription.names)
     if kind == ROUTE and (hosts := channels.get(VIRTUAL_HOST.type_url)):
-        tables = channels[ROUTE.type_url].held
+        tables = channels[ROUTE.type_url]
         for table in push.changed:
             # The listener of a new table waits for a virtual host; Envoy asks for one on the first table only.
             prefix = f"{table.name}/"
             members = [name for name in hosts.scope.members | hosts.subscription.names if name.startswith(prefix)]
-            hosts.forced.update(members if table.name not in tables else sorted(members)[:1])
+            hosts.forced.update(sorted(members)[:1] if tables.has_some(table.name) else members)
 
 
 def mark_late(channels: Mapping[str, Channel], kind: Kind) -> None:

@@ -29,6 +29,7 @@ from xds.history import History
 from xds.memo import Memo
 from xds.protocol import Stream
 from xds.pump import Pump
+from xds.refused_clusters import RefusedClusters
 from xds.state import StreamProgress, StreamState
 from xds.violation import Fault, Violation, first_node
 from xds.wire import DeltaRequest, Node, SotwRequest, parse_delta_request, parse_sotw_request
@@ -110,6 +111,7 @@ class AdsServer(Generic[C]):
         """Who asked for too much to be served on demand, the longest ago first."""
         self._now = now
         self._accepted_sets = AcceptedSets()
+        self._refused_clusters = RefusedClusters()
         self._first_builds = first_builds or FirstBuilds()
         self._generation: int | None = None
         self._numbers = itertools.count(1)
@@ -314,6 +316,7 @@ class AdsServer(Generic[C]):
                         generation=self._generation,
                         now=self._now(),
                         accepted_sets=self._accepted_sets,
+                        refused_clusters=self._refused_clusters,
                         limits=self._limits,
                         history=self._history,
                     )

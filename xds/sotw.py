@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from hashlib import blake2b
 
 from xds.channel import Channel, Push
@@ -10,12 +11,14 @@ from xds.memo import Scope
 from xds.resource import Resource
 from xds.shared_responses import Response
 from xds.subscription import add_names, replace_names
+from xds.violation import check_names
 from xds.wire import SotwRequest, join_sotw
 
 
 def subscribe(channel: Channel, request: SotwRequest, *, first: bool, scope: Callable[[], Scope]) -> None:
     """Applies the names of a request. One that crossed a response of ours is known by its old nonce: it may add names,
-    but what it leaves out may still be wanted."""
+    but what it leaves out may still be wanted. If it was not, and is again, the client has nothing of it any more."""
+    left_out, channel.left_out = channel.left_out, set()
     if first:
         change = replace_names(None, request.names)
         channel.unproven = channel.kind.complete and bool(request.version)
@@ -25,6 +28,10 @@ def subscribe(channel: Channel, request: SotwRequest, *, first: bool, scope: Cal
         change = replace_names(channel.subscription, request.names)
     else:
         change = add_names(channel.subscription, request.names)
+        channel.left_out = (left_out | channel.subscription.names).difference(request.names)
+    if again := left_out.intersection(request.names):
+        change = replace(change, asked=change.asked | again)
+    check_names(change.asked)
     channel.subscribe(change, scope)
 
 

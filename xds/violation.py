@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 
 from xds.kinds import SECRET, Kind
@@ -9,6 +10,8 @@ from xds.wire import DeltaRequest, Node, SotwRequest
 
 MAX_NAMES = 100_000
 """Names a stream may be subscribed to, of all types together, or claim to hold of one type."""
+MAX_NAME = 128 * 1024
+"""Characters of a name. On demand they are whatever hosts an application calls; Envoy takes headers of 60 KiB."""
 MAX_SECRETS = 5_000
 """A gateway has one for each certificate of its servers."""
 
@@ -39,6 +42,12 @@ def check_count(kind: Kind, count: int) -> None:
     """Raises Violation if so many names of a type are too many."""
     if count > (MAX_SECRETS if kind == SECRET else MAX_NAMES):
         raise Violation(Fault.RESOURCE_EXHAUSTED, f"too many names of {kind.type_url}")
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raises Violation if one of them is too long."""
+    if any(len(name) > MAX_NAME for name in names):
+        raise Violation(Fault.RESOURCE_EXHAUSTED, "a name is too long")
 
 
 def check_total(count: int) -> None:

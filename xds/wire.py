@@ -20,6 +20,8 @@ R = TypeVar("R")
 
 _REMEMBERED = 1024
 _SHORT_BYTES = 256
+_MOST_WORDS = 8192
+"""Of a rejection; Envoy's own end after 4 KiB."""
 _RESOURCE = b"\x12"
 """The key of the field `resources`."""
 
@@ -136,7 +138,7 @@ def _parse(message: pb.DiscoveryRequest | pb.DeltaDiscoveryRequest, raw: bytes) 
 
 
 def _error(message: pb.DiscoveryRequest | pb.DeltaDiscoveryRequest) -> str | None:
-    return message.error_detail.message if message.HasField("error_detail") else None
+    return message.error_detail.message[:_MOST_WORDS] if message.HasField("error_detail") else None
 
 
 def _to_node(node: pb.Node) -> Node:

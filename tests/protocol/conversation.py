@@ -26,6 +26,7 @@ from xds.events import DerivationFailed, Event
 from xds.look_ahead import LOOKS_AT_ONCE
 from xds.memo import Marks, Memo
 from xds.protocol import Stream
+from xds.refused_clusters import RefusedClusters
 from xds.resource import content_version
 from xds.stream_secrets import Issued
 from xds.wire import Node, parse_delta_request, parse_sotw_request
@@ -154,6 +155,7 @@ class Talk:
     )
     failures: list[DerivationFailed] = field(default_factory=list)
     accepted_sets: AcceptedSets = field(default_factory=AcceptedSets)
+    refused_clusters: RefusedClusters = field(default_factory=RefusedClusters)
     memo_of: Talk | None = None
     """Another client's stream on the same server."""
     memo_limits: dict[str, int] = field(default_factory=dict)
@@ -183,6 +185,7 @@ class Talk:
             self.stream.close(self.now)
         if to_another:
             self.accepted_sets = AcceptedSets()
+            self.refused_clusters = RefusedClusters()
         self.stream = Stream(
             stream_id="1",
             delta=self.delta,
@@ -194,6 +197,7 @@ class Talk:
             generation=self.generation,
             now=self.now,
             accepted_sets=self.accepted_sets,
+            refused_clusters=self.refused_clusters,
             looks_at_once=self.looks_at_once,
         )
         self.last.clear()

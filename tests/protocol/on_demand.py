@@ -118,12 +118,15 @@ class OnDemandTalk(Talk):
 class OnDemandClient(ModelClient):
     """`waiting`: what it asked for and was not answered yet.
 
+    `late`: something may have waited for longer than hosts wait for their clusters.
+
     `told`: the versions of the answers under the names that it asked for, and `left` of those that it dropped since.
     Source: Envoy's DeltaSubscriptionState, as of 1.36.
     """
 
     delta: bool = field(default=True, kw_only=True)
     waiting: set[str] = field(default_factory=set)
+    late: bool = False
     told: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
 
@@ -173,7 +176,7 @@ class OnDemandClient(ModelClient):
             assert one.HasField("resource") or list(one.aliases) == [one.name]
         for one in bodies:
             needed = Cluster.parse(one.resource.value).alt_stat_name
-            if needed.startswith(USES) and BAD not in needed:
+            if needed.startswith(USES) and BAD not in needed and not self.late:
                 assert needed.removeprefix(USES) in self.wants[CDS].held, "a virtual host before its cluster"
         kept = pb.DeltaDiscoveryResponse(
             type_url=message.type_url, nonce=message.nonce, removed_resources=message.removed_resources

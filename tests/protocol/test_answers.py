@@ -7,7 +7,9 @@ import pytest
 from model.asker import Asker
 from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, Talk, version_of
 from xds.accepted_sets import AcceptedSets
+from xds.channel import Refusal
 from xds.events import Event, Rejected
+from xds.refused_clusters import RefusedClusters
 from xds.resource import build_resource
 from xds.sotw import version_of as version_of_set
 
@@ -352,12 +354,13 @@ def test_r46_delta_what_envoy_names_of_several_is_not_sent_again() -> None:
     talk.hears(CDS, {"c1": "1", "c2": "1", "c3": "1", "c4": "1"}, accept=False)
     words = "Error adding/updating cluster(s) c2: it is wrong, c4: it is too"
     talk.refuses(CDS, words)
+    talk.hears(CDS, removed=("c2", "c4"))  # else it would do so on its next stream
     talk.hears(CDS, {"c1": "1", "c3": "1"})
     talk.silence()
     assert talk.stream.acknowledged(1)
     assert [(one.name, one.message) for _, one in talk.stream.state().rejected] == [("c2", words), ("c4", words)]
     final = [event.names for event in talk.events if isinstance(event, Rejected) and event.final]
-    assert final == [("c2",), ("c4",)]
+    assert final == [("c2", "c4")]
     talk.becomes({CDS: {"c1": "1", "c2": "2", "c3": "1", "c4": "1"}})
     talk.hears(CDS, {"c2": "2"})
     assert [one.name for _, one in talk.stream.state().rejected] == ["c4"]
@@ -369,9 +372,32 @@ def test_r46_delta_what_changes_meanwhile_is_sent_although_it_was_named() -> Non
     talk.hears(CDS, {"c1": "1", "c2": "1"}, accept=False)
     talk.refuses(CDS, "Error adding/updating cluster(s) c2: it is wrong")
     talk.becomes({CDS: {"c1": "1", "c2": "2"}})
+    talk.hears(CDS, removed=("c2",))
     talk.hears(CDS, {"c1": "1"})
     talk.hears(CDS, {"c2": "2"})
     assert not talk.stream.state().rejected
+
+
+def test_r46_delta_what_envoy_refuses_one_by_one_and_has_no_room_to_name_is_removed_before_it_is_sent_again() -> None:
+    talk = Talk(True, {CDS: {"c1": "1", "c2": "1", "c3": "1"}})
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"c1": "1", "c2": "1", "c3": "1"}, accept=False)
+    talk.refuses(CDS, "Error adding/updating cluster(s) c1: it is wrong, c2: it i...(truncated)")
+    talk.hears(CDS, removed=("c1", "c2", "c3"))
+    talk.hears(CDS, {"c3": "1"})
+    talk.silence()
+    assert [one.name for _, one in talk.stream.state().rejected] == ["c1", "c2"]
+
+
+def test_r46_delta_a_cluster_that_it_had_before_is_not_removed_for_a_refused_one() -> None:
+    talk = Talk(True, {CDS: {"c1": "1", "c2": "1"}})
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"c1": "1", "c2": "1"})
+    talk.becomes({CDS: {"c1": "2", "c2": "2"}})
+    talk.hears(CDS, {"c1": "2", "c2": "2"}, accept=False)
+    talk.refuses(CDS, "Error adding/updating cluster(s) c2: it is wrong")
+    talk.hears(CDS, {"c1": "2"})
+    talk.silence()
 
 
 @both
@@ -556,3 +582,92 @@ def test_r12_sotw_a_set_that_takes_something_away_and_is_refused_is_refused_once
     talk.hears(LDS, {"a": "2", "b": "1"})
     assert [one.name for kind in talk.stream.state().types for one in kind.acknowledged] == ["a", "b"]
     talk.silence()
+
+
+def test_r23_what_was_refused_by_name_and_dropped_is_sent_again_when_it_is_asked_for_again() -> None:
+    talk = Talk(True, {CDS: {"c1": "1", "c2": "1"}})
+    talk.delta_says(CDS, "c1", "c2")
+    talk.hears(CDS, {"c1": "1", "c2": "1"}, accept=False)
+    talk.refuses(CDS, "Error adding/updating cluster(s) c2: it is wrong")
+    talk.delta_says(CDS, drops=("c2",))
+    talk.hears(CDS, removed=("c2",))
+    talk.hears(CDS, {"c1": "1"})
+    talk.silence()
+    talk.delta_says(CDS, "c2")
+    talk.hears(CDS, {"c2": "1"})
+
+
+@both
+@pytest.mark.parametrize("back", [False, True], ids=["gone", "as it was"])
+@pytest.mark.parametrize("url", [CDS, LDS], ids=["cds", "lds"])
+def test_r46_what_was_taken_of_a_refused_response_is_taken_back(url: str, back: bool, delta: bool) -> None:
+    """Of several clusters, or listeners, Envoy takes the good ones."""
+    before = {"x": "1", "a": "1"} if back else {"x": "1"}
+    talk = Talk(delta, {url: before})
+    talk.says(url)
+    client = dict(talk.hears(url, before).resources)
+    talk.becomes({url: {"x": "1", "a": "2", "bad": "1"}})
+    heard = talk.next()
+    assert heard is not None
+    client["a"] = heard.resources["a"]
+    talk.becomes({url: before})
+    talk.refuses(url, "Error adding/updating cluster(s) bad: it is wrong" if url == CDS else "bad is wrong")
+    while (heard := talk.next()) is not None:
+        client = {name: one for name, one in client.items() if delta or name in heard.resources}
+        client |= heard.resources
+        client = {name: one for name, one in client.items() if name not in heard.removed}
+        talk.accepts(heard.type_url)
+    assert client == before
+
+
+def test_r47_clusters_that_a_client_refused_are_kept_for_it_alone_and_not_without_end() -> None:
+    pods = [Asker(namespace="n", pod=f"p{number}", service_account="s") for number in range(3)]
+    refused = {name: Refusal(version="1", message="no") for name in ("a", "b")}
+    kept = RefusedClusters(limit=4)
+    for pod in pods:
+        kept.keep(pod, refused)
+    assert [dict(kept.take(pod)) for pod in pods] == [{}, refused, refused]
+    assert not kept.take(pods[1])
+
+
+@both
+def test_r47_a_client_that_comes_back_is_not_sent_a_cluster_that_it_refused_one_by_one(delta: bool) -> None:
+    """It would take the very same for known; one that began anew would not, and has none."""
+    words = "Error adding/updating cluster(s) b: it is wrong"
+    talk = Talk(delta, {CDS: {"a": "1", "b": "1"}})
+    talk.says(CDS)
+    versions = talk.hears(CDS, {"a": "1", "b": "1"}, accept=False).versions
+    talk.refuses(CDS, words)
+    while (heard := talk.next()) is not None:
+        talk.accepts(CDS)
+        set_version = heard.version
+    for new in (False, True):
+        talk.reconnect()
+        if new:
+            talk.accepted.clear()
+            talk.says(CDS)
+            talk.hears(CDS, {"a": "1", "b": "1"})
+        elif delta:
+            talk.delta_says(CDS, initial={"a": versions["a"]})
+            talk.silence()
+            assert talk.stream.acknowledged(1)
+        else:
+            talk.sotw_says(CDS, version=set_version)
+            talk.silence()
+        told = [(one.name, one.message) for _, one in talk.stream.state().rejected]
+        assert told == ([] if new else [("b", words)])
+
+
+def test_r47_what_a_client_refused_before_and_is_gone_when_it_comes_back_is_not_reported() -> None:
+    talk = Talk(True, {CDS: {"a": "1", "b": "1"}})
+    talk.says(CDS)
+    versions = talk.hears(CDS, {"a": "1", "b": "1"}, accept=False).versions
+    talk.refuses(CDS, "Error adding/updating cluster(s) b: it is wrong")
+    talk.hears(CDS, removed=("b",))
+    talk.hears(CDS, {"a": "1"})
+    talk.stream.close(talk.now)
+    talk.becomes({CDS: {"a": "1"}})
+    talk.reconnect()
+    talk.delta_says(CDS, initial={"a": versions["a"]})
+    talk.silence()
+    assert not talk.stream.state().rejected

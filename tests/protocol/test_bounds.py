@@ -11,7 +11,8 @@ from tests.protocol.conversation import CDS, EDS, LDS, RDS, SDS, VHDS, Talk
 from xds.channel import MANY
 from xds.events import Rejected
 from xds.look_ahead import LOOKS_AT_ONCE
-from xds.violation import first_node
+from xds.memo import LONGEST_NAME
+from xds.violation import MAX_NAME, Violation, first_node
 from xds.wire import parse_delta_request, parse_sotw_request
 
 both = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
@@ -300,3 +301,132 @@ def test_r26_a_change_of_many_names_concerns_whoever_wants_one_of_them(delta: bo
     talk.hears(CDS, changed[CDS])
     talk.hears(EDS, {"e5": "2", "later": "2"})
     talk.silence()
+
+
+def lose_an_answer(delta: bool) -> Talk:
+    """The client was sent the second version of `a`, and that it has it is not known."""
+    talk = Talk(delta, {EDS: {"a": "1"}})
+    talk.says(EDS, "a")
+    talk.hears(EDS, {"a": "1"})
+    talk.becomes({EDS: {"a": "2"}})
+    talk.hears(EDS, {"a": "2"}, accept=False)
+    return talk
+
+
+@both
+def test_r15_what_is_again_as_it_was_before_a_lost_answer_is_sent_again(delta: bool) -> None:
+    talk = lose_an_answer(delta)
+    talk.becomes({EDS: {"a": "1"}})
+    talk.passes(seconds=31)
+    talk.hears(EDS, {"a": "1"})
+    talk.silence()
+
+
+@both
+def test_r15_so_it_is_after_a_third_version_that_was_refused(delta: bool) -> None:
+    talk = lose_an_answer(delta)
+    talk.becomes({EDS: {"a": "3"}})
+    talk.passes(seconds=31)
+    talk.hears(EDS, {"a": "3"}, accept=False)
+    talk.refuses(EDS)
+    talk.silence()
+    talk.becomes({EDS: {"a": "1"}})
+    talk.hears(EDS, {"a": "1"})
+    talk.becomes({EDS: {"a": "3"}})
+    talk.hears(EDS, {"a": "3"})
+    talk.silence()
+
+
+@both
+def test_r15_what_is_there_again_after_a_removal_whose_answer_was_lost_is_sent_again(delta: bool) -> None:
+    talk = Talk(delta, {CDS: {"a": "1", "b": "1"}})
+    talk.says(CDS)
+    talk.hears(CDS, {"a": "1", "b": "1"})
+    talk.becomes({CDS: {"b": "1"}})
+    gone = talk.next()
+    assert gone is not None
+    assert (gone.removed, gone.resources) == ((("a",), {}) if delta else ((), {"b": "1"}))
+    talk.becomes({CDS: {"a": "1", "b": "1"}})
+    talk.passes(seconds=31)
+    talk.hears(CDS, {"a": "1"} if delta else {"a": "1", "b": "1"})
+    talk.silence()
+
+
+def test_r15_a_resource_whose_answer_was_lost_and_that_is_gone_before_it_is_sent_again_is_removed() -> None:
+    talk = Talk(True, {CDS: {"a": "1"}, VHDS: {}})
+    talk.delta_says(CDS)
+    talk.delta_says(VHDS)
+    talk.hears(CDS, {"a": "1"})
+    talk.hears(VHDS)
+    talk.becomes({VHDS: {"80/x": "1"}})
+    talk.hears(VHDS, {"80/x": "1"}, accept=False)
+    talk.becomes({CDS: {"a": "1", "b": "1"}, VHDS: {"80/x": "1", "80/y": "1"}})
+    talk.passes(seconds=28)
+    talk.hears(CDS, {"b": "1"}, accept=False)
+    talk.passes(seconds=3)
+    talk.silence()  # hosts wait for the cluster
+    talk.becomes({VHDS: {"80/y": "1"}})
+    talk.accepts(CDS)
+    talk.hears(VHDS, {"80/y": "1"}, removed=("80/x",))
+    talk.silence()
+
+
+@both
+def test_r15_a_cluster_that_came_with_a_lost_answer_and_is_gone_again_is_removed(delta: bool) -> None:
+    talk = Talk(delta, {CDS: {"a": "1"}})
+    talk.says(CDS)
+    talk.hears(CDS, {"a": "1"})
+    talk.becomes({CDS: {"a": "1", "b": "1"}})
+    assert talk.next() is not None
+    talk.becomes({CDS: {"a": "1"}})
+    talk.passes(seconds=31)
+    talk.hears(CDS, {} if delta else {"a": "1"}, removed=("b",) if delta else ())
+    talk.silence()
+
+
+def test_r15_that_there_is_no_such_host_is_said_again_if_the_answer_was_lost() -> None:
+    talk = Talk(True, {VHDS: {"80/x": "1"}})
+    talk.delta_says(VHDS, "80/nobody")
+    talk.hears(VHDS, missing=("80/nobody",), accept=False)
+    talk.delta_says(VHDS, "80/x")
+    talk.passes(seconds=31)
+    talk.hears(VHDS, {"80/x": "1"}, missing=("80/nobody",))
+    talk.silence()
+
+
+def test_r49_sotw_a_set_that_was_lost_and_whose_cluster_is_gone_is_followed_by_one_set() -> None:
+    talk = Talk(False, {CDS: {"l": "1"}})
+    talk.sotw_says(CDS, version="of another")
+    talk.hears(CDS, {"l": "1"}, accept=False)
+    talk.becomes({CDS: {"a": "1"}})
+    talk.passes(seconds=31)
+    talk.hears(CDS, {"a": "1"})
+    talk.silence()
+
+
+def test_r53_the_words_of_a_rejection_are_cut_before_they_cost_anything() -> None:
+    talk = Talk(True, {CDS: {f"c{number}": "1" for number in range(40)}})
+    talk.delta_says(CDS)
+    count = 0
+    while talk.next() is not None:
+        count += 1
+        talk.refuses(CDS, f"{count} " + "o" * 2**20)
+    told = [one.message for _, one in talk.stream.state().rejected]
+    assert len(told) == 40
+    assert sum(map(len, told)) < 2**19
+    assert all(len(event.message) < 2**14 for event in talk.events if isinstance(event, Rejected))
+
+
+@pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
+def test_r53_a_long_name_is_answered_and_not_remembered_and_one_that_nobody_has_ends_the_stream(delta: bool) -> None:
+    talk = Talk(delta, {EDS: {"a": "1"}})
+    talk.says(EDS, "a")
+    talk.hears(EDS, {"a": "1"})
+    talk.derived.clear()
+    for number in range(3):
+        talk.says(EDS, f"{number}" + "x" * LONGEST_NAME)
+        while talk.next() is not None:
+            talk.accepts(EDS)
+    assert not talk.derived, "nothing can have such a name"
+    with pytest.raises(Violation, match="too long"):
+        talk.says(EDS, "x" * (MAX_NAME + 1))

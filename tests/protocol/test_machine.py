@@ -99,8 +99,9 @@ class Side:
             self.check_references(heard)
 
     def asked_lately(self, url: str) -> set[str]:
-        """What the server may think is wanted still: it has not read the newest requests."""
-        return set(NAMES[url]) if self.client.outbox else set()
+        """What the server may think is wanted still: it has not read the newest requests, or they crossed a response
+        (state of the world)."""
+        return set(NAMES[url]) if self.client.outbox or (self.inbox and not self.talk.delta) else set()
 
     def check_references(self, heard: Heard) -> None:
         clusters = self.client.wants.get(CDS)
@@ -227,6 +228,13 @@ class Machine(RuleBasedStateMachine):
         for talk in self.talks:
             talk.passes(seconds=seconds)
 
+    @rule(data=st.data())
+    def change_while_no_answer_comes(self, data: st.DataObject) -> None:
+        for side in self.sides:
+            side.server_sends()
+        self.change(data)
+        self.time_passes(6)
+
     @rule(side=st.integers(0, 1), to_another=st.booleans())
     def reconnect(self, side: int, to_another: bool) -> None:
         if self.sides[side].client.wants:
@@ -283,12 +291,13 @@ class Machine(RuleBasedStateMachine):
         return side.keeps_a_set_of(url) and unhappy
 
     def compare_absent(self, side: Side, url: str, want: Want, world: dict[str, str]) -> None:
-        routes_rejected = any(one in (LDS, RDS) for one, _ in side.talk.stream.state().rejected)
+        rejected = {(one, resource.name) for one, resource in side.talk.stream.state().rejected}
+        routes_rejected = any(one in (LDS, RDS) for one, _ in rejected)
         if url == EDS or (url in (CDS, RDS) and routes_rejected) or (url == RDS and not self.delta):
             return
         if not self.delta and url in side.client.refused_last:
             return  # what it refused is what is left: it is not sent the same again
-        gone = {name for name in want.held if name not in world}
+        gone = {name for name in want.held if name not in world and (self.delta or (url, name) not in rejected)}
         assert not gone, (url, gone)
 
     def teardown(self) -> None:

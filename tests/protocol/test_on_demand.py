@@ -257,6 +257,7 @@ def test_r46_a_host_that_goes_while_the_culprit_is_looked_for_is_answered_too() 
     talk.refuses(VHDS)
     talk.becomes({VHDS: WORLD[VHDS]})
     talk.hears(VHDS, {"base80": "1"})
+    talk.hears(VHDS, removed=("80/bad",))  # of a refused response the client may have taken a part
     talk.hears(VHDS, missing=("80/bad",))
     talk.silence()
 
@@ -898,6 +899,90 @@ def test_what_is_given_back_while_a_change_is_followed_stays_given_back() -> Non
     talk.silence()
 
 
+def most_in_one_go(talk: OnDemandTalk) -> int:
+    """How many names are looked up between two chances for others, at most, until all is quiet."""
+    most = 0
+    for _ in range(100_000):
+        before = len(talk.derived) + len(talk.looked_for)
+        more = not talk.stream.is_quiet() and talk.stream.prepare(talk.now)
+        heard = None if more else talk.next()
+        most = max(most, len(talk.derived) + len(talk.looked_for) - before)
+        if heard is not None:
+            talk.accepts(heard.type_url)
+        elif not more:
+            return most
+    raise AssertionError("no end")
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_r55_a_change_while_many_questions_are_looked_up_has_not_all_the_rest_looked_up_in_one_go(
+    meanwhile: bool,
+) -> None:
+    hosts = {f"80/h{number}": "1" for number in range(1000)}
+    talk = OnDemandTalk(world={CDS: {"base": "1"}, VHDS: {"80/old": "1", **hosts}})
+    talk.delta_says(CDS)
+    talk.delta_says(VHDS, "80/old")
+    most_in_one_go(talk)
+    talk.delta_says(VHDS, *hosts)
+    if meanwhile:
+        talk.becomes({VHDS: {"80/old": "2", **hosts}})
+    assert most_in_one_go(talk) <= 300
+
+
+def test_r55_nor_where_who_comes_back_used_much() -> None:
+    hosts = {f"80/h{number}": "1" for number in range(1000)}
+    talk = OnDemandTalk(world={CDS: {"base": "1"}, VHDS: hosts})
+    talk.delta_says(CDS)
+    talk.delta_says(VHDS, *hosts)
+    most_in_one_go(talk)
+    talk.stream.close(talk.now)
+    talk.memo = talk.new_memo()
+    talk.reconnect()
+    talk.delta_says(CDS)
+    talk.delta_says(VHDS, *hosts)
+    assert most_in_one_go(talk) <= 300
+
+
+def test_r12_a_removal_that_is_refused_is_not_sent_again() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/z")
+    talk.hears(VHDS, {"80/z": "1"})
+    talk.becomes({VHDS: {name: content for name, content in WORLD[VHDS].items() if name != "80/z"}})
+    talk.delta_says(VHDS, "80/z")
+    talk.hears(VHDS, removed=("80/z",), accept=False)
+    talk.refuses(VHDS)
+    talk.hears(VHDS, missing=("80/z",))
+    talk.silence()
+
+
+def test_r12_a_refused_version_stays_refused_though_the_answer_without_a_body_is_refused_too() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/z")
+    talk.hears(VHDS, {"80/z": "1"}, accept=False)
+    talk.refuses(VHDS, "80/z is wrong")
+    talk.hears(VHDS, missing=("80/z",), accept=False)
+    talk.refuses(VHDS, "80/z is wrong")
+    talk.silence()
+    talk.stream.reassign(talk.asker)
+    talk.silence()
+
+
+def test_r30_a_host_of_an_earlier_stream_that_is_given_back_while_a_newer_one_is_refused_is_removed() -> None:
+    """What the client has of it is not known, so that it cannot be sent again."""
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/z")
+    versions = talk.hears(VHDS, {"80/z": "1"}).versions
+    talk.reconnect()
+    talk.delta_says(CDS, initial={"base": version_of("base", "1")})
+    talk.delta_says(VHDS, "*", initial={**versions, "base80": version_of("base80", "1")})
+    talk.delta_says(VHDS, drops=("80/z",))
+    talk.becomes({VHDS: {**WORLD[VHDS], "80/z": "bad"}})
+    talk.hears(VHDS, {"80/z": "bad"}, accept=False)
+    talk.refuses(VHDS)
+    talk.hears(VHDS, removed=("80/z",))
+    talk.silence()
+
+
 NAMES = ("80/x", "80/y", "80/x:80", "80/y:80", "80/z:80")
 ADDRESSES = ("tcp|1", "tcp|2")
 CONTENTS = ("1", "2", "uses a", "uses b", f"{BAD}1", BROKEN)
@@ -969,6 +1054,12 @@ class Machine(RuleBasedStateMachine):
         self.quiet()  # what waits for an acknowledgement does so for 5 s at most
         self.talk.passes(seconds=seconds)
 
+    @rule(seconds=st.sampled_from([6, 61]))
+    def time_passes_meanwhile(self, seconds: int) -> None:
+        """Whatever is on its way: nobody acknowledges anything in time."""
+        self.client.late = True
+        self.talk.passes(seconds=seconds)
+
     @rule(forgetful=st.booleans(), restarted=st.booleans())
     def reconnect(self, forgetful: bool, restarted: bool) -> None:
         self.inbox.clear()
@@ -991,6 +1082,7 @@ class Machine(RuleBasedStateMachine):
             self.server_sends()
             self.client_reads()
             if before == (0, 0) and not self.client.outbox and not self.inbox:
+                self.client.late = False
                 return
         raise AssertionError("they never come to rest")
 

@@ -401,3 +401,18 @@ def test_r62_delta_an_unknown_host_is_answered_by_its_name_as_alias() -> None:
     talk.silence()
     talk.becomes({VHDS: {"80/a:80": "1", "80/unknown": "1"}})
     talk.hears(VHDS, {"80/unknown": "1"})
+
+
+def test_r16_r23_sotw_a_name_that_is_left_out_and_asked_for_again_while_a_response_is_on_its_way_is_sent_again() -> (
+    None
+):
+    talk = Talk(False, {EDS: {"a": "1", "b": "1"}})
+    talk.sotw_says(EDS, "a", "b")
+    first = talk.hears(EDS, {"a": "1", "b": "1"})
+    talk.becomes({EDS: {"a": "1", "b": "2"}})
+    second = talk.hears(EDS, {"b": "2"}, accept=False)
+    talk.sotw_says(EDS, "b", nonce=first.nonce)  # it has forgotten `a`
+    talk.sotw_says(EDS, "a", "b", nonce=first.nonce)
+    talk.sotw_says(EDS, "a", "b", nonce=second.nonce)
+    talk.hears(EDS, {"a": "1"})
+    talk.silence()

@@ -1,0 +1,49 @@
+"""Clusters that clients refused when their streams ended, for when they come back.
+
+Envoy 1.40 keeps of some of them what it was sent: on its next stream it takes the very same for known, and says that it
+has it. So it is not sent again, and is reported for as long as it lasts. Another replica, and a restarted one, does not
+know of it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from model.asker import Asker
+from xds.channel import Refusal
+
+MAX_REFUSALS = 20_000
+"""Of all clients together; beyond it the oldest go."""
+_Key: TypeAlias = tuple[str, str]
+
+
+class RefusedClusters:
+    """By pod."""
+
+    __slots__ = ("_limit", "_refused", "_size")
+
+    def __init__(self, limit: int = MAX_REFUSALS) -> None:
+        self._limit = limit
+        self._size = 0
+        self._refused: OrderedDict[_Key, Mapping[str, Refusal]] = OrderedDict()
+
+    def keep(self, asker: Asker, refused: Mapping[str, Refusal]) -> None:
+        """The asker's stream has ended, and it refused these."""
+        key = (asker.namespace, asker.pod)
+        self._forget(key)
+        if refused:
+            self._refused[key] = refused
+            self._size += len(refused)
+        while self._size > self._limit:
+            self._forget(next(iter(self._refused)))
+
+    def take(self, asker: Asker) -> Mapping[str, Refusal]:
+        """They are not kept any more."""
+        return self._forget((asker.namespace, asker.pod))
+
+    def _forget(self, key: _Key) -> Mapping[str, Refusal]:
+        found = self._refused.pop(key, {})
+        self._size -= len(found)
+        return found
