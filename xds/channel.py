@@ -196,6 +196,7 @@ class Channel:
         while self.groups:
             group = self._current(self.groups.pop(), find)
             if group:
+                self.owed = self.owed and self.incremental  # else it is a whole set
                 return Push(changed=group)
         if self.unproven:
             return self._take_all(find)
@@ -241,14 +242,16 @@ class Channel:
         if push.changed and not self.unproven:  # then all is looked at again anyway
             self._remove_again(push)
         culprits = push.changed
-        if len(push.changed) > 1 and not self.unproven:
+        if self.unproven:
+            culprits = singled_out(push.changed, message) or push.changed
+        elif len(push.changed) > 1:
             culprits = singled_out(push.changed, message)
             self.groups.extend(reversed(split(push.changed, message, culprits)))
         for resource in culprits:
             self._refuse(resource, message)
         if self.kind.half_made and self.incremental:
             parts = maybe_half_made(push.changed, message)
-            self.half_made.update(one.name for one in parts if not self.has_some(one.name))
+            self.half_made.update(one.name for one in parts if one.name not in self.held)
         if not push.changed and not self.unproven:
             for name in push.removed:  # there is no other version of that to come back to
                 if self.incremental:
@@ -265,7 +268,7 @@ class Channel:
         if not (again and resource.name in self.refused):  # else it is a newer version that it must not be sent
             self.refused[resource.name] = Refusal(version=resource.version, message=message, needs=resource.needs)
         if self.on_demand:
-            if not self._surely_has(resource.name) or (resource.name in self.returned and not again):
+            if not again and (not self._surely_has(resource.name) or resource.name in self.returned):
                 self.forced.add(resource.name)  # whoever waits for it hears that there is none, or of what it has
             else:
                 self.returned.discard(resource.name)
@@ -287,7 +290,7 @@ class Channel:
                 known = held is not None and held.version == resource.version
                 if known or resource.name in self.returned or (self.on_demand and held is None):
                     self.forced.add(resource.name)  # it was an answer, and no news, or may have been
-                self._doubt(resource)
+                self._doubt(resource, new=True)
             self._remove_again(self.flight.push)
             self.owed = self.owed or (self.kind.complete and not self.incremental)
             self.flight = None
@@ -301,16 +304,17 @@ class Channel:
         """Whether the client has what is `held`."""
         return self.has_some(name) and name not in self.doubted
 
-    def _doubt(self, resource: Resource) -> None:
-        """The client may have this, or what is held, if anything is."""
+    def _doubt(self, resource: Resource, *, new: bool) -> None:
+        """The client may have this, or what is held, if anything is. `new`: also if nothing is."""
+        if not (self._holds_all or self.wants(resource.name)):
+            return
         held = self.held.get(resource.name)
         if held is not None and held.version != resource.version:
             self.doubted.add(resource.name)
-        if held is None and self.incremental and self.kind.removal is not Removal.NEVER:
+        if held is None and new and self.incremental and self.kind.removal is not Removal.NEVER:
             self.held[resource.name] = build_foreign(resource.name, "")
 
     def _remove_again(self, push: Push) -> None:
-        self.half_made.update(name for name in push.removed if name in self.refused)
         self.marked.update(push.removed)
         self.doubted.update(name for name in push.removed if name in self.held)
         if self.on_demand:
@@ -320,7 +324,8 @@ class Channel:
     def _current(self, group: tuple[Resource, ...], find: Callable[[str], Found]) -> tuple[Resource, ...]:
         kept: list[Resource] = []
         for resource in group:
-            if self.on_demand and resource.missing:
+            again = resource is self.held.get(resource.name) and resource.name in self.refused
+            if resource.missing or again:
                 kept.append(resource)
                 continue
             now = find(resource.name).resource if self.wants(resource.name) else None
@@ -333,7 +338,7 @@ class Channel:
                 if self.on_demand and (not self._surely_has(resource.name) or resource.name in self.returned):
                     self.forced.add(resource.name)  # whoever waits for it hears what has become of it
                 # Of clusters and listeners Envoy takes the good ones of a response that it refuses.
-                self._doubt(resource)
+                self._doubt(resource, new=self.kind.complete)
                 self.owed = self.owed or (self.kind.complete and not self.incremental)
         return tuple(kept)
 
@@ -363,11 +368,13 @@ class Channel:
             elif not found.failed:
                 self._miss(name, changed, removed)
                 continue
+            held = self.held.get(name)
             if name in self.returned:
-                held = self.held.get(name)
-                removed += [name] if held is None or held.foreign else []
+                removed += [name] if held is None or (held.foreign and not found.failed) else []
             elif name in asked:
                 changed.append(build_missing(name))
+            elif held is None and name in self.forced and name in self.refused and self.kind.half_made:
+                removed.append(name)  # it refused it on an earlier stream, and asks for it on this one
         self.marked.clear()
         self.forced = {name for name in asked if name in self.held and name not in self.returned} & set(removed)
         if self.returned:

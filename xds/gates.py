@@ -61,6 +61,8 @@ class Gates:
         needed: set[str] = set()
         for channel in self._namers(kind):
             for name in channel.refused:
+                if name in channel.doubted:
+                    return None
                 if (held := channel.held.get(name)) is None:
                     continue
                 # Which clusters a table or a listener names is not known, nor what a client has from an earlier stream.

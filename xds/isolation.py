@@ -31,16 +31,14 @@ def split(
     return refused[:middle], refused[middle:]
 
 
-def is_of_each(message: str) -> bool:
-    """Whether Envoy looked at clusters one by one."""
-    return message.startswith(_OF_EACH)
+def is_singled_out(name: str, message: str) -> bool:
+    """Whether Envoy looked at clusters one by one, and refused this one."""
+    return message.startswith(_OF_EACH) and f" {name}: " in message
 
 
 def singled_out(refused: tuple[Resource, ...], message: str) -> tuple[Resource, ...]:
     """Those clusters that Envoy looked at one by one and refused, as far as its words go."""
-    if not is_of_each(message):
-        return ()
-    return tuple(resource for resource in refused if f" {resource.name}: " in message)
+    return tuple(resource for resource in refused if is_singled_out(resource.name, message))
 
 
 def maybe_half_made(refused: tuple[Resource, ...], message: str) -> tuple[Resource, ...]:
@@ -49,4 +47,5 @@ def maybe_half_made(refused: tuple[Resource, ...], message: str) -> tuple[Resour
     Envoy 1.40 keeps some of them half made: it takes the very same for known the next time, also on another stream, and
     says that it has them. Once it was told to remove them it refuses them again.
     """
-    return refused if is_of_each(message) and message.endswith(_CUT_SHORT) else singled_out(refused, message)
+    cut_short = message.startswith(_OF_EACH) and message.endswith(_CUT_SHORT)
+    return refused if cut_short else singled_out(refused, message)

@@ -18,7 +18,7 @@ from xds.demand import DEFAULT_LIMITS, Demand, DemandLimits
 from xds.events import Rejected, SecretFailed
 from xds.gates import Gates
 from xds.history import History
-from xds.isolation import is_of_each
+from xds.isolation import is_singled_out
 from xds.kinds import CLUSTER, KINDS, PUSH_ORDER, REMOVAL_ORDER, ROUTE, SECRET, VIRTUAL_HOST, Kind
 from xds.look_ahead import LOOKS_AT_ONCE, LookAhead
 from xds.memo import ABSENT, Found, Marks, Memo, Scope
@@ -153,8 +153,10 @@ class Stream:
         if channel is None:
             asked_for = self._demand is not None and kind == VIRTUAL_HOST
             channel = self._channels[kind.type_url] = Channel(kind=kind, incremental=self._delta, on_demand=asked_for)
-            if kind == CLUSTER and (request.initial if isinstance(request, DeltaRequest) else request.version):
-                channel.recall_refused(self._refused_clusters.take(self.asker))
+            if kind == CLUSTER:
+                refused = self._refused_clusters.take(self.asker)
+                if request.initial if isinstance(request, DeltaRequest) else request.version:
+                    channel.recall_refused(refused)
         else:
             self._answered(channel, request)
         self._stir(channel)
@@ -260,7 +262,7 @@ class Stream:
         else:
             self._history.leave(self.asker, None, now)
         if clusters := self._channels.get(CLUSTER.type_url):
-            refused = {name: one for name, one in clusters.refused.items() if is_of_each(one.message)}
+            refused = {name: one for name, one in clusters.refused.items() if is_singled_out(name, one.message)}
             self._refused_clusters.keep(self.asker, refused)
         for channel in self._channels.values():
             if not self._delta and channel.kind.complete and not channel.unproven:

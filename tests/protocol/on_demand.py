@@ -24,6 +24,7 @@ from xds.demand import DemandLimits
 from xds.history import History
 from xds.memo import Memo
 from xds.protocol import Stream
+from xds.refused_clusters import RefusedClusters
 from xds.wire import Node
 
 USES = "uses "
@@ -97,6 +98,7 @@ class OnDemandTalk(Talk):
             self.stream.close(self.now)
         if to_another:
             self.history = History()
+            self.refused_clusters = RefusedClusters()
         self.stream = Stream(
             stream_id="1",
             delta=True,
@@ -109,6 +111,7 @@ class OnDemandTalk(Talk):
             now=self.now,
             limits=self.limits,
             history=self.history,
+            refused_clusters=self.refused_clusters,
             looks_at_once=self.looks_at_once,
         )
         self.last.clear()

@@ -1,0 +1,223 @@
+"""Where it is not known what a client has: it did not answer, or too late, or refused several resources at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.protocol.conversation import BROKEN, CDS, RDS, VHDS, Talk, version_of
+from tests.protocol.on_demand import ON_DEMAND, OnDemandTalk
+from tests.protocol.test_on_demand import WORLD, opened
+
+OF_EACH = "Error adding/updating cluster(s) "
+
+
+def refuse_all(talk: Talk, most: int) -> list[dict[str, str]]:
+    """What is sent to a client that refuses whatever comes."""
+    sent = []
+    while len(sent) < most and (heard := talk.next()) is not None:
+        sent.append(heard.resources)
+        talk.refuses(heard.type_url)
+    return sent
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["of a refused response", "of one without an answer"])
+def test_r12_on_demand_who_refuses_what_it_may_have_is_not_sent_it_without_end(lost: bool) -> None:
+    hosts = {**WORLD[VHDS], "80/w": "1"}
+    talk = opened(OnDemandTalk(world={**WORLD, VHDS: hosts}))
+    talk.delta_says(VHDS, "80/z", "80/w")
+    talk.hears(VHDS, {"80/w": "1", "80/z": "1"})
+    talk.becomes({VHDS: {**hosts, "80/z": "2", "80/w": "2"}})
+    talk.hears(VHDS, {"80/w": "2", "80/z": "2"}, accept=False)
+    talk.becomes({VHDS: {**hosts, "80/z": "3", "80/w": "2"}})
+    if lost:
+        talk.passes(seconds=31)
+    else:
+        talk.refuses(VHDS)
+    assert len(refuse_all(talk, 40)) < 8
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_r15_the_removal_of_what_was_refused_holds_nothing_up_if_it_is_not_answered(first: bool) -> None:
+    talk = Talk(True, {CDS: {"a": "1", "b": "bad"} if first else {"a": "1"}})
+    talk.delta_says(CDS)
+    if not first:
+        talk.hears(CDS, {"a": "1"})
+        talk.becomes({CDS: {"a": "1", "b": "bad"}})
+    assert talk.next() is not None
+    talk.refuses(CDS, f"{OF_EACH}b: it is wrong")
+    talk.hears(CDS, removed=("b",), accept=False)
+    talk.becomes({CDS: {"a": "2", "b": "bad"}})
+    talk.passes(seconds=31)
+    talk.hears(CDS, {"a": "2"})
+    talk.silence()
+
+
+def test_r47_sotw_of_a_set_of_which_nothing_is_known_those_that_envoy_names_are_reported() -> None:
+    talk = Talk(False, {CDS: {"a": "1", "b": "bad", "c": "1"}})
+    talk.sotw_says(CDS, version="of another replica")
+    talk.hears(CDS, {"a": "1", "b": "bad", "c": "1"}, accept=False)
+    talk.refuses(CDS, f"{OF_EACH}b: it is wrong")
+    assert [one.name for _, one in talk.stream.state().rejected] == ["b"]
+    talk.silence()
+
+
+def test_r47_sotw_good_clusters_of_a_refused_set_are_not_kept_as_refused() -> None:
+    """The end of an older stream comes late, and with it the set that the client accepted on that."""
+    talk = Talk(False, {CDS: {"a": "1"}})
+    talk.sotw_says(CDS)
+    version = talk.hears(CDS, {"a": "1"}).version
+    older = talk.stream
+    del talk.stream
+    talk.reconnect()
+    talk.becomes({CDS: {"a": "1", "b": "bad", "c": "1"}})
+    talk.sotw_says(CDS, version=version)
+    talk.hears(CDS, {"a": "1", "b": "bad", "c": "1"}, accept=False)
+    talk.refuses(CDS, f"{OF_EACH}b: it is wrong")
+    older.close(talk.now)
+    talk.reconnect()
+    talk.sotw_says(CDS, version=version)
+    talk.hears(CDS, {"a": "1", "c": "1"})
+    talk.silence()
+    assert [one.name for _, one in talk.stream.state().rejected] == ["b"]
+
+
+def test_r40_a_cluster_stays_that_the_client_may_have_a_host_for() -> None:
+    clusters = {"base-a": "1", "base-b": "1", "base-c": "1"}
+    world = {CDS: clusters, VHDS: {"base80": "uses base-a"}}
+    talk = OnDemandTalk(world=world, asker=replace(ON_DEMAND, on_demand=False))
+    talk.delta_says(CDS)
+    talk.hears(CDS, clusters)
+    talk.delta_says(VHDS)
+    talk.hears(VHDS, {"base80": "uses base-a"})
+    talk.becomes({VHDS: {"base80": "uses base-b"}})
+    talk.hears(VHDS, {"base80": "uses base-b"}, accept=False)
+    talk.becomes({CDS: {"base-a": "1", "base-c": "1"}, VHDS: {"base80": "uses base-c"}})
+    talk.passes(seconds=31)
+    talk.hears(VHDS, {"base80": "uses base-c"}, accept=False)
+    talk.refuses(VHDS)
+    talk.passes(seconds=6)
+    talk.silence()
+    talk.becomes({VHDS: {"base80": "uses base-a"}})
+    talk.hears(VHDS, {"base80": "uses base-a"})
+    talk.hears(CDS, removed=("base-b",))
+
+
+def test_r46_a_cluster_that_the_client_may_have_is_not_removed_for_a_refused_one() -> None:
+    talk = Talk(True, {CDS: {"a": "1"}, VHDS: {"80/x": "1"}})
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"a": "1"})
+    talk.delta_says(VHDS)
+    talk.hears(VHDS, {"80/x": "1"})
+    talk.becomes({CDS: {"a": "1", "b": "1"}, VHDS: {"80/x": "to b"}})
+    talk.hears(CDS, {"b": "1"}, accept=False)
+    talk.passes(seconds=6)
+    talk.hears(VHDS, {"80/x": "to b"})
+    talk.becomes({CDS: {"a": "1", "b": "bad"}})
+    talk.passes(seconds=31)
+    talk.hears(CDS, {"b": "bad"}, accept=False)
+    talk.refuses(CDS, f"{OF_EACH}b: it is wrong")
+    talk.silence()
+
+
+def test_r46_a_host_that_changes_between_two_refusals_keeps_no_cluster() -> None:
+    talk = Talk(True, {CDS: {"a": "1", "b": "1"}, VHDS: {"80/x": "1"}})
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"a": "1", "b": "1"})
+    talk.delta_says(VHDS)
+    talk.hears(VHDS, {"80/x": "1"})
+    talk.becomes({VHDS: {"80/x": "2", "81/x": "bad1"}})
+    talk.hears(VHDS, {"80/x": "2", "81/x": "bad1"}, accept=False)
+    talk.becomes({VHDS: {"80/x": "2", "81/x": "bad2"}})
+    talk.refuses(VHDS, "81/x is wrong")
+    talk.hears(VHDS, {"80/x": "2"})
+    talk.hears(VHDS, {"81/x": "bad2"}, accept=False)
+    talk.refuses(VHDS, "81/x is wrong")
+    talk.silence()
+    talk.becomes({CDS: {"a": "1"}})
+    talk.hears(CDS, removed=("b",))
+
+
+def test_r32_who_comes_back_and_names_what_it_refused_is_answered() -> None:
+    talk = Talk(True, {CDS: {"a": "1", "b": "bad"}})
+    talk.delta_says(CDS, "a", "b")
+    versions = talk.hears(CDS, {"a": "1", "b": "bad"}, accept=False).versions
+    talk.refuses(CDS, f"{OF_EACH}b: it is wrong")
+    talk.hears(CDS, removed=("b",))
+    talk.hears(CDS, {"a": "1"})
+    talk.reconnect()
+    talk.delta_says(CDS, "a", "b", initial={"a": versions["a"]})
+    talk.hears(CDS, removed=("b",))
+    talk.silence()
+
+
+def test_r32_on_demand_who_comes_back_and_connects_to_an_address_that_it_refused_is_answered() -> None:
+    talk = opened(OnDemandTalk(world={CDS: {"base": "1", "tcp|1": "bad"}, VHDS: {"base80": "1"}}))
+    talk.delta_says(CDS, "tcp|1")
+    talk.hears(CDS, {"tcp|1": "bad"}, accept=False)
+    talk.refuses(CDS, f"{OF_EACH}tcp|1: it is wrong")
+    talk.hears(CDS, removed=("tcp|1",))
+    talk.reconnect()
+    talk.delta_says(CDS, "*", "tcp|1", initial={"base": version_of("base", "1")})
+    talk.hears(CDS, removed=("tcp|1",))
+    talk.silence()
+
+
+def test_r62_that_there_is_no_such_host_is_said_by_its_alias_after_a_refusal_too() -> None:
+    talk = Talk(True, {VHDS: {"80/a": "1", "80/bad": "BAD"}})
+    talk.delta_says(VHDS, "80/a", "80/bad", "80/unknown")
+    talk.hears(VHDS, {"80/a": "1", "80/bad": "BAD"}, missing=("80/unknown",), accept=False)
+    talk.refuses(VHDS, "80/bad is wrong")
+    talk.hears(VHDS, {"80/a": "1"}, missing=("80/unknown",))
+    talk.hears(VHDS, {"80/bad": "BAD"}, accept=False)
+    talk.refuses(VHDS, "80/bad is wrong")
+    talk.silence()
+
+
+def test_r30_a_host_that_is_given_back_while_it_cannot_be_derived_stays() -> None:
+    """Another name that the client asked for leads to it."""
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/z", "80/z:80")
+    versions = talk.hears(VHDS, {"80/z": "1"}, missing=("80/z:80",)).versions
+    talk.becomes({VHDS: {**WORLD[VHDS], "80/z": BROKEN}})
+    talk.silence()
+    talk.stream.close(talk.now)
+    talk.memo = talk.new_memo()
+    talk.reconnect()
+    talk.delta_says(CDS, initial={"base": version_of("base", "1")})
+    initial = {"80/z": versions["80/z"], "base80": version_of("base80", "1")}
+    talk.delta_says(VHDS, "*", "80/z", "80/z:80", initial=initial)
+    while talk.next() is not None:
+        talk.accepts(VHDS)
+    talk.delta_says(VHDS, drops=("80/z",))
+    talk.silence()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_r27_what_is_dropped_while_its_response_is_not_answered_is_not_spoken_of(lost: bool) -> None:
+    talk = Talk(True, {RDS: {"80": "1", "81": "BAD"}})
+    talk.delta_says(RDS, "80", "81")
+    talk.hears(RDS, {"80": "1", "81": "BAD"}, accept=False)
+    talk.delta_says(RDS, drops=("80",))
+    if lost:
+        talk.becomes({RDS: {"80": "1", "81": "2"}})
+        talk.passes(seconds=31)
+        talk.hears(RDS, {"81": "2"})
+    else:
+        talk.refuses(RDS, "81 is wrong")
+        talk.hears(RDS, {"81": "BAD"}, accept=False)
+        talk.refuses(RDS, "81 is wrong")
+    talk.silence()
+
+
+def test_r49_sotw_what_is_gone_of_a_refused_set_takes_one_set() -> None:
+    talk = Talk(False, {CDS: {"a": "1"}})
+    talk.sotw_says(CDS)
+    talk.hears(CDS, {"a": "1"})
+    talk.becomes({CDS: {"a": "1", "b": "1", "c": "1"}})
+    talk.hears(CDS, {"a": "1", "b": "1", "c": "1"}, accept=False)
+    talk.becomes({CDS: {"a": "1", "c": "1"}})
+    talk.refuses(CDS, "it is wrong")
+    talk.hears(CDS, {"a": "1", "c": "1"})
+    talk.silence()
