@@ -423,7 +423,7 @@ class Channel:
 
     def _forget_unwanted(self) -> None:
         unwanted = [name for name in self.held if not self.wants(name)]
-        for name in [name for name in self.refused if not self.wants(name)]:
+        for name in [name for name, one in self.refused.items() if one.version != _NONE and not self.wants(name)]:
             del self.refused[name]
         if self._holds_all:
             self.marked.update(unwanted)  # it has them until it is told that they are gone

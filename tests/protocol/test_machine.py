@@ -169,7 +169,8 @@ class Machine(RuleBasedStateMachine):
             contents[name] = content
         self.becomes({url: contents})
         for side in self.sides:  # what is refused once may come again if it was something else meanwhile
-            side.refused[url] = [one for one in side.refused[url] if name not in one]
+            whole = not self.delta and url in COMPLETE  # a set in which something is left out is another too
+            side.refused[url] = [] if whole else [one for one in side.refused[url] if name not in one]
 
     @rule(url=st.sampled_from((RDS, VHDS)), data=st.data(), cluster=st.sampled_from("ab"), settled=st.booleans())
     def lead_to_a_new_cluster(self, url: str, data: st.DataObject, cluster: str, settled: bool) -> None:
