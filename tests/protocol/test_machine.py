@@ -330,6 +330,6 @@ def test_the_client_ends_so_after_very_many_histories(machine: type[Machine]) ->
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=500, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=3000, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
