@@ -7,7 +7,7 @@ Versions, nonces, subscriptions and rejections of one type never touch another's
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from xds.in_common import in_common
@@ -83,6 +83,8 @@ class Channel:
     doomed: set[str] = field(default_factory=set)
     doomed_since: datetime | None = None
     flight: Flight | None = None
+    lost: Flight | None = None
+    """The last response, if no answer to it came in time: until another one is sent, one may come."""
     owed: bool = False
     claimed: str = ""
     unproven: bool = False
@@ -229,9 +231,9 @@ class Channel:
             if self._holds_all or self.wants(resource.name):
                 self.held[resource.name] = resource
         for name in push.removed:
-            self.held.pop(name, None)
+            self._drop(name)
         if self.doubted:
-            self.doubted.difference_update([resource.name for resource in push.changed], push.removed)
+            self.doubted.difference_update([resource.name for resource in push.changed])
 
     def refuse(self, push: Push, message: str) -> tuple[Resource, ...]:
         """The client took nothing of this, or not all. The culprits, as far as they are known.
@@ -255,7 +257,7 @@ class Channel:
         if not push.changed and not self.unproven:
             for name in push.removed:  # there is no other version of that to come back to
                 if self.incremental:
-                    self.held.pop(name, None)
+                    self._drop(name)
                 else:
                     self.refused[name] = Refusal(version=_NONE, message=message)
         return culprits
@@ -288,12 +290,11 @@ class Channel:
                 self.marked.add(resource.name)
                 held = self.held.get(resource.name)
                 known = held is not None and held.version == resource.version
-                if known or resource.name in self.returned or (self.on_demand and held is None):
+                if known or resource.name in self.returned or (self.on_demand and not self.has_some(resource.name)):
                     self.forced.add(resource.name)  # it was an answer, and no news, or may have been
-                self._doubt(resource, new=True)
+                self._doubt(resource)
             self._remove_again(self.flight.push)
-            self.owed = self.owed or (self.kind.complete and not self.incremental)
-            self.flight = None
+            self.lost, self.flight = self.flight, None
 
     def has_some(self, name: str) -> bool:
         """Whether the client has any version of this: not so if it was sent one, and the answer never came."""
@@ -304,15 +305,25 @@ class Channel:
         """Whether the client has what is `held`."""
         return self.has_some(name) and name not in self.doubted
 
-    def _doubt(self, resource: Resource, *, new: bool) -> None:
-        """The client may have this, or what is held, if anything is. `new`: also if nothing is."""
+    def _drop(self, name: str) -> None:
+        self.held.pop(name, None)
+        self.doubted.discard(name)
+
+    def _doubt(self, resource: Resource) -> None:
+        """The client may have this, or what is held, if anything is.
+
+        If nothing is, this counts as held in a version that nothing has, so that it is removed in its turn once it is
+        gone. A complete set is followed by another, whatever is in it.
+        """
         if not (self._holds_all or self.wants(resource.name)):
             return
         held = self.held.get(resource.name)
         if held is not None and held.version != resource.version:
             self.doubted.add(resource.name)
-        if held is None and new and self.incremental and self.kind.removal is not Removal.NEVER:
-            self.held[resource.name] = build_foreign(resource.name, "")
+        elif held is None and self.incremental and self.kind.removal is not Removal.NEVER:
+            self.held[resource.name] = replace(build_foreign(resource.name, ""), needs=resource.needs)
+        elif held is None and self.kind.complete:
+            self.owed = True
 
     def _remove_again(self, push: Push) -> None:
         self.marked.update(push.removed)
@@ -324,12 +335,11 @@ class Channel:
     def _current(self, group: tuple[Resource, ...], find: Callable[[str], Found]) -> tuple[Resource, ...]:
         kept: list[Resource] = []
         for resource in group:
-            again = resource is self.held.get(resource.name) and resource.name in self.refused
-            if resource.missing or again:
+            if resource.missing:
                 kept.append(resource)
                 continue
             now = find(resource.name).resource if self.wants(resource.name) else None
-            if now is not None and now.version == resource.version:
+            if now is not None and self._is_for(now, resource):
                 kept.append(resource)
                 self.marked.discard(resource.name)
                 self.forced.discard(resource.name)
@@ -338,19 +348,25 @@ class Channel:
                 if self.on_demand and (not self._surely_has(resource.name) or resource.name in self.returned):
                     self.forced.add(resource.name)  # whoever waits for it hears what has become of it
                 # Of clusters and listeners Envoy takes the good ones of a response that it refuses.
-                self._doubt(resource, new=self.kind.complete)
-                self.owed = self.owed or (self.kind.complete and not self.incremental)
+                self._doubt(resource)
         return tuple(kept)
+
+    def _is_for(self, now: Resource, sent: Resource) -> bool:
+        """Whether what was sent is what the client is to have now: this, or what it holds while it refuses this."""
+        if now.version == sent.version:
+            return True
+        refusal = self.refused.get(sent.name)
+        return sent is self.held.get(sent.name) and refusal is not None and refusal.version == now.version
 
     def _take_all(self, find: Callable[[str], Found]) -> Push | None:
         if not self.unsent:
             return None
         self.refused.clear()
-        self.owed = False
         self.marked |= self.held.keys() | self.subscription.names
         self.marked |= self.scope.members if self.subscription.wildcard else frozenset()
         complete = not any(found.failed and found.resource is None for found in map(find, self.marked))
         push = self._gather(find)
+        self.owed = False
         return push if complete else None
 
     def _gather(self, find: Callable[[str], Found]) -> Push:
@@ -373,8 +389,8 @@ class Channel:
                 removed += [name] if held is None or (held.foreign and not found.failed) else []
             elif name in asked:
                 changed.append(build_missing(name))
-            elif held is None and name in self.forced and name in self.refused and self.kind.half_made:
-                removed.append(name)  # it refused it on an earlier stream, and asks for it on this one
+            elif not self.has_some(name) and name in self.forced and name in self.refused and self.kind.half_made:
+                removed.append(name)  # it refused it on an earlier stream, say, and asks for it on this one
         self.marked.clear()
         self.forced = {name for name in asked if name in self.held and name not in self.returned} & set(removed)
         if self.returned:
@@ -423,7 +439,8 @@ class Channel:
 
     def _forget_unwanted(self) -> None:
         unwanted = [name for name in self.held if not self.wants(name)]
-        for name in [name for name, one in self.refused.items() if one.version != _NONE and not self.wants(name)]:
+        kept = _NONE if self._holds_all else None
+        for name in [name for name, one in self.refused.items() if one.version != kept and not self.wants(name)]:
             del self.refused[name]
         if self._holds_all:
             self.marked.update(unwanted)  # it has them until it is told that they are gone

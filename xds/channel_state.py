@@ -9,7 +9,7 @@ from xds.state import RejectedResource, TypeState
 
 def type_state(channel: Channel) -> TypeState:
     """What was sent of one type, and what became of it."""
-    held = channel.held.values()
+    held = [one for one in channel.held.values() if one.version]  # else it is not known to be
     flight = channel.flight
     pending = () if flight is None else [(one.name, one.version) for one in flight.push.changed]
     gone = () if flight is None else [(name, "") for name in flight.push.removed]

@@ -66,7 +66,7 @@ class Gates:
                 if (held := channel.held.get(name)) is None:
                     continue
                 # Which clusters a table or a listener names is not known, nor what a client has from an earlier stream.
-                if channel.kind != VIRTUAL_HOST or held.foreign:
+                if channel.kind != VIRTUAL_HOST or (held.foreign and held.version):
                     return None
                 needed |= held.needs
         return frozenset(needed)

@@ -263,7 +263,7 @@ class Stream:
             self._history.leave(self.asker, None, now)
         if clusters := self._channels.get(CLUSTER.type_url):
             refused = {name: one for name, one in clusters.refused.items() if is_singled_out(name, one.message)}
-            self._refused_clusters.keep(self.asker, refused)
+            self._refused_clusters.keep(self.asker, refused, self._opened_at)
         for channel in self._channels.values():
             if not self._delta and channel.kind.complete and not channel.unproven:
                 self._accepted_sets.keep(self.asker, channel.kind.type_url, channel.held.values())
@@ -399,12 +399,12 @@ class Stream:
             self._busy[channel.kind.type_url] = channel
 
     def _answered(self, channel: Channel, request: DeltaRequest | SotwRequest) -> None:
-        flight = channel.flight
+        flight = channel.flight or channel.lost
         if flight is None or request.nonce != flight.nonce:
             if request.error is not None:
                 self._rejected(channel, Push(), request.error, ())
             return
-        channel.flight = None
+        channel.flight = channel.lost = None
         # Envoy may send the text of an old rejection with a newer response that it accepted: the version tells.
         took = request.error is None or (isinstance(request, SotwRequest) and request.version == flight.version)
         if took:
@@ -497,6 +497,7 @@ class Stream:
             nonce = str(self._nonces)
             raw = response.with_nonce(nonce)
         channel.nonce = nonce
+        channel.lost = None
         channel.flight = Flight(nonce=nonce, version=version, push=push, sent_at=now)
         if channel.kind in (CLUSTER, ROUTE):
             mark_followers(self._channels, channel.kind, push)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TypeAlias
 
 from model.asker import Asker
@@ -27,14 +28,16 @@ class RefusedClusters:
     def __init__(self, limit: int = MAX_REFUSALS) -> None:
         self._limit = limit
         self._size = 0
-        self._refused: OrderedDict[_Key, Mapping[str, Refusal]] = OrderedDict()
+        self._refused: OrderedDict[_Key, tuple[datetime, Mapping[str, Refusal]]] = OrderedDict()
 
-    def keep(self, asker: Asker, refused: Mapping[str, Refusal]) -> None:
-        """The asker's stream has ended, and it refused these."""
+    def keep(self, asker: Asker, refused: Mapping[str, Refusal], since: datetime) -> None:
+        """The asker's stream has ended that began then, and it refused these. A newer one may have ended before."""
         key = (asker.namespace, asker.pod)
+        if key in self._refused and self._refused[key][0] > since:
+            return
         self._forget(key)
         if refused:
-            self._refused[key] = refused
+            self._refused[key] = (since, refused)
             self._size += len(refused)
         while self._size > self._limit:
             self._forget(next(iter(self._refused)))
@@ -44,6 +47,8 @@ class RefusedClusters:
         return self._forget((asker.namespace, asker.pod))
 
     def _forget(self, key: _Key) -> Mapping[str, Refusal]:
-        found = self._refused.pop(key, {})
+        if key not in self._refused:
+            return {}
+        _, found = self._refused.pop(key)
         self._size -= len(found)
         return found

@@ -65,7 +65,8 @@ def home(cluster: ControlPlane) -> Iterator[str]:
         cluster.kubectl("delete", kind, "-l", "app.kubernetes.io/part-of=heddle")
     cluster.kubectl("delete", "deployment,role,rolebinding", "-A", "-l", "app.kubernetes.io/part-of=heddle")
     cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false")
-    cluster.kubectl("delete", "crd", "-l", "app.kubernetes.io/name=heddle")
+    # An API server under load tries to clean one up again after more and more seconds.
+    cluster.kubectl("delete", "crd", "-l", "app.kubernetes.io/name=heddle", timeout_seconds=180)
     cluster.kubectl("delete", "-f", "-", "--ignore-not-found", stdin=DEFINITION)
 
 

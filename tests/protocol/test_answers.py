@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from model.asker import Asker
-from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, Talk, version_of
+from tests.protocol.conversation import BEGINNING, BROKEN, CDS, EDS, LDS, Talk, version_of
 from xds.accepted_sets import AcceptedSets
 from xds.channel import Refusal
 from xds.events import Event, Rejected
@@ -625,7 +625,7 @@ def test_r47_clusters_that_a_client_refused_are_kept_for_it_alone_and_not_withou
     refused = {name: Refusal(version="1", message="no") for name in ("a", "b")}
     kept = RefusedClusters(limit=4)
     for pod in pods:
-        kept.keep(pod, refused)
+        kept.keep(pod, refused, BEGINNING)
     assert [dict(kept.take(pod)) for pod in pods] == [{}, refused, refused]
     assert not kept.take(pods[1])
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from tests.protocol.conversation import BROKEN, CDS, RDS, VHDS, Talk, version_of
+from tests.protocol.conversation import BROKEN, CDS, LDS, RDS, VHDS, Talk, version_of
 from tests.protocol.on_demand import ON_DEMAND, OnDemandTalk
 from tests.protocol.test_on_demand import WORLD, opened
 
@@ -220,4 +221,131 @@ def test_r49_sotw_what_is_gone_of_a_refused_set_takes_one_set() -> None:
     talk.becomes({CDS: {"a": "1", "c": "1"}})
     talk.refuses(CDS, "it is wrong")
     talk.hears(CDS, {"a": "1", "c": "1"})
+    talk.silence()
+
+
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
+def test_r15_an_answer_that_comes_too_late_counts_until_something_else_is_sent(delta: bool, refused: bool) -> None:
+    talk = Talk(delta, {CDS: {"a": "1"}, LDS: {"l": "1"}})
+    talk.says(CDS)
+    talk.hears(CDS, {"a": "1"})
+    talk.says(LDS)
+    talk.hears(LDS, {"l": "1"})
+    talk.becomes({LDS: {"l": "2"}})
+    talk.hears(LDS, {"l": "2"}, accept=False)
+    talk.passes(seconds=28)
+    talk.becomes({CDS: {"a": "1", "b": "1"}, LDS: {"l": "2", "m": "1"}})
+    talk.hears(CDS, {"a": "1", "b": "1"} if not delta else {"b": "1"}, accept=False)
+    talk.passes(seconds=3)
+    talk.silence()  # listeners wait for the cluster
+    if refused:
+        talk.refuses(LDS)
+    else:
+        talk.accepts(LDS)
+    talk.accepts(CDS)
+    if refused:
+        talk.hears(LDS, {"m": "1"} if delta else {"l": "1", "m": "1"})
+    else:
+        talk.hears(LDS, {"m": "1"} if delta else {"l": "2", "m": "1"})
+    talk.silence()
+
+
+def test_r40_a_host_of_which_only_a_refused_version_may_be_there_keeps_the_clusters_of_that_alone() -> None:
+    world = {CDS: {"base-a": "1", "base-b": "1"}, VHDS: {}}
+    talk = OnDemandTalk(world=world, asker=replace(ON_DEMAND, on_demand=False))
+    talk.delta_says(CDS)
+    talk.hears(CDS, {"base-a": "1", "base-b": "1"})
+    talk.delta_says(VHDS)
+    talk.hears(VHDS)
+    talk.becomes({VHDS: {"base80": "uses base-a"}})
+    talk.hears(VHDS, {"base80": "uses base-a"}, accept=False)
+    talk.becomes({VHDS: {"base80": "bad"}})
+    talk.passes(seconds=31)
+    talk.hears(VHDS, {"base80": "bad"}, accept=False)
+    talk.refuses(VHDS)
+    talk.becomes({CDS: {}})
+    talk.passes(seconds=6)
+    talk.hears(CDS, removed=("base-b",))
+    talk.silence()
+
+
+def test_r32_on_demand_an_address_whose_answer_was_lost_and_that_is_then_refused_is_answered_when_asked_for() -> None:
+    talk = opened(OnDemandTalk(world={CDS: {"base": "1", "tcp|1": "bad"}, VHDS: {"base80": "1"}}))
+    talk.delta_says(CDS, "tcp|1")
+    talk.hears(CDS, {"tcp|1": "bad"}, accept=False)
+    talk.becomes({CDS: {"base": "2", "tcp|1": "bad"}})
+    talk.passes(seconds=31)
+    talk.hears(CDS, {"base": "2", "tcp|1": "bad"}, accept=False)
+    talk.refuses(CDS, f"{OF_EACH}tcp|1: it is wrong")
+    talk.hears(CDS, {"base": "2"})
+    talk.silence()
+    talk.delta_says(CDS, "tcp|1")
+    talk.hears(CDS, removed=("tcp|1",))
+
+
+def test_r33_a_table_of_a_refused_response_that_is_gone_meanwhile_is_answered() -> None:
+    talk = Talk(True, {RDS: {"80": "1", "81": "bad"}})
+    talk.delta_says(RDS, "80", "81")
+    talk.hears(RDS, {"80": "1", "81": "bad"}, accept=False)
+    talk.becomes({RDS: {"81": "bad"}})
+    talk.refuses(RDS, "81 is wrong")
+    told = []
+    while (heard := talk.next()) is not None:
+        told.extend(heard.removed)
+        if "81" in heard.resources:
+            talk.refuses(RDS, "81 is wrong")
+        else:
+            talk.accepts(RDS)
+    assert told == ["80"]
+
+
+def test_r46_what_is_sent_again_of_a_refused_response_is_of_now() -> None:
+    talk = opened(OnDemandTalk(world={**WORLD, VHDS: {**WORLD[VHDS], "80/y": "1"}}))
+    talk.delta_says(VHDS, "80/y", "80/z")
+    talk.hears(VHDS, {"80/y": "1", "80/z": "1"})
+    talk.becomes({VHDS: {**talk.world[VHDS], "80/z": "bad"}})
+    talk.hears(VHDS, {"80/z": "bad"}, accept=False)
+    talk.refuses(VHDS)
+    talk.becomes({VHDS: {**talk.world[VHDS], "80/y": "2"}})
+    talk.delta_says(VHDS, "80/z")
+    talk.hears(VHDS, {"80/y": "2", "80/z": "1"}, accept=False)
+    talk.becomes({VHDS: {**talk.world[VHDS], "80/z": "good"}})
+    talk.refuses(VHDS)
+    while (heard := talk.next()) is not None:
+        assert heard.resources.get("80/z") != "1"
+        talk.accepts(VHDS)
+
+
+def test_r47_sotw_a_refused_removal_of_what_is_asked_for_no_longer_is_not_reported() -> None:
+    talk = Talk(False, {CDS: {"a": "1", "b": "1"}})
+    talk.sotw_says(CDS, "a", "b")
+    talk.hears(CDS, {"a": "1", "b": "1"})
+    talk.becomes({CDS: {"a": "1"}})
+    talk.passes(seconds=6)
+    talk.hears(CDS, {"a": "1"}, accept=False)
+    talk.refuses(CDS)
+    talk.silence()
+    talk.sotw_says(CDS, "a")
+    talk.silence()
+    assert not talk.stream.state().rejected
+
+
+def test_r47_the_late_end_of_an_older_stream_forgets_nothing_that_a_newer_one_kept() -> None:
+    talk = Talk(True, {CDS: {"a": "1"}})
+    talk.delta_says(CDS)
+    versions = talk.hears(CDS, {"a": "1"}).versions
+    older = talk.stream
+    del talk.stream
+    talk.now += timedelta(seconds=1)
+    talk.reconnect()
+    talk.delta_says(CDS, initial=versions)
+    talk.becomes({CDS: {"a": "1", "b": "bad"}})
+    talk.hears(CDS, {"b": "bad"}, accept=False)
+    talk.refuses(CDS, f"{OF_EACH}b: it is wrong")
+    talk.stream.close(talk.now)
+    older.close(talk.now)
+    del talk.stream
+    talk.reconnect()
+    talk.delta_says(CDS, initial=versions)
     talk.silence()
