@@ -66,7 +66,7 @@ def home(cluster: ControlPlane) -> Iterator[str]:
     cluster.kubectl("delete", "deployment,role,rolebinding", "-A", "-l", "app.kubernetes.io/part-of=heddle")
     cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false")
     # An API server under load tries to clean one up again after more and more seconds.
-    cluster.kubectl("delete", "crd", "-l", "app.kubernetes.io/name=heddle", timeout_seconds=180)
+    cluster.admin.kubectl("delete", "crd", "-l", "app.kubernetes.io/name=heddle", timeout_seconds=180)
     cluster.kubectl("delete", "-f", "-", "--ignore-not-found", stdin=DEFINITION)
 
 
