@@ -260,6 +260,7 @@ class Channel:
                     self._drop(name)
                 else:
                     self.refused[name] = Refusal(version=_NONE, message=message)
+                    self.doomed.discard(name)
         return culprits
 
     def _refuse(self, resource: Resource, message: str) -> None:

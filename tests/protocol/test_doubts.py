@@ -349,3 +349,23 @@ def test_r47_the_late_end_of_an_older_stream_forgets_nothing_that_a_newer_one_ke
     talk.reconnect()
     talk.delta_says(CDS, initial=versions)
     talk.silence()
+
+
+def test_r12_sotw_a_removal_that_is_refused_too_late_is_not_sent_again() -> None:
+    talk = Talk(False, {CDS: {"a": "1", "b": "1"}, RDS: {"80": "1"}})
+    talk.sotw_says(CDS)
+    talk.hears(CDS, {"a": "1", "b": "1"})
+    talk.sotw_says(RDS, "80")
+    talk.hears(RDS, {"80": "1"})
+    talk.becomes({CDS: {"b": "1"}})
+    talk.hears(CDS, {"b": "1"}, accept=False)
+    talk.becomes({CDS: {"b": "1", "c": "1"}})
+    talk.becomes({CDS: {"b": "1"}, RDS: {"80": "2"}})
+    talk.passes(seconds=31)
+    talk.hears(RDS, {"80": "2"}, accept=False)
+    talk.silence()  # the removal waits for the table
+    talk.refuses(CDS)
+    talk.sotw_says(CDS, "*", "b")
+    talk.hears(CDS, {"a": "1", "b": "1"})
+    talk.accepts(RDS)
+    talk.silence()

@@ -43,6 +43,8 @@ class Side:
         self.app = app
         self.client = ModelClient(delta)
         self.inbox: deque[bytes] = deque()
+        self.unsure = False
+        """Whether something was answered too late, or the client came back: what it has may not be known."""
         self.begin()
 
     def begin(self) -> None:
@@ -134,6 +136,7 @@ class Side:
 
     def reconnect(self, *, to_another: bool) -> None:
         self.begin()
+        self.unsure = True
         self.talk.reconnect(to_another=to_another)
         self.client.reconnect()
 
@@ -226,8 +229,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 6, 40]))
     def time_passes(self, seconds: int) -> None:
-        for talk in self.talks:
-            talk.passes(seconds=seconds)
+        for side in self.sides:
+            side.talk.passes(seconds=seconds)
+            side.unsure = True
 
     @rule(data=st.data())
     def change_while_no_answer_comes(self, data: st.DataObject) -> None:
@@ -293,7 +297,7 @@ class Machine(RuleBasedStateMachine):
 
     def compare_absent(self, side: Side, url: str, want: Want, world: dict[str, str]) -> None:
         rejected = {(one, resource.name) for one, resource in side.talk.stream.state().rejected}
-        routes_rejected = any(one in (LDS, RDS) for one, _ in rejected)
+        routes_rejected = any(one in (LDS, RDS) or (one == VHDS and side.unsure) for one, _ in rejected)
         if url == EDS or (url in (CDS, RDS) and routes_rejected) or (url == RDS and not self.delta):
             return
         if not self.delta and url in side.client.refused_last:
