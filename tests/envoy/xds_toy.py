@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import random
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -272,10 +274,12 @@ class ToyServer:
 
 
 def free_port(address: str = LOOPBACK) -> int:
-    """A port there that was free a moment ago. 127.0.0.1 is where others' connections may take it meanwhile."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
+    """A port there that was free a moment ago, and is none of those that connections of others get meanwhile."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311 - no secret
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((address, port))
+            return port
 
 
 def bootstrap(*, ads_port: int, admin_port: int, delta: bool) -> dict[str, Any]:
