@@ -276,7 +276,7 @@ class ToyServer:
 def free_port(address: str = LOOPBACK) -> int:
     """A port there that was free a moment ago, and is none of those that connections of others get meanwhile."""
     while True:
-        port = random.randrange(20_000, 32_000)  # noqa: S311 - no secret
+        port = random.randrange(20_000, 32_000)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((address, port))
             return port
