@@ -35,7 +35,7 @@ SIDECARS = 1000
 FEW = 10
 USED = 50
 """Of a sidecar on demand."""
-ROUNDS = 7
+ROUNDS = 15
 _AT_ONCE = 40
 """So many sidecars connect at a time here; what it takes if all do is measured elsewhere (connecting.py)."""
 _REST_SECONDS = 0.15

@@ -16,12 +16,12 @@ from typing import Any
 
 import grpc
 
+from bench.simulated_sidecar import OPTIONS
 from protos import discovery_pb2 as pb
 from protos.scalars import varint
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, VIRTUAL_HOST
 
 SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService"
-_OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1))
 _RESOURCES, _TYPE_URL, _NONCE = 2, 4, 5
 """The same field numbers in both variants of the protocol's responses."""
 _DELIMITED = 2
@@ -123,8 +123,8 @@ class LightSidecar:
     def _channel(self) -> grpc.aio.Channel:
         habits = self._habits
         if habits.root is None:
-            return grpc.aio.insecure_channel(habits.address, options=_OPTIONS)
-        options: list[tuple[str, Any]] = [*_OPTIONS, ("grpc.ssl_target_name_override", habits.server_name)]
+            return grpc.aio.insecure_channel(habits.address, options=OPTIONS)
+        options: list[tuple[str, Any]] = [*OPTIONS, ("grpc.ssl_target_name_override", habits.server_name)]
         return grpc.aio.secure_channel(habits.address, grpc.ssl_channel_credentials(habits.root), options=options)
 
     async def _ask(self, call: Any, type_url: str, names: Sequence[str]) -> None:

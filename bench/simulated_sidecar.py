@@ -18,7 +18,15 @@ from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 _WRITTEN_TOO_LATE = 'Failed "execute_batch"'
 """What grpc says of a message for a stream that has ended, whatever it has ended with."""
-OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1))
+OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),
+    # What it lets in at once, and in one frame, is what Envoy does (tests/envoy/test_simulated_windows.py). gRPC's own
+    # 64 KiB have large responses wait for it again and again.
+    ("grpc.http2.lookahead_bytes", 16 * 1024 * 1024),
+    ("grpc.http2.max_frame_size", 16 * 1024),
+    ("grpc.http2.bdp_probe", 0),
+)
 
 
 class SimulatedSidecar:
