@@ -218,7 +218,7 @@ def test_fault_delay_and_abort(mesh: RunningMesh) -> None:
         {"url": ECHO, "headers": {"x-fault": "half"}, "repeat": 200},
     )
     assert delayed["status"] == 200
-    assert delayed["seconds"] >= 1.0
+    assert delayed["seconds"] > 0.95  # Envoy's timers count from its last look at the clock, some ms before
     assert aborted["status"] == 555
     assert plain["status"] == 200
     assert plain["seconds"] < 1.0
