@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain
 
 from xds.in_common import in_common
 from xds.isolation import maybe_half_made, singled_out, split
 from xds.kinds import Absence, Kind, Removal
-from xds.memo import ABSENT, Found, Scope
+from xds.memo import ABSENT, FAILED, Found, Scope
 from xds.resource import Resource, build_foreign, build_missing
 from xds.subscription import Change, Subscription
 
@@ -33,12 +34,17 @@ class Push:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flight:
-    """A response that was sent and not answered yet. `version` is the response's own (state of the world)."""
+    """A response that was sent and not answered yet. `version` is the response's own (state of the world).
+
+    `doubted`, `owing`: what came of it when no answer came in time, to be taken back if one comes after all.
+    """
 
     nonce: str
     version: str
     push: Push
     sent_at: datetime
+    doubted: frozenset[str] = frozenset()
+    owing: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +63,9 @@ class Channel:
     `marked`: names to compare with what is held. `forced`: names to answer even if nothing differs. `groups`: parts of
     a refused response, sent apart to find the culprit. `half_made`: to be removed at once, for the client refused it
     and may have a part of it. `doubted`: of these the client may have another version than what is held, or none: no
-    answer came, or a refusal that left it open. `doomed`: to be removed once nothing names it any more. `owed`:
-    the client waits for an answer even if that is empty. `claimed`: the version of everything the client says to hold,
-    in its first request (state of the world).
+    answer came, or a refusal that left it open. `doomed`: to be removed once nothing names it any more; since when it
+    waits for answers, if it does. `owed`: the client waits for an answer even if that is empty. `claimed`: the version
+    of everything the client says to hold, in its first request (state of the world). `brought`: it came with something.
 
     `on_demand`: a name in a request is a question. What answers for it comes into the scope. Under the name itself
     there is an answer too, always: the resource if it is in scope, else that there is none of that name. `returned`:
@@ -80,20 +86,21 @@ class Channel:
     groups: list[tuple[Resource, ...]] = field(default_factory=list)
     half_made: set[str] = field(default_factory=set)
     doubted: set[str] = field(default_factory=set)
-    doomed: set[str] = field(default_factory=set)
-    doomed_since: datetime | None = None
+    doomed: dict[str, datetime | None] = field(default_factory=dict)
     flight: Flight | None = None
     lost: Flight | None = None
     """The last response, if no answer to it came in time: until another one is sent, one may come."""
     owed: bool = False
     claimed: str = ""
+    brought: bool = False
     unproven: bool = False
     """The client came with a complete set of which nothing is known, and has accepted none of ours yet (state of the
     world). Whatever is left out of a response is taken from it, so that it gets all or nothing."""
     left_out: set[str] = field(default_factory=set)
     """Names that requests which crossed a response did not have (state of the world)."""
-    refused_versions: set[str] = field(default_factory=set)
-    """Of responses that were refused while the culprit is looked for (state of the world)."""
+    refused_versions: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Of responses that were refused while the culprit is looked for, with what was new in them (state of the world).
+    """
     nonce: str = ""
     last_shared: int = 0
     """The number of the last shared response: an older one would come with a nonce that was used before."""
@@ -124,6 +131,29 @@ class Channel:
         """Whether the client keeps what it is sent, named or not, until it is told that it is gone."""
         return self.subscription.wildcard and self.kind.scoped
 
+    @property
+    def _tells_of_nothing(self) -> bool:
+        """Whether a client that asks for what it refused is told that it has nothing of that name."""
+        return self.kind.half_made or (self.incremental and self.kind.absence is not Absence.SILENT)
+
+    @property
+    def _scope_failed(self) -> bool:
+        """Whether it is not known what is in scope, nor was it ever."""
+        return self._holds_all and self.scope.failed
+
+    def unsent_of(self, names: Iterable[str]) -> bool:
+        """Whether one of these is still to be sent, and the client has nothing of it."""
+        new = [name for name in names if not self.has_some(name) and self.wants(name)]
+        return any(name in self.marked or name in self.forced for name in new) or any(
+            resource.name in new for group in self.groups for resource in group
+        )
+
+    @property
+    def behind(self) -> bool:
+        """Whether anything is still to be sent of which the client has nothing."""
+        parts = (resource.name for group in self.groups for resource in group)
+        return any(not self.has_some(name) and self.wants(name) for name in chain(self.marked, self.forced, parts))
+
     def wants(self, name: str) -> bool:
         """Whether the client is subscribed to this name."""
         subscription = self.subscription
@@ -151,10 +181,13 @@ class Channel:
             self.subscription = Subscription(wildcard=True, named=True)
             opened = opened or not before.wildcard
         if opened and self.kind.scoped:
-            self.scope = scope()
+            self._take_scope(scope())
             self.marked |= self.scope.members
             self.owed = not self.scope.failed  # an empty answer would take everything away
+            self.lost = self.lost and replace(self.lost, owing=False)
         self.forced |= change.asked
+        if self.refused_versions:
+            self._forget_refusals_of(change.asked)
         if change.dropped:
             self._forget_unwanted()
 
@@ -166,6 +199,7 @@ class Channel:
 
     def adopt(self, initial: dict[str, str]) -> None:
         """Takes over what the client says it holds from an earlier stream, by version."""
+        self.brought = bool(initial)
         self.held.update((name, build_foreign(name, version)) for name, version in initial.items())
         self.marked.update(initial)
         self.forced.difference_update(initial)
@@ -180,6 +214,7 @@ class Channel:
         """Takes over what a client that came with a complete set is known to hold; None: it is not known."""
         if known is not None:
             self.unproven = False
+            self.brought = bool(known)
             self.held.update((resource.name, resource) for resource in known)
             self.marked.update(self.held)
 
@@ -188,10 +223,20 @@ class Channel:
         if scope is self.scope or scope.failed or not (self.subscription.wildcard and self.kind.scoped):
             return
         self.marked |= scope.members ^ self.scope.members
+        self._take_scope(scope)
+
+    def _take_scope(self, scope: Scope) -> None:
+        if self.scope.failed:
+            # Nothing was taken away meanwhile, nor was an empty answer given.
+            self.marked.update(self.held)
+            self.owed = True
         self.scope = scope
 
-    def take(self, find: Callable[[str], Found]) -> Push | None:
-        """The next thing to send, None if there is nothing. What is taken no longer counts as unsent."""
+    def take(self, find: Callable[[str], Found], waits: Callable[[Resource], bool] | None = None) -> Push | None:
+        """The next thing to send, None if there is nothing. What is taken no longer counts as unsent.
+
+        `waits`: whether a resource is not to be sent yet.
+        """
         if self.half_made:
             removed, self.half_made = tuple(sorted(self.half_made)), set()
             return Push(removed=removed)
@@ -202,17 +247,17 @@ class Channel:
                 return Push(changed=group)
         if self.unproven:
             return self._take_all(find)
-        push = self._gather(find)
+        push = self._gather(find, waits)
         if not (push.changed or push.removed or self.owed):
             return None
         self.owed = False
         return push
 
-    def take_removals(self, kept: Set[str]) -> Push | None:
-        """The removals that had to wait, but for what is `kept` still."""
-        removed = tuple(sorted(name for name in self.doomed if name in self.held and name not in kept))
-        self.doomed &= kept
-        self.doomed_since = None
+    def take_removals(self, names: Set[str]) -> Push | None:
+        """Those of the removals that had to wait."""
+        removed = tuple(sorted(name for name in names if name in self.held))
+        for name in names:
+            del self.doomed[name]
         return Push(removed=removed) if removed else None
 
     def accept(self, push: Push) -> None:
@@ -260,12 +305,14 @@ class Channel:
                     self._drop(name)
                 else:
                     self.refused[name] = Refusal(version=_NONE, message=message)
-                    self.doomed.discard(name)
+                    self.doomed.pop(name, None)
         return culprits
 
     def _refuse(self, resource: Resource, message: str) -> None:
         if self.on_demand and resource.missing:
             return
+        if not (self._holds_all or self.wants(resource.name)):
+            return  # it was dropped meanwhile
         held = self.held.get(resource.name)
         again = held is not None and held.version == resource.version
         if not (again and resource.name in self.refused):  # else it is a newer version that it must not be sent
@@ -284,6 +331,7 @@ class Channel:
         client's own, which has none. A complete set is followed by another, whatever is in it.
         """
         if self.flight is not None:
+            doubted, owed = frozenset(self.doubted), self.owed
             for resource in self.flight.push.changed:
                 if resource.missing:
                     self.forced.add(resource.name)
@@ -295,7 +343,28 @@ class Channel:
                     self.forced.add(resource.name)  # it was an answer, and no news, or may have been
                 self._doubt(resource)
             self._remove_again(self.flight.push)
-            self.lost, self.flight = self.flight, None
+            self.lost = replace(self.flight, doubted=frozenset(self.doubted - doubted), owing=self.owed and not owed)
+            self.flight = None
+
+    def take_answered(self, nonce: str) -> Flight | None:
+        """The response that this answers, which is no longer waited for. None: it answers none, or an old one."""
+        flight = self.flight or self.lost
+        if flight is None or flight.nonce != nonce:
+            return None
+        self.flight = self.lost = None
+        self.doubted -= flight.doubted
+        self.owed = self.owed and not flight.owing
+        return flight
+
+    def note_refused(self, flight: Flight) -> None:
+        """State of the world: a set is refused, which is not to be sent again while the culprit is looked for."""
+        if not self.groups:
+            self.refused_versions.clear()
+        self.refused_versions[flight.version] = frozenset(resource.name for resource in flight.push.changed)
+
+    def _forget_refusals_of(self, asked: Set[str]) -> None:
+        for version in [version for version, names in self.refused_versions.items() if not names.isdisjoint(asked)]:
+            del self.refused_versions[version]
 
     def has_some(self, name: str) -> bool:
         """Whether the client has any version of this: not so if it was sent one, and the answer never came."""
@@ -365,20 +434,26 @@ class Channel:
         self.refused.clear()
         self.marked |= self.held.keys() | self.subscription.names
         self.marked |= self.scope.members if self.subscription.wildcard else frozenset()
-        complete = not any(found.failed and found.resource is None for found in map(find, self.marked))
+        complete = not self._scope_failed
+        complete = complete and not any(found.failed and found.resource is None for found in map(find, self.marked))
         push = self._gather(find)
         self.owed = False
         return push if complete else None
 
-    def _gather(self, find: Callable[[str], Found]) -> Push:
+    def _gather(self, find: Callable[[str], Found], waits: Callable[[Resource], bool] | None = None) -> Push:
         changed: list[Resource] = []
         removed: list[str] = []
+        later: set[str] = set()
         asked = self.forced if self.on_demand else frozenset()
+        unwanted = FAILED if self._scope_failed else ABSENT
         names = sorted(self.marked | self.forced)
         for name in names:
-            found = find(name) if self.wants(name) else ABSENT
+            found = find(name) if self.wants(name) else unwanted
+            if found.resource is not None and waits is not None and waits(found.resource):
+                later.add(name)
+                continue
             if found.resource is not None:
-                self.doomed.discard(name)
+                self.doomed.pop(name, None)
                 if (resource := self._due(name, found.resource)) is not None:
                     changed.append(resource)
                     continue
@@ -390,12 +465,12 @@ class Channel:
                 removed += [name] if held is None or (held.foreign and not found.failed) else []
             elif name in asked:
                 changed.append(build_missing(name))
-            elif not self.has_some(name) and name in self.forced and name in self.refused and self.kind.half_made:
-                removed.append(name)  # it refused it on an earlier stream, say, and asks for it on this one
-        self.marked.clear()
-        self.forced = {name for name in asked if name in self.held and name not in self.returned} & set(removed)
+            elif not self.has_some(name) and name in self.forced and name in self.refused and self._tells_of_nothing:
+                removed.append(name)  # it refused it, on an earlier stream, say, and asks for it again
+        twice = {name for name in asked if name in self.held and name not in self.returned} & set(removed)
+        self.marked, self.forced = later, twice | (self.forced & later)
         if self.returned:
-            self.returned.intersection_update([resource.name for resource in changed])
+            self.returned.intersection_update([*later, *(resource.name for resource in changed)])
         return Push(changed=tuple(changed), removed=tuple(removed))
 
     def _due(self, name: str, resource: Resource) -> Resource | None:
@@ -417,24 +492,25 @@ class Channel:
             return
         self.refused.pop(name, None)
         asked = name in self.forced
+        may_have = held is not None and (not held.missing or name in self.doubted)
         if self.on_demand:
             if held is not None or name in self.returned:
                 removed.append(name)  # what was asked is answered next
             elif asked:
                 changed.append(build_missing(name))
-        elif asked and self.kind.absence is Absence.ALIAS and name in self.subscription.names:
+        elif asked and self.kind.absence is Absence.ALIAS and name in self.subscription.names and not may_have:
             changed.append(build_missing(name))
         elif (asked or (held is not None and held.foreign)) and self.kind.removal is not Removal.LAST:
             if self.kind.absence is not Absence.SILENT:
                 removed.append(name)
         elif asked and held is None:
             removed.append(name)
-        elif held is not None and not held.missing:
+        elif may_have:
             match self.kind.removal:
                 case Removal.AT_ONCE:
                     removed.append(name)
                 case Removal.LAST:
-                    self.doomed.add(name)
+                    self.doomed.setdefault(name, None)
                 case Removal.NEVER:
                     pass
 
@@ -448,5 +524,6 @@ class Channel:
             return
         for name in unwanted:
             del self.held[name]
-        for marks in (self.marked, self.forced, self.doubted, self.doomed):
+        for marks in (self.marked, self.forced, self.doubted):
             marks.intersection_update([name for name in marks if self.wants(name)])
+        self.doomed = {name: since for name, since in self.doomed.items() if self.wants(name)}

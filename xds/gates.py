@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from xds.channel import Channel
-from xds.kinds import CLUSTER, ROUTE, VIRTUAL_HOST, Kind
+from xds.kinds import CLUSTER, KINDS, ROUTE, VIRTUAL_HOST, Kind
+from xds.resource import Resource
 
 PATIENCE = timedelta(seconds=5)
 """A route waits for its cluster this long at most: one that cannot warm must not stop all others."""
@@ -19,10 +20,12 @@ PATIENCE = timedelta(seconds=5)
 class Gates:
     """The waiting of one stream."""
 
-    __slots__ = ("_arriving_since", "_channels")
+    __slots__ = ("_arriving_since", "_began_at", "_channels")
 
-    def __init__(self, channels: Mapping[str, Channel]) -> None:
+    def __init__(self, channels: Mapping[str, Channel], began_at: datetime) -> None:
+        """Of the stream that began then."""
         self._channels = channels
+        self._began_at = began_at
         self._arriving_since: datetime | None = None
 
     def observe(self, now: datetime) -> None:
@@ -33,28 +36,47 @@ class Gates:
         elif self._arriving_since is None:
             self._arriving_since = now
         for channel in self._channels.values():
-            # What came back, or is kept for a refusal, has not waited for an answer.
-            if channel.doomed_since is not None and (not channel.doomed or self.keeps_all(channel)):
-                channel.doomed_since = None
+            if channel.doomed:
+                kept = self.keeps(channel.kind)
+                for name in channel.doomed:
+                    if kept is None or name in kept:
+                        channel.doomed[name] = None  # what is kept for a refusal has not waited for an answer
 
     def may_send(self, kind: Kind, now: datetime) -> bool:
-        """Whether a type that names clusters may be sent: no new cluster is on its way, or for too long."""
-        return not kind.routes or self._arriving_since is None or now - self._arriving_since >= PATIENCE
-
-    def may_remove(self, kind: Kind, now: datetime) -> bool:
-        """Whether what is no longer wanted may be removed: everything that could name it has been acknowledged, or was
-        not for too long. What `keeps` says stays all the same."""
-        doomed = self._channels[kind.type_url]
-        if doomed.flight is not None or doomed.unsent:
-            return False
-        if self.keeps_all(doomed):
-            return False
-        if doomed.doomed_since is None:
-            doomed.doomed_since = now
-        namers = self._namers(kind)
-        if all(channel.settled and not (channel.kind == ROUTE and channel.doomed) for channel in namers):
+        """Whether a type that names clusters may be sent: no new cluster is on its way, or for too long. That ends no
+        wait for one that was not even sent yet: of virtual hosts those have to wait that `waits` tells."""
+        if not kind.routes or self._arriving_since is None:
             return True
-        return now - doomed.doomed_since >= PATIENCE
+        if now - self._arriving_since < PATIENCE:
+            return False
+        return kind == VIRTUAL_HOST or not self._channels[CLUSTER.type_url].behind
+
+    def waits(self, host: Resource) -> bool:
+        """Whether this virtual host names a cluster that is still to be sent."""
+        clusters = self._channels.get(CLUSTER.type_url)
+        return clusters is not None and clusters.flight is not None and clusters.unsent_of(host.needs)
+
+    def removable(self, kind: Kind, now: datetime) -> frozenset[str]:
+        """What is no longer wanted and may be removed: everything that could name it has been acknowledged, or was not
+        for too long."""
+        channel = self._channels[kind.type_url]
+        kept = self.keeps(kind)
+        if kept is None or channel.flight is not None or channel.unsent:
+            return frozenset()
+        waiting = {name: since or now for name, since in channel.doomed.items() if name not in kept}
+        channel.doomed.update(waiting)
+        if self._all_named(channel, now):
+            return frozenset(waiting)
+        return frozenset(name for name, since in waiting.items() if now - since >= PATIENCE)
+
+    def _all_named(self, channel: Channel, now: datetime) -> bool:
+        """Whether the client has everything that could name what is in this channel, and said so."""
+        if channel.brought and now - self._began_at < PATIENCE:
+            # It may hold what it has not spoken of yet. There are no virtual hosts apart in the state of the world.
+            namers = [kind for kind in KINDS.values() if kind.routes and kind != channel.kind]
+            if any(one.type_url not in self._channels for one in namers if channel.incremental or one != VIRTUAL_HOST):
+                return False
+        return all(one.settled and not (one.kind == ROUTE and one.doomed) for one in self._namers(channel.kind))
 
     def keeps(self, kind: Kind) -> frozenset[str] | None:
         """What the client may need as long as it refuses something, for it stays on an older one. None: anything."""
@@ -74,18 +96,17 @@ class Gates:
     def keeps_all(self, channel: Channel) -> bool:
         """Whether nothing of what is no longer wanted may go before the client takes what it refuses."""
         kept = self.keeps(channel.kind)
-        return kept is None or channel.doomed <= kept
+        return kept is None or channel.doomed.keys() <= kept
 
     def opens_at(self) -> datetime | None:
         """When the next wait ends for want of patience; None if nothing waits."""
         waiting: list[datetime] = []
         if self._arriving_since and any(one.kind.routes and one.unsent for one in self._channels.values()):
             waiting.append(self._arriving_since)
-        waiting.extend(
-            one.doomed_since
-            for one in self._channels.values()
-            if one.doomed and one.doomed_since and not self.keeps_all(one)
-        )
+        for channel in self._channels.values():
+            if since := [at for at in channel.doomed.values() if at is not None]:
+                kept = self.keeps(channel.kind)
+                waiting += [] if kept is None else [min(since)]
         return min(waiting) + PATIENCE if waiting else None
 
     def _namers(self, kind: Kind) -> list[Channel]:

@@ -76,6 +76,7 @@ LONGEST_NAME = 1024
 """Nothing has a longer name: whoever asks for one is told so, and it is not remembered."""
 
 ABSENT = Found(resource=None)
+FAILED = Found(resource=None, failed=True)
 _EMPTY_SCOPE = Scope()
 
 

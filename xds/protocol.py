@@ -100,7 +100,7 @@ class Stream:
         self._channels: dict[str, Channel] = {}
         self._busy: dict[str, Channel] = {}
         """Those of which something may be unsent, unanswered or still to be removed."""
-        self._gates = Gates(self._channels)
+        self._gates = Gates(self._channels, now)
         self._shelf = SecretShelf(secrets)
         self._looks_at_once = looks_at_once
         self._ahead = LookAhead(looks_at_once)
@@ -266,7 +266,7 @@ class Stream:
             self._refused_clusters.keep(self.asker, refused, self._opened_at)
         for channel in self._channels.values():
             if not self._delta and channel.kind.complete and not channel.unproven:
-                self._accepted_sets.keep(self.asker, channel.kind.type_url, channel.held.values())
+                self._accepted_sets.keep(self.asker, channel.kind.type_url, channel.held.values(), self._opened_at)
 
     # What is to be done
 
@@ -307,14 +307,15 @@ class Stream:
                 continue
             if self._gates.may_send(kind, now):
                 find = self._finder(kind, now)
-                while (push := channel.take(find)) is not None:
+                waits = self._gates.waits if kind == VIRTUAL_HOST else None
+                while (push := channel.take(find, waits)) is not None:
                     response = self._send(channel, push, now)
                     if response is not None:
                         return response
         for kind in REMOVAL_ORDER:
             channel = self._busy.get(kind.type_url)
-            if channel is not None and channel.doomed and self._gates.may_remove(kind, now):
-                push = channel.take_removals(self._gates.keeps(kind) or frozenset())
+            if channel is not None and channel.doomed and (names := self._gates.removable(kind, now)):
+                push = channel.take_removals(names)
                 response = None if push is None else self._send(channel, push, now)
                 if response is not None:
                     return response
@@ -399,12 +400,11 @@ class Stream:
             self._busy[channel.kind.type_url] = channel
 
     def _answered(self, channel: Channel, request: DeltaRequest | SotwRequest) -> None:
-        flight = channel.flight or channel.lost
-        if flight is None or request.nonce != flight.nonce:
+        flight = channel.take_answered(request.nonce)
+        if flight is None:
             if request.error is not None:
                 self._rejected(channel, Push(), request.error, ())
             return
-        channel.flight = channel.lost = None
         # Envoy may send the text of an old rejection with a newer response that it accepted: the version tells.
         took = request.error is None or (isinstance(request, SotwRequest) and request.version == flight.version)
         if took:
@@ -413,7 +413,7 @@ class Stream:
                 channel.refused_versions.clear()
         if request.error is not None:
             if not took and not self._delta:
-                channel.refused_versions.add(flight.version)
+                channel.note_refused(flight)
             culprits = () if took else channel.refuse(flight.push, request.error)
             self._rejected(channel, flight.push, request.error, culprits)
 

@@ -36,6 +36,8 @@ RDS, VHDS, SDS = type_urls.ROUTE, type_urls.VIRTUAL_HOST, type_urls.SECRET
 SCOPED = (CDS, LDS, VHDS)
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 BROKEN = "the toy cannot derive this"
+NO_SCOPE = "no-scope"
+"""The name of what keeps the toy from telling what is in scope of its type."""
 World = Mapping[str, Mapping[str, str]]
 """Type URL to name to content."""
 
@@ -62,6 +64,8 @@ def derive(type_url: str, name: str, view: View) -> betterproto2.Message | None:
 def names_in_scope(type_url: str, view: View) -> tuple[str, ...]:
     """A name that ends in `~x` is for those whose label `app` is x alone."""
     names = tuple(key.split(" ")[1] for key in view.hosts if key.startswith(f"{type_url} "))
+    if NO_SCOPE in names:
+        raise ArithmeticError(NO_SCOPE)
     if not any("~" in name for name in names):
         return names
     return tuple(name for name in names if is_for(name, view.labels["app"]))

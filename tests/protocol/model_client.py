@@ -102,7 +102,8 @@ class ModelClient:
     def _hear_delta(self, message: pb.DeltaDiscoveryResponse) -> None:
         want = self.wants[message.type_url]
         want.nonce = message.nonce
-        contents = {one.name: (one.version, _content(one.resource.value)) for one in message.resources}
+        found = [one for one in message.resources if one.HasField("resource")]
+        contents = {one.name: (one.version, _content(one.resource.value)) for one in found}
         if self.refuses(message.type_url, [content for _, content in contents.values()]):
             self._request(message.type_url, error="bad")
             return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from model.asker import Asker
-from tests.protocol.conversation import BEGINNING, BROKEN, CDS, EDS, LDS, Talk, version_of
+from tests.protocol.conversation import BEGINNING, BROKEN, CDS, EDS, LDS, NO_SCOPE, RDS, VHDS, Talk, version_of
 from xds.accepted_sets import AcceptedSets
 from xds.channel import Refusal
 from xds.events import Event, Rejected
@@ -278,25 +280,61 @@ def test_r25_sotw_a_client_that_comes_back_with_a_known_set_gets_what_can_be_had
         talk.hears(CDS, {"a": "2", "b": "bad", "gone": "1"}, accept=False)
         talk.refuses(CDS, "b is wrong")
     talk.hears(CDS, {"a": "2", "b": "1", "gone": "1"})
+    talk.silence()
+    talk.passes(seconds=5)
     talk.hears(CDS, {"a": "2", "b": "1"})
     talk.silence()
     assert len(talk.stream.state().rejected) == (1 if lost == "refused" else 0)
 
 
 def test_r25_sotw_a_made_up_version_or_anothers_leads_to_no_set() -> None:
-    sets = AcceptedSets(limit=3)
+    sets = AcceptedSets(limit=5)
     one, other = (Asker(namespace="n", pod=pod, service_account="s") for pod in ("one", "other"))
     held = tuple(build_resource(CDS, name, b"1") for name in ("a", "b"))
     for asker, url, version in ((other, CDS, version_of_set(held)), (one, LDS, version_of_set(held)), (one, CDS, "x")):
-        sets.keep(one, CDS, held)
+        sets.keep(one, CDS, held, BEGINNING)
         assert sets.take(asker, url, version) is None
-    sets.keep(one, CDS, held)
+    sets.keep(one, CDS, held, BEGINNING)
     assert sets.take(one, CDS, version_of_set(held)) == held
     assert sets.take(one, CDS, version_of_set(held)) is None
-    sets.keep(one, CDS, held)
-    sets.keep(other, CDS, held)
+    sets.keep(one, CDS, held, BEGINNING)
+    sets.keep(other, CDS, held, BEGINNING)
     assert sets.take(one, CDS, version_of_set(held)) is None
     assert sets.take(other, CDS, version_of_set(held)) == held
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["in time", "after the newer one"])
+def test_r6_sotw_the_late_end_of_an_old_stream_leaves_what_the_newer_one_accepted(late: bool) -> None:
+    talk = Talk(False, {LDS: {"a": "1"}})
+    talk.sotw_says(LDS)
+    talk.hears(LDS, {"a": "1"})
+    old = talk.stream
+    if late:
+        del talk.stream
+    talk.now += timedelta(seconds=1)
+    talk.reconnect()
+    talk.sotw_says(LDS)
+    talk.silence()
+    talk.becomes({LDS: {"a": "1", "b": "1"}})
+    talk.hears(LDS, {"a": "1", "b": "1"})
+    talk.becomes({LDS: {"a": "2", "b": "bad"}})
+    talk.stream.close(talk.now)
+    if late:
+        old.close(talk.now)
+    del talk.stream
+    talk.reconnect()
+    talk.sotw_says(LDS)
+    talk.hears(LDS, {"a": "2", "b": "bad"}, accept=False)
+    talk.refuses(LDS, "b is wrong")
+    talk.hears(LDS, {"a": "2", "b": "1"})
+
+
+def test_r52_sets_that_are_empty_count_too() -> None:
+    sets = AcceptedSets(limit=5)
+    askers = [Asker(namespace="n", pod=f"p{number}", service_account="s") for number in range(10)]
+    for asker in askers:
+        sets.keep(asker, CDS, (), BEGINNING)
+    assert [sets.take(asker, CDS, version_of_set(())) for asker in askers] == [None] * 5 + [()] * 5
 
 
 def test_r38_delta_endpoints_that_vanish_are_not_removed_from_a_live_cluster() -> None:
@@ -531,7 +569,40 @@ def test_last_good_wins_where_a_resource_cannot_be_derived(delta: bool) -> None:
 def test_what_a_fresh_process_cannot_derive_is_not_taken_from_the_client() -> None:
     talk = Talk(True, {CDS: {"a": BROKEN, "b": "1"}})
     talk.delta_says(CDS, initial={"a": "x", "b": version_of("b", "1"), "c": "x"})
+    talk.silence()
+    talk.passes(seconds=5)
     talk.hears(CDS, removed=("c",))
+    talk.silence()
+
+
+@both
+@pytest.mark.parametrize("known", [True, False], ids=["a known set", "an unknown set"])
+def test_r25_who_comes_back_keeps_all_while_it_cannot_be_told_what_is_in_its_scope(known: bool, delta: bool) -> None:
+    talk = Talk(delta, {LDS: {"l": "1", "gone": "1"}})
+    talk.says(LDS)
+    heard = talk.hears(LDS, {"l": "1", "gone": "1"})
+    talk.becomes({LDS: {"l": "1", "new": "1", NO_SCOPE: "1"}})
+    talk.memo = talk.new_memo()
+    talk.reconnect(to_another=not known)
+    if delta:
+        talk.delta_says(LDS, initial=heard.versions)
+    else:
+        talk.sotw_says(LDS)
+    talk.silence()
+    talk.becomes({LDS: {"l": "1", NO_SCOPE: "2"}})
+    talk.silence()
+    talk.becomes({LDS: {"l": "1", "new": "1"}})
+    talk.hears(LDS, {"new": "1"} if delta else {"l": "1", "new": "1"}, removed=("gone",) if delta else ())
+    talk.silence()
+
+
+@both
+def test_r25_who_waits_for_a_scope_is_answered_though_it_is_empty(delta: bool) -> None:
+    talk = Talk(delta, {CDS: {NO_SCOPE: "1"}})
+    talk.says(CDS)
+    talk.silence()
+    talk.becomes({CDS: {}})
+    talk.hears(CDS)
     talk.silence()
 
 
@@ -582,6 +653,78 @@ def test_r12_sotw_a_set_that_takes_something_away_and_is_refused_is_refused_once
     talk.hears(LDS, {"a": "2", "b": "1"})
     assert [one.name for kind in talk.stream.state().types for one in kind.acknowledged] == ["a", "b"]
     talk.silence()
+
+
+def test_r23_sotw_what_was_refused_and_dropped_is_sent_again_when_it_is_asked_for_again() -> None:
+    talk = Talk(False, {EDS: {"x": "1", "y": "1"}})
+    talk.sotw_says(EDS, "x")
+    talk.hears(EDS, {"x": "1"}, accept=False)
+    talk.refuses(EDS)
+    talk.silence()
+    talk.sotw_says(EDS)
+    talk.silence()
+    talk.sotw_says(EDS, "x")
+    talk.hears(EDS, {"x": "1"})
+
+
+def test_r32_delta_what_is_refused_after_it_was_dropped_is_sent_again_when_it_is_asked_for_again() -> None:
+    talk = Talk(True, {RDS: {"x": "1"}})
+    talk.delta_says(RDS, "x")
+    talk.hears(RDS, {"x": "1"}, accept=False)
+    talk.delta_says(RDS, drops=("x",))
+    talk.refuses(RDS)
+    talk.silence()
+    assert not talk.stream.state().rejected
+    talk.delta_says(RDS, "x")
+    talk.hears(RDS, {"x": "1"})
+
+
+@pytest.mark.parametrize("url", [CDS, EDS, LDS, RDS, VHDS], ids=["cds", "eds", "lds", "rds", "vhds"])
+def test_r32_delta_who_asks_again_for_what_it_refused_is_answered(url: str) -> None:
+    talk = Talk(True, {url: {"x": "1"}})
+    talk.delta_says(url, "x")
+    talk.hears(url, {"x": "1"}, accept=False)
+    talk.refuses(url)
+    talk.silence()
+    for _ in range(2):
+        talk.delta_says(url, "x")
+        talk.hears(url, removed=("x",))
+        talk.silence()
+    assert [one.name for _, one in talk.stream.state().rejected] == ["x"]
+    talk.becomes({url: {"x": "2"}})
+    talk.hears(url, {"x": "2"})
+
+
+@pytest.mark.parametrize("asked", ["its table changes", "it is asked for again"])
+def test_r32_delta_a_host_that_is_gone_is_removed_though_it_is_asked_for(asked: str) -> None:
+    talk = Talk(True, {RDS: {"80": "1"}, VHDS: {"80/a": "1"}})
+    talk.delta_says(RDS, "80")
+    talk.hears(RDS, {"80": "1"})
+    talk.delta_says(VHDS, "80/a")
+    talk.hears(VHDS, {"80/a": "1"})
+    if asked == "its table changes":
+        talk.becomes({RDS: {"80": "2"}, VHDS: {}})
+        talk.hears(RDS, {"80": "2"})
+    else:
+        talk.becomes({VHDS: {}})
+        talk.delta_says(VHDS, "80/a")
+    talk.hears(VHDS, removed=("80/a",))
+    talk.delta_says(VHDS, "80/a")
+    talk.hears(VHDS, missing=("80/a",))
+    talk.silence()
+
+
+def test_r52_sotw_what_is_refused_again_and_again_is_not_kept() -> None:
+    talk = Talk(False, {CDS: {"a": "1"}})
+    talk.sotw_says(CDS)
+    talk.hears(CDS, {"a": "1"})
+    for number in range(20):
+        talk.becomes({CDS: {"a": "1", "b": f"bad {number}"}})
+        talk.hears(CDS, {"a": "1", "b": f"bad {number}"}, accept=False)
+        talk.refuses(CDS)
+        talk.silence()
+    (channel,) = talk.stream._channels.values()
+    assert len(channel.refused_versions) == 1
 
 
 def test_r23_what_was_refused_by_name_and_dropped_is_sent_again_when_it_is_asked_for_again() -> None:

@@ -369,3 +369,52 @@ def test_r12_sotw_a_removal_that_is_refused_too_late_is_not_sent_again() -> None
     talk.hears(CDS, {"a": "1", "b": "1"})
     talk.accepts(RDS)
     talk.silence()
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["in time", "too late"])
+def test_r40_a_refusal_that_comes_too_late_leaves_no_doubt(late: bool) -> None:
+    clusters = {"base-a": "1", "base-x": "1"}
+    asker = replace(ON_DEMAND, on_demand=False)
+    talk = OnDemandTalk(world={CDS: clusters, VHDS: {"base80": "uses base-a"}}, asker=asker)
+    talk.delta_says(CDS)
+    talk.hears(CDS, clusters)
+    talk.delta_says(VHDS)
+    talk.hears(VHDS, {"base80": "uses base-a"})
+    talk.becomes({VHDS: {"base80": "bad"}})
+    talk.hears(VHDS, {"base80": "bad"}, accept=False)
+    if late:
+        talk.becomes({CDS: {**clusters, "base-n": "1"}, VHDS: {"base80": "bad", "base81": "1"}})
+        talk.hears(CDS, {"base-n": "1"}, accept=False)
+        talk.passes(seconds=31)
+    talk.refuses(VHDS)
+    if late:
+        talk.accepts(CDS)
+        talk.hears(VHDS, {"base81": "1"})
+    talk.silence()
+    talk.becomes({CDS: {name: content for name, content in talk.world[CDS].items() if name != "base-x"}})
+    talk.hears(CDS, removed=("base-x",))
+    talk.silence()
+
+
+def test_r49_sotw_an_answer_that_comes_too_late_is_followed_by_nothing() -> None:
+    talk = Talk(False, {CDS: {"a": "1"}, RDS: {"80": "1"}})
+    talk.says(RDS, "80")
+    talk.hears(RDS, {"80": "1"})
+    talk.says(CDS)
+    talk.hears(CDS, {"a": "1"}, accept=False)
+    talk.becomes({CDS: {"a": "1", "b": BROKEN}})
+    talk.passes(seconds=30)
+    talk.accepts(CDS)
+    talk.silence()
+
+
+def test_r51_a_host_that_came_and_went_while_no_answer_came_is_removed_though_there_was_none_before() -> None:
+    talk = Talk(True, {VHDS: {}})
+    talk.delta_says(VHDS, "80/a")
+    talk.hears(VHDS, missing=("80/a",))
+    talk.becomes({VHDS: {"80/a": "1"}})
+    talk.hears(VHDS, {"80/a": "1"}, accept=False)
+    talk.becomes({VHDS: {}})
+    talk.passes(seconds=30)
+    talk.hears(VHDS, removed=("80/a",))
+    talk.silence()

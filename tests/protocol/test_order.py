@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.protocol.conversation import CDS, EDS, LDS, RDS, VHDS, Talk
+from tests.protocol.on_demand import ON_DEMAND, OnDemandTalk
 
 WORLD = {CDS: {"a": "1"}, EDS: {"a": "1"}, LDS: {"l": "1"}, RDS: {"80": "to a"}}
 both = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
@@ -139,6 +142,120 @@ def test_r40_a_cluster_that_comes_back_before_it_went_is_not_removed(delta: bool
     talk.hears(RDS, {"80": "to a"})
     talk.silence()
     assert talk.stream.acknowledged(3)
+
+
+@both
+def test_r40_who_comes_back_keeps_a_cluster_until_it_has_spoken_of_what_may_name_it(delta: bool) -> None:
+    talk = settled(delta)
+    had = {url: heard.versions for url, heard in talk.last.items()}
+    talk.becomes({CDS: {"b": "1"}, EDS: {"b": "1"}, RDS: {"80": "to b"}})
+    talk.reconnect()
+
+    def comes_back(url: str, *names: str) -> None:
+        if delta:
+            talk.delta_says(url, *names, initial=had[url])
+        else:
+            talk.sotw_says(url, *names)
+
+    comes_back(CDS)
+    talk.hears(CDS, {"b": "1"} if delta else {"a": "1", "b": "1"})
+    talk.silence()
+    comes_back(LDS)
+    talk.silence()
+    comes_back(RDS, "80")
+    talk.hears(RDS, {"80": "to b"})
+    if delta:
+        talk.silence()
+        talk.delta_says(VHDS, "*")
+        talk.hears(VHDS)
+    talk.hears(CDS, {} if delta else {"b": "1"}, removed=("a",) if delta else ())
+
+
+@both
+def test_r40_who_comes_back_and_says_nothing_more_keeps_a_cluster_for_a_while_only(delta: bool) -> None:
+    talk = settled(delta)
+    had = talk.last[CDS].versions
+    talk.becomes({CDS: {}})
+    talk.reconnect()
+    talk.says(CDS) if not delta else talk.delta_says(CDS, initial=had)
+    talk.silence()
+    talk.passes(seconds=5)
+    talk.hears(CDS, removed=("a",) if delta else ())
+
+
+@both
+def test_r40_a_route_waits_for_a_cluster_that_waits_for_another(delta: bool) -> None:
+    talk = settled(delta)
+    talk.becomes({CDS: {"a": "1", "slow": "1"}})
+    talk.hears(CDS, {"slow": "1"} if delta else {"a": "1", "slow": "1"}, accept=False)
+    talk.passes(seconds=4.9)
+    talk.becomes({CDS: {"a": "1", "slow": "1", "new": "1"}, RDS: {"80": "to new"}})
+    talk.silence()
+    talk.passes(seconds=10)
+    talk.silence()
+    talk.accepts(CDS)
+    talk.hears(CDS, {"new": "1"} if delta else {"a": "1", "slow": "1", "new": "1"}, accept=False)
+    talk.silence()
+    talk.passes(seconds=5)
+    talk.hears(RDS, {"80": "to new"})
+
+
+def test_r40_only_the_virtual_hosts_of_a_cluster_wait_that_waits_for_another() -> None:
+    world = {CDS: {"base-a": "1"}, VHDS: {"base80": "uses base-a"}}
+    talk = OnDemandTalk(world=world, asker=replace(ON_DEMAND, on_demand=False))
+    for url in (CDS, VHDS):
+        talk.delta_says(url)
+        talk.hears(url, world[url])
+    talk.becomes({CDS: {"base-a": "1", "base-slow": "1"}})
+    talk.hears(CDS, {"base-slow": "1"}, accept=False)
+    hosts = {"base80": "uses base-new", "base81": "uses base-a", "base82": "uses base-slow"}
+    talk.becomes({CDS: {"base-a": "1", "base-slow": "1", "base-new": "1"}, VHDS: hosts})
+    talk.delta_says(VHDS, "82/none", "base80")
+    talk.silence()
+    talk.passes(seconds=5)
+    talk.hears(VHDS, {"base81": "uses base-a", "base82": "uses base-slow"}, missing=("82/none",))
+    talk.silence()
+    talk.accepts(CDS)
+    talk.hears(CDS, {"base-new": "1"})
+    talk.hears(VHDS, {"base80": "uses base-new"})
+    talk.silence()
+
+
+@both
+def test_r40_a_cluster_behind_one_that_is_never_answered_is_sent_and_then_its_route(delta: bool) -> None:
+    talk = settled(delta)
+    talk.becomes({CDS: {"a": "1", "slow": "1"}})
+    talk.hears(CDS, {"slow": "1"} if delta else {"a": "1", "slow": "1"}, accept=False)
+    talk.becomes({CDS: {"a": "1", "slow": "1", "new": "1"}, RDS: {"80": "to new"}})
+    talk.passes(seconds=29)
+    talk.silence()
+    talk.passes(seconds=1)
+    talk.hears(CDS, {"new": "1", "slow": "1"} if delta else {"a": "1", "slow": "1", "new": "1"}, accept=False)
+    talk.silence()
+    talk.passes(seconds=5)
+    talk.hears(RDS, {"80": "to new"})
+
+
+@both
+def test_r40_each_removal_waits_for_itself(delta: bool) -> None:
+    world = {CDS: {"a": "1", "x": "1", "y": "1"}, RDS: {"80": "to y", "81": "to x"}}
+    talk = Talk(delta, world)
+    talk.says(CDS)
+    talk.hears(CDS, world[CDS])
+    talk.says(RDS, "80", "81")
+    talk.hears(RDS, world[RDS])
+    talk.becomes({CDS: {"a": "1", "y": "1"}, RDS: {"80": "to y", "81": "to a"}})
+    talk.hears(RDS, {"81": "to a"}, accept=False)
+    talk.silence()
+    talk.passes(seconds=4.9)
+    talk.becomes({CDS: {"a": "1"}, RDS: {"80": "to a", "81": "to a"}})
+    talk.silence()
+    talk.passes(seconds=0.2)
+    talk.hears(CDS, {} if delta else {"a": "1", "y": "1"}, removed=("x",) if delta else ())
+    talk.accepts(RDS)
+    talk.hears(RDS, {"80": "to a"})
+    talk.hears(CDS, {} if delta else {"a": "1"}, removed=("y",) if delta else ())
+    talk.silence()
 
 
 @both
