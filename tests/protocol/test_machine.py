@@ -141,7 +141,7 @@ class Side:
             world = self.talk.world.get(url, {})
             for name, (_, content) in self.client.wants.get(url, Want()).held.items():
                 now = world.get(name)
-                # Else it leads there all the same, or it cannot be told: where it leads, or that it goes (not incremental).
+                # Else it leads there all the same, or nobody can tell where, or (state of the world) that it goes.
                 if now not in (content, BROKEN) and (now is not None or self.talk.delta):
                     assert content.removeprefix("to ") not in removed, f"a cluster before {name} that leads to it"
 
