@@ -9,10 +9,14 @@ from pathlib import Path
 import grpc
 import pytest
 
+from model.mesh import Mesh
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
 from tests.envoy.xds_tap import Tap, tapped
 from tests.envoy.xds_toy import (
+    LOOPBACK,
+    TO,
     ToyServer,
+    answer_ok,
     free_port,
     get,
     running_envoy,
@@ -184,6 +188,37 @@ async def test_r51_what_was_lost_on_its_way_is_sent_on_the_next_stream(tmp_path:
             await until_acknowledged(toy, 2)
             assert (await get(port, host="gone"))[0] == 404
             assert (await stats(admin, ACTIVE))[ACTIVE] == 4
+
+
+async def test_r40_a_route_that_moved_while_it_was_away_loses_nothing(tmp_path: Path, delta: bool) -> None:
+    """The cluster that it left is gone by then. Envoy asks for clusters first, and the server knows all about them."""
+    events: list[Event] = []
+    port = free_port()
+    upstream = await asyncio.start_server(answer_ok, LOOPBACK, 0)
+    upstream_port = int(upstream.sockets[0].getsockname()[1])
+
+    def world(*there: str) -> Mesh:
+        """A host whose requests go to the last of these."""
+        services = [toy_service(name, port, "up") for name in there]
+        moving = toy_service("moving", port, TO + services[-1].host)
+        return toy_mesh(*services, moving, upstreams=dict.fromkeys(there, upstream_port))
+
+    async with upstream, toy_server(events) as toy, tapped(toy.port) as tap:
+        before, after = world("stays", "goes"), world("stays")
+        toy.server.publish(before, 1)
+        async with running_envoy(tmp_path, ads_port=tap.port, delta=delta):
+            await until(lambda: toy.server.state() and toy.server.state()[0].acknowledged(1))
+            assert await get(port, "/up", host="moving") == (200, "ok")
+            tap.cut()
+            await until(lambda: open_streams(toy) == 0)
+            toy.server.publish(after, 2)
+            statuses = []
+            while not (toy.server.state() and toy.server.state()[0].acknowledged(2)):
+                statuses.append((await get(port, "/up", host="moving"))[0])
+    assert set(statuses) == {200}
+    said = [message for stream, message in tap.said if stream == 2]
+    moved = tap.responses(VIRTUAL_HOST if delta else ROUTE, stream=2)[0]
+    assert said.index(moved) < said.index(tap.responses(CLUSTER, stream=2)[0])
 
 
 async def test_r56_r57_streams_that_end_of_age_end_well_and_miss_nothing(tmp_path: Path, delta: bool) -> None:
