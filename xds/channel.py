@@ -36,7 +36,7 @@ class Push:
 class Flight:
     """A response that was sent and not answered yet. `version` is the response's own (state of the world).
 
-    `doubted`, `owing`: what came of it when no answer came in time, to be taken back if one comes after all.
+    `doubted`, `supposed`, `owing`: what came of it when no answer came in time. It is taken back if one comes.
     """
 
     nonce: str
@@ -44,6 +44,7 @@ class Flight:
     push: Push
     sent_at: datetime
     doubted: frozenset[str] = frozenset()
+    supposed: frozenset[str] = frozenset()
     owing: bool = False
 
 
@@ -82,6 +83,8 @@ class Channel:
     refused: dict[str, Refusal] = field(default_factory=dict)
     marked: set[str] = field(default_factory=set)
     forced: set[str] = field(default_factory=set)
+    unanswered: set[str] = field(default_factory=set)
+    """Names that were asked for and could not be looked up."""
     returned: set[str] = field(default_factory=set)
     groups: list[tuple[Resource, ...]] = field(default_factory=list)
     half_made: set[str] = field(default_factory=set)
@@ -141,18 +144,21 @@ class Channel:
         """Whether it is not known what is in scope, nor was it ever."""
         return self._holds_all and self.scope.failed
 
-    def unsent_of(self, names: Iterable[str]) -> bool:
-        """Whether one of these is still to be sent, and the client has nothing of it."""
-        new = [name for name in names if not self.has_some(name) and self.wants(name)]
-        return any(name in self.marked or name in self.forced for name in new) or any(
-            resource.name in new for group in self.groups for resource in group
-        )
-
-    @property
-    def behind(self) -> bool:
-        """Whether anything is still to be sent of which the client has nothing."""
+    def unsent_news(self) -> set[str]:
+        """The names that are still to be sent of which the client has nothing, nor is anything on its way."""
+        sent = {resource.name for resource in self.flight.push.changed} if self.flight is not None else frozenset()
         parts = (resource.name for group in self.groups for resource in group)
-        return any(not self.has_some(name) and self.wants(name) for name in chain(self.marked, self.forced, parts))
+        names = chain(self.marked, self.forced, parts)
+        return {name for name in names if name not in sent and not self.has_some(name) and self.wants(name)}
+
+    def needs_any(self, names: Set[str], find: Callable[[str], Found]) -> bool:
+        """Whether something that is still to be sent names one of these. Of very much it is not looked up."""
+        pending = self.marked | self.forced
+        if len(pending) > MANY:
+            return True
+        found = [find(name).resource for name in pending if self.wants(name)]
+        parts = (resource for group in self.groups for resource in group)
+        return any(resource is not None and not names.isdisjoint(resource.needs) for resource in chain(found, parts))
 
     def wants(self, name: str) -> bool:
         """Whether the client is subscribed to this name."""
@@ -219,10 +225,18 @@ class Channel:
             self.marked.update(self.held)
 
     def rescope(self, scope: Scope) -> None:
-        """Marks what comes into scope and what leaves it. If the scope could not be derived, the last one stays."""
-        if scope is self.scope or scope.failed or not (self.subscription.wildcard and self.kind.scoped):
+        """Marks what comes into scope and what leaves it. If the scope could not be derived, nothing leaves it."""
+        if scope is self.scope or not self._holds_all:
+            return
+        if scope.failed:
+            # What is in it is; what is not may be all the same.
+            if fresh := scope.members - self.scope.members:
+                self.marked |= fresh
+                self.scope = replace(self.scope, members=self.scope.members | fresh)
             return
         self.marked |= scope.members ^ self.scope.members
+        for name in [name for name in self.doomed if name in scope.members and name not in self.scope.members]:
+            del self.doomed[name]  # should it go again it waits anew
         self._take_scope(scope)
 
     def _take_scope(self, scope: Scope) -> None:
@@ -232,11 +246,8 @@ class Channel:
             self.owed = True
         self.scope = scope
 
-    def take(self, find: Callable[[str], Found], waits: Callable[[Resource], bool] | None = None) -> Push | None:
-        """The next thing to send, None if there is nothing. What is taken no longer counts as unsent.
-
-        `waits`: whether a resource is not to be sent yet.
-        """
+    def take(self, find: Callable[[str], Found]) -> Push | None:
+        """The next thing to send, None if there is nothing. What is taken no longer counts as unsent."""
         if self.half_made:
             removed, self.half_made = tuple(sorted(self.half_made)), set()
             return Push(removed=removed)
@@ -247,7 +258,7 @@ class Channel:
                 return Push(changed=group)
         if self.unproven:
             return self._take_all(find)
-        push = self._gather(find, waits)
+        push = self._gather(find)
         if not (push.changed or push.removed or self.owed):
             return None
         self.owed = False
@@ -332,6 +343,7 @@ class Channel:
         """
         if self.flight is not None:
             doubted, owed = frozenset(self.doubted), self.owed
+            unknown = [resource.name for resource in self.flight.push.changed if resource.name not in self.held]
             for resource in self.flight.push.changed:
                 if resource.missing:
                     self.forced.add(resource.name)
@@ -343,7 +355,12 @@ class Channel:
                     self.forced.add(resource.name)  # it was an answer, and no news, or may have been
                 self._doubt(resource)
             self._remove_again(self.flight.push)
-            self.lost = replace(self.flight, doubted=frozenset(self.doubted - doubted), owing=self.owed and not owed)
+            self.lost = replace(
+                self.flight,
+                doubted=frozenset(self.doubted - doubted),
+                supposed=frozenset(name for name in unknown if name in self.held),
+                owing=self.owed and not owed,
+            )
             self.flight = None
 
     def take_answered(self, nonce: str) -> Flight | None:
@@ -353,6 +370,9 @@ class Channel:
             return None
         self.flight = self.lost = None
         self.doubted -= flight.doubted
+        for name in flight.supposed:
+            if name in self.held and not self.has_some(name):
+                del self.held[name]
         self.owed = self.owed and not flight.owing
         return flight
 
@@ -440,20 +460,18 @@ class Channel:
         self.owed = False
         return push if complete else None
 
-    def _gather(self, find: Callable[[str], Found], waits: Callable[[Resource], bool] | None = None) -> Push:
+    def _gather(self, find: Callable[[str], Found]) -> Push:
         changed: list[Resource] = []
         removed: list[str] = []
-        later: set[str] = set()
         asked = self.forced if self.on_demand else frozenset()
         unwanted = FAILED if self._scope_failed else ABSENT
         names = sorted(self.marked | self.forced)
         for name in names:
             found = find(name) if self.wants(name) else unwanted
-            if found.resource is not None and waits is not None and waits(found.resource):
-                later.add(name)
-                continue
-            if found.resource is not None:
+            if found.resource is not None or (found.failed and self.wants(name)):
                 self.doomed.pop(name, None)
+            if found.resource is not None:
+                self.unanswered.discard(name)
                 if (resource := self._due(name, found.resource)) is not None:
                     changed.append(resource)
                     continue
@@ -461,16 +479,18 @@ class Channel:
                 self._miss(name, changed, removed)
                 continue
             held = self.held.get(name)
+            if found.failed and held is None and name in self.forced:
+                self.unanswered.add(name)
             if name in self.returned:
                 removed += [name] if held is None or (held.foreign and not found.failed) else []
             elif name in asked:
                 changed.append(build_missing(name))
             elif not self.has_some(name) and name in self.forced and name in self.refused and self._tells_of_nothing:
                 removed.append(name)  # it refused it, on an earlier stream, say, and asks for it again
-        twice = {name for name in asked if name in self.held and name not in self.returned} & set(removed)
-        self.marked, self.forced = later, twice | (self.forced & later)
+        self.marked.clear()
+        self.forced = {name for name in asked if name in self.held and name not in self.returned} & set(removed)
         if self.returned:
-            self.returned.intersection_update([*later, *(resource.name for resource in changed)])
+            self.returned.intersection_update([resource.name for resource in changed])
         return Push(changed=tuple(changed), removed=tuple(removed))
 
     def _due(self, name: str, resource: Resource) -> Resource | None:
@@ -491,7 +511,8 @@ class Channel:
         if held is not None and name in self.refused and self.refused[name].version == _NONE:
             return
         self.refused.pop(name, None)
-        asked = name in self.forced
+        asked = name in self.forced or name in self.unanswered
+        self.unanswered.discard(name)
         may_have = held is not None and (not held.missing or name in self.doubted)
         if self.on_demand:
             if held is not None or name in self.returned:
@@ -524,6 +545,6 @@ class Channel:
             return
         for name in unwanted:
             del self.held[name]
-        for marks in (self.marked, self.forced, self.doubted):
+        for marks in (self.marked, self.forced, self.unanswered, self.doubted):
             marks.intersection_update([name for name in marks if self.wants(name)])
         self.doomed = {name: since for name, since in self.doomed.items() if self.wants(name)}

@@ -6,27 +6,33 @@ takes their endpoints and secrets: those never wait.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from xds.channel import Channel
 from xds.kinds import CLUSTER, KINDS, ROUTE, VIRTUAL_HOST, Kind
-from xds.resource import Resource
+from xds.memo import Found
 
 PATIENCE = timedelta(seconds=5)
-"""A route waits for its cluster this long at most: one that cannot warm must not stop all others."""
+"""A route waits so long at most for a cluster that was sent: one that cannot warm must not stop all others."""
+HELD_AT_MOST = timedelta(seconds=30)
+"""And so long in all, for clusters that were not sent yet too: a client may never answer on clusters again."""
 
 
 class Gates:
     """The waiting of one stream."""
 
-    __slots__ = ("_arriving_since", "_began_at", "_channels")
+    __slots__ = ("_arriving_since", "_began_at", "_behind", "_channels", "_held_since")
 
     def __init__(self, channels: Mapping[str, Channel], began_at: datetime) -> None:
         """Of the stream that began then."""
         self._channels = channels
         self._began_at = began_at
         self._arriving_since: datetime | None = None
+        self._held_since: dict[str, datetime] = {}
+        """Since when a type waits for clusters."""
+        self._behind: set[str] = set()
+        """The types that wait for clusters which were not sent yet."""
 
     def observe(self, now: datetime) -> None:
         """To be called before the others, whenever something may have changed, and once clusters were sent."""
@@ -35,6 +41,9 @@ class Gates:
             self._arriving_since = None
         elif self._arriving_since is None:
             self._arriving_since = now
+        for type_url in [one for one in self._held_since if not self._channels[one].unsent]:
+            del self._held_since[type_url]
+            self._behind.discard(type_url)
         for channel in self._channels.values():
             if channel.doomed:
                 kept = self.keeps(channel.kind)
@@ -42,19 +51,27 @@ class Gates:
                     if kept is None or name in kept:
                         channel.doomed[name] = None  # what is kept for a refusal has not waited for an answer
 
-    def may_send(self, kind: Kind, now: datetime) -> bool:
-        """Whether a type that names clusters may be sent: no new cluster is on its way, or for too long. That ends no
-        wait for one that was not even sent yet: of virtual hosts those have to wait that `waits` tells."""
-        if not kind.routes or self._arriving_since is None:
+    def may_send(self, channel: Channel, now: datetime, find: Callable[[str], Found]) -> bool:
+        """Whether what is unsent of a type that names clusters may be sent: no new cluster is on its way, or for too
+        long. That ends no wait for one that was not even sent yet, which has a bound of its own."""
+        if not channel.kind.routes or self._arriving_since is None:
+            return True
+        type_url = channel.kind.type_url
+        if now - self._held_since.setdefault(type_url, now) >= HELD_AT_MOST:
             return True
         if now - self._arriving_since < PATIENCE:
             return False
-        return kind == VIRTUAL_HOST or not self._channels[CLUSTER.type_url].behind
+        if self._is_behind(channel, find):
+            self._behind.add(type_url)
+            return False
+        return True
 
-    def waits(self, host: Resource) -> bool:
-        """Whether this virtual host names a cluster that is still to be sent."""
-        clusters = self._channels.get(CLUSTER.type_url)
-        return clusters is not None and clusters.flight is not None and clusters.unsent_of(host.needs)
+    def _is_behind(self, channel: Channel, find: Callable[[str], Found]) -> bool:
+        """Whether it may lead from what works to a cluster that was not sent yet."""
+        if not channel.held or not (news := self._channels[CLUSTER.type_url].unsent_news()):
+            return False
+        # Which clusters a table or a listener names is not known.
+        return channel.kind != VIRTUAL_HOST or channel.needs_any(news, find)
 
     def removable(self, kind: Kind, now: datetime) -> frozenset[str]:
         """What is no longer wanted and may be removed: everything that could name it has been acknowledged, or was not
@@ -101,13 +118,17 @@ class Gates:
     def opens_at(self) -> datetime | None:
         """When the next wait ends for want of patience; None if nothing waits."""
         waiting: list[datetime] = []
-        if self._arriving_since and any(one.kind.routes and one.unsent for one in self._channels.values()):
-            waiting.append(self._arriving_since)
+        if self._arriving_since:
+            for url in [url for url, one in self._channels.items() if one.kind.routes and one.unsent]:
+                opens = self._arriving_since + PATIENCE
+                held = self._held_since.get(url)
+                at_most = opens if held is None else held + HELD_AT_MOST
+                waiting.append(at_most if url in self._behind else min(opens, at_most))
         for channel in self._channels.values():
             if since := [at for at in channel.doomed.values() if at is not None]:
                 kept = self.keeps(channel.kind)
-                waiting += [] if kept is None else [min(since)]
-        return min(waiting) + PATIENCE if waiting else None
+                waiting += [] if kept is None else [min(since) + PATIENCE]
+        return min(waiting, default=None)
 
     def _namers(self, kind: Kind) -> list[Channel]:
         return [channel for channel in self._channels.values() if channel.kind.routes and channel.kind != kind]

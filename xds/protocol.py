@@ -291,7 +291,8 @@ class Stream:
     def _is_much(self, channel: Channel, now: datetime) -> bool:
         """Whether `next` would look up many names for this type. A secret is made as it is looked up."""
         much = channel.backlog > self._looks_at_once and channel.kind != SECRET
-        return much and channel.flight is None and self._gates.may_send(channel.kind, now)
+        find = self._finder(channel.kind, now)
+        return much and channel.flight is None and self._gates.may_send(channel, now, find)
 
     def next(self, now: datetime) -> bytes | None:
         """The next response, None if there is nothing to send before something happens."""
@@ -305,10 +306,9 @@ class Stream:
             channel = self._busy.get(kind.type_url)
             if channel is None or channel.flight is not None or not channel.unsent:
                 continue
-            if self._gates.may_send(kind, now):
-                find = self._finder(kind, now)
-                waits = self._gates.waits if kind == VIRTUAL_HOST else None
-                while (push := channel.take(find, waits)) is not None:
+            find = self._finder(kind, now)
+            if self._gates.may_send(channel, now, find):
+                while (push := channel.take(find)) is not None:
                     response = self._send(channel, push, now)
                     if response is not None:
                         return response

@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from tests.protocol.conversation import BROKEN, CDS, LDS, RDS, VHDS, Talk, version_of
+from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, NO_SCOPE, RDS, VHDS, Talk, version_of
 from tests.protocol.on_demand import ON_DEMAND, OnDemandTalk
 from tests.protocol.test_on_demand import WORLD, opened
 
+both = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
 OF_EACH = "Error adding/updating cluster(s) "
 
 
@@ -417,4 +418,50 @@ def test_r51_a_host_that_came_and_went_while_no_answer_came_is_removed_though_th
     talk.becomes({VHDS: {}})
     talk.passes(seconds=30)
     talk.hears(VHDS, removed=("80/a",))
+    talk.silence()
+
+
+@both
+@pytest.mark.parametrize("late", [False, True], ids=["in time", "too late"])
+def test_r40_a_new_listener_that_is_refused_too_late_is_not_taken_for_one_that_it_has(late: bool, delta: bool) -> None:
+    talk = Talk(delta, {CDS: {"a": "1", "x": "1"}, LDS: {"l": "1"}})
+    for url in (CDS, LDS):
+        talk.says(url)
+        talk.hears(url, talk.world[url])
+    talk.becomes({LDS: {"l": "1", "m": "bad"}})
+    assert talk.next() is not None
+    if late:
+        talk.passes(seconds=30)
+        talk.becomes({CDS: {"a": "1", "x": "1", "n": "1"}, LDS: {"l": "1", "m": "bad", "k": "1"}})
+        talk.hears(CDS, {"n": "1"} if delta else {"a": "1", "x": "1", "n": "1"}, accept=False)
+        talk.passes(seconds=1)
+        talk.silence()
+    talk.refuses(LDS)
+    if late:
+        talk.accepts(CDS)
+        talk.hears(LDS, {"k": "1"} if delta else {"l": "1", "k": "1"})
+    talk.silence()
+    without = {name: content for name, content in talk.world[CDS].items() if name != "x"}
+    talk.becomes({CDS: without})
+    talk.hears(CDS, {} if delta else without, removed=("x",) if delta else ())
+
+
+def test_r32_on_demand_who_asks_while_it_cannot_be_told_what_it_gets_unasked_is_answered() -> None:
+    world = {CDS: {"base": "1", "u": "1"}, VHDS: {"base80": "1", "80/u": "uses u"}}
+    talk = opened(OnDemandTalk(world=world))
+    talk.becomes({VHDS: {**world[VHDS], NO_SCOPE: "1"}})
+    talk.delta_says(VHDS, "80/u")
+    talk.hears(CDS, {"u": "1"})
+    talk.hears(VHDS, {"80/u": "uses u"})
+    talk.becomes(world)
+    talk.silence()
+
+
+@pytest.mark.parametrize("url", [EDS, RDS], ids=["eds", "rds"])
+def test_r33_what_was_asked_for_and_could_not_be_derived_is_answered_once_it_is_gone(url: str) -> None:
+    talk = Talk(True, {url: {"x": BROKEN}})
+    talk.delta_says(url, "x")
+    talk.silence()
+    talk.becomes({url: {}})
+    talk.hears(url, removed=("x",))
     talk.silence()

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.protocol.conversation import CDS, EDS, LDS, RDS, VHDS, Talk
+from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, RDS, VHDS, Talk
 from tests.protocol.on_demand import ON_DEMAND, OnDemandTalk
+from tests.protocol.test_on_demand import opened
 
 WORLD = {CDS: {"a": "1"}, EDS: {"a": "1"}, LDS: {"l": "1"}, RDS: {"80": "to a"}}
 both = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
@@ -200,7 +201,8 @@ def test_r40_a_route_waits_for_a_cluster_that_waits_for_another(delta: bool) -> 
     talk.hears(RDS, {"80": "to new"})
 
 
-def test_r40_only_the_virtual_hosts_of_a_cluster_wait_that_waits_for_another() -> None:
+@pytest.mark.parametrize("leads", ["to a cluster behind another", "to others"])
+def test_r40_virtual_hosts_wait_for_a_cluster_behind_another_if_one_of_them_leads_there(leads: str) -> None:
     world = {CDS: {"base-a": "1"}, VHDS: {"base80": "uses base-a"}}
     talk = OnDemandTalk(world=world, asker=replace(ON_DEMAND, on_demand=False))
     for url in (CDS, VHDS):
@@ -208,16 +210,112 @@ def test_r40_only_the_virtual_hosts_of_a_cluster_wait_that_waits_for_another() -
         talk.hears(url, world[url])
     talk.becomes({CDS: {"base-a": "1", "base-slow": "1"}})
     talk.hears(CDS, {"base-slow": "1"}, accept=False)
-    hosts = {"base80": "uses base-new", "base81": "uses base-a", "base82": "uses base-slow"}
+    hosts = {"base80": "uses base-a", "base81": "uses base-slow"}
+    hosts["base80"] = "uses base-new" if leads == "to a cluster behind another" else "uses base-a as well"
     talk.becomes({CDS: {"base-a": "1", "base-slow": "1", "base-new": "1"}, VHDS: hosts})
-    talk.delta_says(VHDS, "82/none", "base80")
+    talk.delta_says(VHDS, "82/none")
     talk.silence()
     talk.passes(seconds=5)
-    talk.hears(VHDS, {"base81": "uses base-a", "base82": "uses base-slow"}, missing=("82/none",))
-    talk.silence()
+    if leads == "to others":
+        talk.hears(VHDS, hosts, missing=("82/none",))
+    else:
+        talk.silence()
+        wake = talk.stream.wake_at()
+        assert wake is not None
+        assert wake > talk.now, "nothing is to be looked at before the cluster was sent, or for too long"
     talk.accepts(CDS)
     talk.hears(CDS, {"base-new": "1"})
+    if leads != "to others":
+        talk.hears(VHDS, hosts, missing=("82/none",))
+    talk.silence()
+
+
+def test_r32_on_demand_a_host_and_that_there_is_none_of_the_asked_name_come_together() -> None:
+    world = {CDS: {"base": "1"}, VHDS: {"base80": "1"}}
+    talk = opened(OnDemandTalk(world=world))
+    talk.becomes({CDS: {"base": "1", "base-slow": "1"}})
+    talk.hears(CDS, {"base-slow": "1"}, accept=False)
+    talk.becomes({CDS: {**talk.world[CDS], "new": "1"}, VHDS: {"base80": "1", "80/new": "uses new"}})
+    talk.delta_says(VHDS, "80/new:80")
+    talk.passes(seconds=5)
+    talk.silence()
+    talk.accepts(CDS)
+    talk.hears(CDS, {"new": "1"})
+    talk.hears(VHDS, {"80/new": "uses new"}, missing=("80/new:80",))
+
+
+def test_r62_the_first_virtual_hosts_come_though_a_cluster_of_theirs_waits_for_another() -> None:
+    world = {CDS: {"base-a": "1", "base-slow": "1"}, VHDS: {"base80": "uses base-a"}}
+    talk = OnDemandTalk(world=world, asker=replace(ON_DEMAND, on_demand=False))
+    talk.delta_says(CDS)
+    talk.hears(CDS, world[CDS], accept=False)
+    talk.becomes({CDS: {**world[CDS], "base-new": "1"}, VHDS: {"base80": "uses base-new"}})
+    talk.delta_says(VHDS)
+    talk.silence()
+    talk.passes(seconds=5)
     talk.hears(VHDS, {"base80": "uses base-new"})
+
+
+@both
+@pytest.mark.parametrize("news", ["of the one on its way", "of others"])
+def test_r40_a_route_waits_for_clusters_that_are_never_answered_for_half_a_minute_at_most(
+    delta: bool, news: str
+) -> None:
+    talk = settled(delta)
+    talk.becomes({CDS: {"a": "1", "slow": "0"}})
+    assert talk.next() is not None
+    talk.becomes({LDS: {"l": "2"}})
+    clusters = {"a": "1", "slow": "0"}
+    for waited in range(100):
+        heard = talk.next()
+        if heard is not None and heard.type_url == LDS:
+            break
+        if waited % 4 == 1:
+            clusters["slow" if news == "of the one on its way" else f"new{waited}"] = str(waited)
+            talk.becomes({CDS: clusters})
+        talk.passes(seconds=1)
+    assert waited in ((5,) if news == "of the one on its way" else (30, 31))
+
+
+@both
+def test_r40_a_cluster_that_came_back_meanwhile_and_goes_again_waits_anew(delta: bool) -> None:
+    talk = settled(delta)
+    with_x = {CDS: {"a": "1", "x": "1"}, RDS: {"80": "to x"}}
+    talk.becomes(with_x)
+    talk.hears(CDS, {"x": "1"} if delta else with_x[CDS])
+    talk.hears(RDS, {"80": "to x"})
+    talk.becomes({CDS: {"a": "1"}, RDS: {"80": "to a"}})
+    talk.hears(RDS, {"80": "to a"}, accept=False)
+    talk.silence()
+    talk.passes(seconds=1)
+    talk.becomes({CDS: {"a": "1", "n": "1"}})
+    talk.hears(CDS, {"n": "1"} if delta else {"a": "1", "n": "1", "x": "1"}, accept=False)
+    talk.accepts(RDS)
+    talk.silence()
+    talk.becomes({CDS: {"a": "1", "n": "1", "x": "1"}, RDS: {"80": "to x"}})
+    talk.passes(seconds=5)
+    talk.hears(RDS, {"80": "to x"})
+    talk.becomes({LDS: {"l": "2"}})
+    talk.hears(LDS, {"l": "2"}, accept=False)
+    talk.becomes({CDS: {"a": "1", "n": "1"}, RDS: {"80": "to a"}})
+    talk.hears(RDS, {"80": "to a"}, accept=False)
+    talk.accepts(CDS)
+    talk.silence()
+
+
+def test_r40_a_cluster_that_comes_back_and_cannot_be_derived_is_not_removed() -> None:
+    talk = Talk(True, {CDS: {"a": "1", "b": "1"}})
+    talk.delta_says(CDS)
+    had = talk.hears(CDS, {"a": "1", "b": "1"}).versions
+    talk.becomes({CDS: {"a": "1"}})
+    talk.memo = talk.new_memo()
+    talk.reconnect(to_another=True)
+    talk.delta_says(CDS, initial=had)
+    talk.silence()
+    talk.passes(seconds=1)
+    talk.becomes({CDS: {"a": "1", "b": BROKEN}})
+    talk.silence()
+    talk.passes(seconds=5)
     talk.silence()
 
 
