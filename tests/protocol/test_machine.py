@@ -223,7 +223,10 @@ class Machine(RuleBasedStateMachine):
     @rule(side=st.integers(0, 1), data=st.data())
     def subscribe(self, side: int, data: st.DataObject) -> None:
         url = data.draw(st.sampled_from((CDS, EDS, RDS, VHDS) if self.delta else (CDS, EDS, RDS)))
-        self.sides[side].client.subscribe(url, data.draw(st.sampled_from(NAMES[url])))
+        name = data.draw(st.sampled_from(NAMES[url]))
+        self.sides[side].client.subscribe(url, name)
+        # What was dropped and is asked for again comes again, though it was refused.
+        self.sides[side].refused[url] = [one for one in self.sides[side].refused[url] if name not in one]
 
     @rule(side=st.integers(0, 1), data=st.data())
     def unsubscribe(self, side: int, data: st.DataObject) -> None:
