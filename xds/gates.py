@@ -42,8 +42,7 @@ class Gates:
         elif self._arriving_since is None:
             self._arriving_since = now
         for type_url in [one for one in self._held_since if not self._channels[one].unsent]:
-            del self._held_since[type_url]
-            self._behind.discard(type_url)
+            self.pass_through(type_url)
         for channel in self._channels.values():
             if channel.doomed:
                 kept = self.keeps(channel.kind)
@@ -65,6 +64,11 @@ class Gates:
             self._behind.add(type_url)
             return False
         return True
+
+    def pass_through(self, type_url: str) -> None:
+        """What was unsent of this type is sent now: what comes next waits anew."""
+        self._held_since.pop(type_url, None)
+        self._behind.discard(type_url)
 
     def _is_behind(self, channel: Channel, find: Callable[[str], Found]) -> bool:
         """Whether it may lead from what works to a cluster that was not sent yet."""

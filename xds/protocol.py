@@ -308,6 +308,7 @@ class Stream:
                 continue
             find = self._finder(kind, now)
             if self._gates.may_send(channel, now, find):
+                self._gates.pass_through(kind.type_url)
                 while (push := channel.take(find)) is not None:
                     response = self._send(channel, push, now)
                     if response is not None:

@@ -278,6 +278,23 @@ def test_r40_a_route_waits_for_clusters_that_are_never_answered_for_half_a_minut
 
 
 @both
+def test_r40_in_a_mesh_that_changes_all_the_time_each_listener_waits_for_its_cluster(delta: bool) -> None:
+    talk = settled(delta)
+    clusters = {"a": "1"}
+    for number in range(20):
+        clusters[f"c{number}"] = "1"
+        talk.becomes({CDS: clusters, LDS: {"l": f"to c{number}"}})
+        talk.hears(CDS, {f"c{number}": "1"} if delta else clusters, accept=False)
+        talk.silence()
+        talk.passes(seconds=2)
+        talk.silence()
+        talk.accepts(CDS)
+        talk.hears(LDS, {"l": f"to c{number}"}, accept=False)
+        talk.becomes({LDS: {"l": f"still to c{number}"}})
+        talk.accepts(LDS)
+
+
+@both
 def test_r40_a_cluster_that_came_back_meanwhile_and_goes_again_waits_anew(delta: bool) -> None:
     talk = settled(delta)
     with_x = {CDS: {"a": "1", "x": "1"}, RDS: {"80": "to x"}}
