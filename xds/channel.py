@@ -144,12 +144,30 @@ class Channel:
         """Whether it is not known what is in scope, nor was it ever."""
         return self._holds_all and self.scope.failed
 
-    def unsent_news(self) -> set[str]:
-        """The names that are still to be sent of which the client has nothing, nor is anything on its way."""
-        sent = {resource.name for resource in self.flight.push.changed} if self.flight is not None else frozenset()
+    def unsent_news(self, find: Callable[[str], Found]) -> set[str]:
+        """The names that are still to be sent of which the client has nothing, or soon, nor is anything on its way.
+        Of very many it is not looked up whether there is anything to send."""
+        on_its_way = self.flight.push if self.flight is not None else Push()
+        sent = {resource.name for resource in on_its_way.changed}
+        lacking = {name for name in chain(self.marked, self.forced) if name not in sent and self.wants(name)}
+        lacking = {name for name in lacking if not self.has_some(name) or name in on_its_way.removed}
+        if len(lacking) <= MANY:
+            lacking = {name for name in lacking if self._is_acceptable(name, find(name).resource)}
         parts = (resource.name for group in self.groups for resource in group)
-        names = chain(self.marked, self.forced, parts)
-        return {name for name in names if name not in sent and not self.has_some(name) and self.wants(name)}
+        return lacking | {name for name in parts if not self.has_some(name)}
+
+    def _is_acceptable(self, name: str, resource: Resource | None) -> bool:
+        """Whether there is something, and the client has not refused it."""
+        refusal = self.refused.get(name)
+        return resource is not None and (refusal is None or refusal.version != resource.version)
+
+    @property
+    def changes_what_is_held(self) -> bool:
+        """Whether of something that is still to be sent the client has another version."""
+        if self.brought and not self.held:
+            return True  # it does not say of what (state of the world)
+        parts = (resource.name for group in self.groups for resource in group)
+        return any(map(self.has_some, chain(self.marked, self.forced, parts)))
 
     def needs_any(self, names: Set[str], find: Callable[[str], Found]) -> bool:
         """Whether something that is still to be sent names one of these. Of very much it is not looked up."""
@@ -220,7 +238,6 @@ class Channel:
         """Takes over what a client that came with a complete set is known to hold; None: it is not known."""
         if known is not None:
             self.unproven = False
-            self.brought = bool(known)
             self.held.update((resource.name, resource) for resource in known)
             self.marked.update(self.held)
 
@@ -242,7 +259,7 @@ class Channel:
     def _take_scope(self, scope: Scope) -> None:
         if self.scope.failed:
             # Nothing was taken away meanwhile, nor was an empty answer given.
-            self.marked.update(self.held)
+            self.marked.update(self.held, self.unanswered)
             self.owed = True
         self.scope = scope
 
@@ -479,7 +496,7 @@ class Channel:
                 self._miss(name, changed, removed)
                 continue
             held = self.held.get(name)
-            if found.failed and held is None and name in self.forced:
+            if found.failed and held is None and name in self.forced and not self.on_demand:
                 self.unanswered.add(name)
             if name in self.returned:
                 removed += [name] if held is None or (held.foreign and not found.failed) else []

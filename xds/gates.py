@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from xds.channel import Channel
 from xds.kinds import CLUSTER, KINDS, ROUTE, VIRTUAL_HOST, Kind
@@ -17,6 +18,10 @@ PATIENCE = timedelta(seconds=5)
 """A route waits so long at most for a cluster that was sent: one that cannot warm must not stop all others."""
 HELD_AT_MOST = timedelta(seconds=30)
 """And so long in all, for clusters that were not sent yet too: a client may never answer on clusters again."""
+
+
+Finder: TypeAlias = Callable[[Kind], Callable[[str], Found]]
+"""How the resources of a type are looked up."""
 
 
 class Gates:
@@ -50,7 +55,7 @@ class Gates:
                     if kept is None or name in kept:
                         channel.doomed[name] = None  # what is kept for a refusal has not waited for an answer
 
-    def may_send(self, channel: Channel, now: datetime, find: Callable[[str], Found]) -> bool:
+    def may_send(self, channel: Channel, now: datetime, finder: Finder) -> bool:
         """Whether what is unsent of a type that names clusters may be sent: no new cluster is on its way, or for too
         long. That ends no wait for one that was not even sent yet, which has a bound of its own."""
         if not channel.kind.routes or self._arriving_since is None:
@@ -58,9 +63,10 @@ class Gates:
         type_url = channel.kind.type_url
         if now - self._held_since.setdefault(type_url, now) >= HELD_AT_MOST:
             return True
+        self._behind.discard(type_url)
         if now - self._arriving_since < PATIENCE:
             return False
-        if self._is_behind(channel, find):
+        if self._is_behind(channel, finder):
             self._behind.add(type_url)
             return False
         return True
@@ -70,12 +76,13 @@ class Gates:
         self._held_since.pop(type_url, None)
         self._behind.discard(type_url)
 
-    def _is_behind(self, channel: Channel, find: Callable[[str], Found]) -> bool:
+    def _is_behind(self, channel: Channel, finder: Finder) -> bool:
         """Whether it may lead from what works to a cluster that was not sent yet."""
-        if not channel.held or not (news := self._channels[CLUSTER.type_url].unsent_news()):
-            return False
         # Which clusters a table or a listener names is not known.
-        return channel.kind != VIRTUAL_HOST or channel.needs_any(news, find)
+        if not (channel.held if channel.kind == VIRTUAL_HOST else channel.changes_what_is_held):
+            return False
+        news = self._channels[CLUSTER.type_url].unsent_news(finder(CLUSTER))
+        return bool(news) and (channel.kind != VIRTUAL_HOST or channel.needs_any(news, finder(channel.kind)))
 
     def removable(self, kind: Kind, now: datetime) -> frozenset[str]:
         """What is no longer wanted and may be removed: everything that could name it has been acknowledged, or was not
@@ -123,13 +130,15 @@ class Gates:
         """When the next wait ends for want of patience; None if nothing waits."""
         waiting: list[datetime] = []
         if self._arriving_since:
-            for url in [url for url, one in self._channels.items() if one.kind.routes and one.unsent]:
+            routes = [(url, one) for url, one in self._channels.items() if one.kind.routes]
+            for url in [url for url, one in routes if one.unsent and one.flight is None]:
                 opens = self._arriving_since + PATIENCE
                 held = self._held_since.get(url)
                 at_most = opens if held is None else held + HELD_AT_MOST
                 waiting.append(at_most if url in self._behind else min(opens, at_most))
         for channel in self._channels.values():
-            if since := [at for at in channel.doomed.values() if at is not None]:
+            since = [at for at in channel.doomed.values() if at is not None]
+            if since and channel.flight is None and not channel.unsent:
                 kept = self.keeps(channel.kind)
                 waiting += [] if kept is None else [min(since) + PATIENCE]
         return min(waiting, default=None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from model.asker import Asker
 from xds import delta, sotw
@@ -179,6 +180,7 @@ class Stream:
                     channel.recall(known)
         check_count(kind, len(channel.subscription.names))
         check_count(kind, len(channel.forced))
+        check_count(kind, len(channel.unanswered))
         if channel.subscription.names:
             check_total(sum(len(one.subscription.names) for one in self._channels.values()))
 
@@ -291,8 +293,7 @@ class Stream:
     def _is_much(self, channel: Channel, now: datetime) -> bool:
         """Whether `next` would look up many names for this type. A secret is made as it is looked up."""
         much = channel.backlog > self._looks_at_once and channel.kind != SECRET
-        find = self._finder(channel.kind, now)
-        return much and channel.flight is None and self._gates.may_send(channel, now, find)
+        return much and channel.flight is None and self._gates.may_send(channel, now, partial(self._finder, now=now))
 
     def next(self, now: datetime) -> bytes | None:
         """The next response, None if there is nothing to send before something happens."""
@@ -307,7 +308,7 @@ class Stream:
             if channel is None or channel.flight is not None or not channel.unsent:
                 continue
             find = self._finder(kind, now)
-            if self._gates.may_send(channel, now, find):
+            if self._gates.may_send(channel, now, partial(self._finder, now=now)):
                 self._gates.pass_through(kind.type_url)
                 while (push := channel.take(find)) is not None:
                     response = self._send(channel, push, now)

@@ -21,6 +21,7 @@ def subscribe(channel: Channel, request: SotwRequest, *, first: bool, scope: Cal
     left_out, channel.left_out = channel.left_out, set()
     if first:
         change = replace_names(None, request.names)
+        channel.brought = bool(request.version)
         channel.unproven = channel.kind.complete and bool(request.version)
         if not change.after.names:
             channel.claimed = request.version

@@ -465,3 +465,16 @@ def test_r33_what_was_asked_for_and_could_not_be_derived_is_answered_once_it_is_
     talk.becomes({url: {}})
     talk.hears(url, removed=("x",))
     talk.silence()
+
+
+def test_r30_a_name_taken_back_before_the_scope_was_known_is_answered_once_it_is() -> None:
+    talk = Talk(True, {CDS: {"a": "1", NO_SCOPE: "1"}})
+    talk.delta_says(CDS, "*", "z")
+    talk.hears(CDS, removed=("z",))
+    talk.delta_says(CDS, drops=("z",))
+    talk.silence()
+    talk.becomes({CDS: {"a": "1"}})
+    talk.hears(CDS, {"a": "1"}, removed=("z",))
+    talk.silence()
+    (channel,) = talk.stream._channels.values()
+    assert not channel.unanswered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -197,8 +198,81 @@ def test_r40_a_route_waits_for_a_cluster_that_waits_for_another(delta: bool) -> 
     talk.accepts(CDS)
     talk.hears(CDS, {"new": "1"} if delta else {"a": "1", "slow": "1", "new": "1"}, accept=False)
     talk.silence()
+    assert talk.stream.wake_at() == talk.now + timedelta(seconds=5)
     talk.passes(seconds=5)
     talk.hears(RDS, {"80": "to new"})
+
+
+def behind_another(delta: bool) -> Talk:
+    """A client that has not answered on a new cluster yet."""
+    talk = settled(delta)
+    talk.becomes({CDS: {"a": "1", "slow": "1"}})
+    talk.hears(CDS, {"slow": "1"} if delta else {"a": "1", "slow": "1"}, accept=False)
+    return talk
+
+
+@both
+@pytest.mark.parametrize("never", ["underivable", "refused"])
+def test_r40_no_route_waits_for_a_cluster_that_will_not_be_sent(never: str, delta: bool) -> None:
+    talk = settled(delta)
+    if never == "refused":
+        talk.becomes({CDS: {"a": "1", "bad": "1"}})
+        assert talk.next() is not None
+        talk.refuses(CDS)
+        talk.silence()
+    bad = {"bad": "1" if never == "refused" else BROKEN}
+    talk.becomes({CDS: {"a": "1", "slow": "1", **(bad if never == "refused" else {})}})
+    talk.hears(CDS, {"slow": "1"} if delta else {"a": "1", "slow": "1"}, accept=False)
+    talk.becomes({CDS: {"a": "1", "slow": "1", **bad}, RDS: {"80": "to a as well"}})
+    if never == "refused":
+        talk.stream.reassign(talk.asker)
+    talk.silence()
+    talk.passes(seconds=5)
+    talk.hears(RDS, {"80": "to a as well"})
+
+
+@both
+def test_r40_a_route_waits_for_a_cluster_that_comes_back_while_its_removal_is_on_its_way(delta: bool) -> None:
+    talk = settled(delta)
+    talk.becomes({CDS: {"a": "1", "x": "1"}})
+    assert talk.next() is not None
+    talk.accepts(CDS)
+    talk.becomes({CDS: {"a": "1"}})
+    talk.hears(CDS, {} if delta else {"a": "1"}, removed=("x",) if delta else (), accept=False)
+    talk.becomes({CDS: {"a": "1", "x": "1"}, RDS: {"80": "to x"}})
+    talk.passes(seconds=6)
+    talk.silence()
+    talk.accepts(CDS)
+    talk.hears(CDS, {"x": "1"} if delta else {"a": "1", "x": "1"})
+    talk.hears(RDS, {"80": "to x"})
+
+
+@both
+def test_r40_who_comes_back_with_routes_waits_for_a_cluster_behind_another(delta: bool) -> None:
+    talk = settled(delta)
+    had = {url: heard.versions for url, heard in talk.last.items()}
+    talk.reconnect()
+    talk.becomes({CDS: {"a": "1", "slow": "1"}})
+    talk.says(CDS) if not delta else talk.delta_says(CDS, initial=had[CDS])
+    talk.hears(CDS, {"slow": "1"} if delta else {"a": "1", "slow": "1"}, accept=False)
+    talk.becomes({CDS: {"a": "1", "slow": "1", "new": "1"}, RDS: {"80": "to new"}})
+    talk.says(RDS, "80") if not delta else talk.delta_says(RDS, "80", initial=had[RDS])
+    talk.silence()
+    talk.passes(seconds=6)
+    talk.silence()
+    talk.accepts(CDS)
+    talk.hears(CDS, {"new": "1"} if delta else {"a": "1", "slow": "1", "new": "1"})
+    talk.hears(RDS, {"80": "to new"})
+
+
+@both
+def test_r43_the_table_of_a_new_listener_waits_for_no_cluster_behind_another(delta: bool) -> None:
+    talk = behind_another(delta)
+    talk.becomes({CDS: {"a": "1", "slow": "1", "new": "1"}, RDS: {"80": "to a", "81": "to a"}})
+    talk.says(RDS, "81")
+    talk.silence()
+    talk.passes(seconds=5)
+    talk.hears(RDS, {"81": "to a"})
 
 
 @pytest.mark.parametrize("leads", ["to a cluster behind another", "to others"])
