@@ -240,6 +240,7 @@ def test_r40_a_route_waits_for_a_cluster_that_comes_back_while_its_removal_is_on
     talk.becomes({CDS: {"a": "1"}})
     talk.hears(CDS, {} if delta else {"a": "1"}, removed=("x",) if delta else (), accept=False)
     talk.becomes({CDS: {"a": "1", "x": "1"}, RDS: {"80": "to x"}})
+    talk.silence()
     talk.passes(seconds=6)
     talk.silence()
     talk.accepts(CDS)
