@@ -6,7 +6,7 @@ Versions, nonces, subscriptions and rejections of one type never touch another's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
@@ -153,8 +153,7 @@ class Channel:
         lacking = {name for name in lacking if not self.has_some(name) or name in on_its_way.removed}
         if len(lacking) <= MANY:
             lacking = {name for name in lacking if self._is_acceptable(name, find(name).resource)}
-        parts = (resource.name for group in self.groups for resource in group)
-        return lacking | {name for name in parts if not self.has_some(name)}
+        return lacking | {resource.name for resource in self._parts() if not self.has_some(resource.name)}
 
     def _is_acceptable(self, name: str, resource: Resource | None) -> bool:
         """Whether there is something, and the client has not refused it."""
@@ -166,7 +165,7 @@ class Channel:
         """Whether of something that is still to be sent the client has another version."""
         if self.brought and not self.held:
             return True  # it does not say of what (state of the world)
-        parts = (resource.name for group in self.groups for resource in group)
+        parts = (resource.name for resource in self._parts())
         return any(map(self.has_some, chain(self.marked, self.forced, parts)))
 
     def needs_any(self, names: Set[str], find: Callable[[str], Found]) -> bool:
@@ -175,8 +174,11 @@ class Channel:
         if len(pending) > MANY:
             return True
         found = [find(name).resource for name in pending if self.wants(name)]
-        parts = (resource for group in self.groups for resource in group)
-        return any(resource is not None and not names.isdisjoint(resource.needs) for resource in chain(found, parts))
+        pieces = chain(found, self._parts())
+        return any(resource is not None and not names.isdisjoint(resource.needs) for resource in pieces)
+
+    def _parts(self) -> Iterator[Resource]:
+        return chain.from_iterable(self.groups)
 
     def wants(self, name: str) -> bool:
         """Whether the client is subscribed to this name."""

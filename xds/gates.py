@@ -93,11 +93,11 @@ class Gates:
             return frozenset()
         waiting = {name: since or now for name, since in channel.doomed.items() if name not in kept}
         channel.doomed.update(waiting)
-        if self._all_named(channel, now):
+        if self._namers_settled(channel, now):
             return frozenset(waiting)
         return frozenset(name for name, since in waiting.items() if now - since >= PATIENCE)
 
-    def _all_named(self, channel: Channel, now: datetime) -> bool:
+    def _namers_settled(self, channel: Channel, now: datetime) -> bool:
         """Whether the client has everything that could name what is in this channel, and said so."""
         if channel.brought and now - self._began_at < PATIENCE:
             # It may hold what it has not spoken of yet. There are no virtual hosts apart in the state of the world.

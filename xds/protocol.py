@@ -303,13 +303,14 @@ class Stream:
         self._gates.observe(now)
         if self._quiet:
             return None
+        finder = partial(self._finder, now=now)
         for kind in PUSH_ORDER:
             channel = self._busy.get(kind.type_url)
             if channel is None or channel.flight is not None or not channel.unsent:
                 continue
-            find = self._finder(kind, now)
-            if self._gates.may_send(channel, now, partial(self._finder, now=now)):
+            if self._gates.may_send(channel, now, finder):
                 self._gates.pass_through(kind.type_url)
+                find = finder(kind)
                 while (push := channel.take(find)) is not None:
                     response = self._send(channel, push, now)
                     if response is not None:

@@ -22,7 +22,7 @@ def subscribe(channel: Channel, request: SotwRequest, *, first: bool, scope: Cal
     if first:
         change = replace_names(None, request.names)
         channel.brought = bool(request.version)
-        channel.unproven = channel.kind.complete and bool(request.version)
+        channel.unproven = channel.kind.complete and channel.brought
         if not change.after.names:
             channel.claimed = request.version
     elif request.nonce == channel.nonce:
