@@ -6,7 +6,6 @@ Each has TLS, a token, and a key and certificate made for it. The services have 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from bench.children import child, python
 from bench.crowd import Member, connected
 from bench.figures_table import Figure, figures_parser, report
 from bench.light_sidecar import Habits
+from bench.machine import machine_figures
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, VIRTUAL_HOST
 
 SERVICES = 1000
@@ -88,8 +88,7 @@ async def measure(services: int, sidecars: int, used: int, rest_seconds: float) 
                         values={"memory_mib": memory, "cpu_percent": percent},
                     )
                 )
-    figures.append(Figure(what="load of the machine meanwhile", measured=f"{os.getloadavg()[0]:.1f}"))
-    return figures
+    return [*figures, *machine_figures()]
 
 
 def _write(folder: Path, services: int, sidecars: int) -> None:

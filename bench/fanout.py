@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 import statistics
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from bench.children import Child, Json, child, python
 from bench.crowd import Crowd, Member, Totals, connected
 from bench.figures_table import Figure, figures_parser, report
 from bench.light_sidecar import Habits
+from bench.machine import machine_figures
 from bench.opponents import bare_server, go_program, go_server
 from bench.own_certificate import write_certificate
 from protos import discovery_pb2 as pb
@@ -306,8 +306,7 @@ async def _measure(services: int, sidecars: int, changes: Sequence[str], scratch
             text = manifests.virtual_service(number + 1, manifests.RARE)
             heard = await rare.change({"file": "rare.yaml", "change": text}, answers=FEW)
         figures.append(_rare(rare.took, heard.bytes_to_others, joined.heddle.took.cpu_ms, sidecars))
-    figures.append(Figure(what="load of the machine meanwhile", measured=f"{os.getloadavg()[0]:.1f}"))
-    return figures
+    return [*figures, *machine_figures()]
 
 
 def _bytes(size: float) -> Figure:

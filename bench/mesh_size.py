@@ -7,7 +7,6 @@ until all have acknowledged it.
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from bench.crowd import Member, connected
 from bench.fanout import Contender, Took
 from bench.figures_table import Figure, figures_parser, report
 from bench.light_sidecar import Habits
+from bench.machine import machine_figures
 from protos.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
 
 SIZES = (10, 100, 1000, 10_000)
@@ -70,8 +70,7 @@ async def measure(sizes: Sequence[int], rounds: int) -> list[Figure]:
             values={"start_s": seconds},
         )
     )
-    figures.append(Figure(what="load of the machine meanwhile", measured=f"{os.getloadavg()[0]:.1f}"))
-    return figures
+    return [*figures, *machine_figures()]
 
 
 async def _change(services: int, rounds: int) -> Took:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from bench import manifests
 from bench.figures_table import Figure, figures_parser, report
+from bench.machine import machine_figures
 from model.on_demand import SidecarConfig
 from tests.mesh.running_mesh import RunningMesh
 
@@ -117,8 +118,7 @@ def measure(sizes: Sequence[int]) -> list[Figure]:
     )
     for one, other in zip(on_demand, eager, strict=True):
         figures += _requests(one, other)
-    figures.append(Figure(what="load of the machine meanwhile", measured=f"{os.getloadavg()[0]:.1f}"))
-    return figures
+    return [*figures, *machine_figures()]
 
 
 def _requests(one: Sidecar, other: Sidecar) -> Iterator[Figure]:

@@ -35,7 +35,7 @@ class SidecarModes:
             case SidecarConfig.EAGER:
                 return False
             case SidecarConfig.AUTO:
-                services = len(self._memo.scope(HOSTS, KnownAsker(asker)).names)
+                services = len(self._memo.scope(HOSTS, KnownAsker(asker)).members)
                 return services >= (FEW if before else MANY)
             case unknown:
                 assert_never(unknown)

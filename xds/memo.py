@@ -18,6 +18,7 @@ from protos.type_urls import CLUSTER, VIRTUAL_HOST
 from xds.events import DerivationFailed
 from xds.read_memo import KnownAsker, ReadMemo
 from xds.resource import Resource, build_resource
+from xds.shared_names import share
 from xds.shared_parts import SharedParts
 from xds.shared_responses import SharedResponses
 
@@ -53,7 +54,6 @@ class Found:
 class Scope:
     """All names of a type that an asker gets without naming them. `failed`: as with `Found`."""
 
-    names: tuple[str, ...] = ()
     members: frozenset[str] = frozenset()
     failed: bool = False
 
@@ -77,7 +77,6 @@ LONGEST_NAME = 1024
 
 ABSENT = Found(resource=None)
 FAILED = Found(resource=None, failed=True)
-_EMPTY_SCOPE = Scope()
 
 
 class Memo:
@@ -199,14 +198,13 @@ class Memo:
 
         def build(view: View, before: Scope | None) -> Scope:
             try:
-                names = self._names(type_url, view)
+                members = share(frozenset(self._names(type_url, view)))
             except Exception as error:  # as above
                 self._report(DerivationFailed(type_url=type_url, name="", error=error))
-                last = before or _EMPTY_SCOPE
-                return Scope(names=last.names, members=last.members, failed=True)
-            if before is not None and before.names == names and not before.failed:
+                return Scope(members=before.members if before else frozenset(), failed=True)
+            if before is not None and before.members is members and not before.failed:
                 return before
-            return Scope(names=names, members=frozenset(names))
+            return Scope(members=members)
 
         return self._scopes.get((type_url, ""), asker, build)
 

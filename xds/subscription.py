@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from xds.shared_names import interned, share
+
 WILDCARD = "*"
 
 
@@ -37,6 +39,7 @@ def replace_names(before: Subscription | None, names: tuple[str, ...]) -> Change
     named = bool(names) or (before is not None and before.named)
     wildcard = WILDCARD in names or not named
     old = before or Subscription()
+    explicit = old.names if explicit == old.names else share(explicit)
     return Change(
         after=Subscription(wildcard=wildcard, names=explicit, named=named),
         asked=explicit - old.names,
@@ -49,7 +52,7 @@ def add_names(before: Subscription, names: tuple[str, ...]) -> Change:
     """What may be taken from a state-of-the-world request that crossed a response: the names it adds."""
     if before.wildcard and not before.named and not names:
         return Change(after=before)
-    explicit = frozenset(names) - {WILDCARD}
+    explicit = interned(names) - {WILDCARD}
     wildcard = before.wildcard or WILDCARD in names
     return Change(
         after=Subscription(wildcard=wildcard, names=before.names | explicit, named=before.named or bool(names)),
@@ -60,7 +63,7 @@ def add_names(before: Subscription, names: tuple[str, ...]) -> Change:
 
 def change_names(before: Subscription | None, subscribe: tuple[str, ...], unsubscribe: tuple[str, ...]) -> Change:
     """Incremental: first what is subscribed to, then what is unsubscribed from; what was never wanted is ignored."""
-    added, gone = frozenset(subscribe), frozenset(unsubscribe)
+    added, gone = interned(subscribe), frozenset(unsubscribe)
     if before is None and not added:
         return Change(after=Subscription(wildcard=True), opened=True)
     old = before or Subscription()
@@ -68,6 +71,7 @@ def change_names(before: Subscription | None, subscribe: tuple[str, ...], unsubs
         return Change(after=old)
     wildcard = (old.wildcard or WILDCARD in added) and WILDCARD not in gone
     names = ((old.names | added) - gone) - {WILDCARD}
+    names = names if old.names else share(names)  # not at each step of a client that names one after another
     # A name taken back while the wildcard stays is answered: the client cannot tell whether it still gets it.
     taken_back = ((old.names | added) & gone) - {WILDCARD} if wildcard else frozenset()
     return Change(

@@ -290,7 +290,7 @@ def remembered(memo: Memo, asker: KnownAsker) -> Held:
     found: dict[str, dict[str, bytes]] = {}
     for type_url in TYPES:
         asked = ADDRESSES if type_url == CLUSTER and asker.asker.on_demand else ()
-        names = dict.fromkeys((*memo.scope(type_url, asker).names, *asked))
+        names = dict.fromkeys((*sorted(memo.scope(type_url, asker).members), *asked))
         resources = {name: memo.find(type_url, name, asker).resource for name in names}
         found[type_url] = {name: bytes(each.body) for name, each in resources.items() if each is not None}
         assert found[type_url].keys() == resources.keys()

@@ -91,7 +91,7 @@ def test_equal_names_stay_the_same_scope_and_a_failure_leaves_the_last_good_ones
     assert memo.scope(CLUSTER, ASKER) is first
     memo.advance(world("broken"))
     broken = memo.scope(CLUSTER, ASKER)
-    assert (broken.names, broken.failed) == (("a",), True)
+    assert (broken.members, broken.failed) == ({"a"}, True)
     assert [failure.name for failure in failures] == [""]
     memo.advance(world(""))
-    assert memo.scope(CLUSTER, ASKER).names == ()
+    assert memo.scope(CLUSTER, ASKER).members == frozenset()
