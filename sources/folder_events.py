@@ -38,6 +38,7 @@ class FolderEvents:
         self._below = below
         self._happened = asyncio.Event()
         self._folders_changed = False
+        self._links = False
         self._loop = asyncio.get_running_loop()
         self._inotify: Inotify | None = None
         try:
@@ -52,12 +53,19 @@ class FolderEvents:
             self._inotify.close()
             self._inotify = None
 
-    async def gathered(self, within: float) -> None:
-        """Returns after an event and those that follow it at once, or after `within` seconds without one.
+    @property
+    def sees_all(self) -> bool:
+        """Whether there is an event for each change, as far as can be told from here: not if there are links, for
+        what becomes of a file that one leads to is not seen."""
+        return self._inotify is not None and not self._links
+
+    async def gathered(self, within: float) -> bool:
+        """Returns after an event and those that follow it at once (True), or after `within` seconds without one.
 
         A folder that came is watched by then, so that who looks afterwards misses nothing.
         """
-        if await self._happens(within):
+        told = await self._happens(within)
+        if told:
             end = self._loop.time() + GATHER_AT_MOST_SECONDS
             while await self._happens(GATHER_SECONDS) and self._loop.time() < end:
                 pass
@@ -67,6 +75,7 @@ class FolderEvents:
                 self._watch(self._inotify)
             except OSError as error:
                 self._give_up(error)
+        return told
 
     async def _happens(self, within: float) -> bool:
         if self._inotify is not None:
@@ -95,6 +104,7 @@ class FolderEvents:
         self._folders_changed = True  # perhaps among the rest
 
     def _watch(self, inotify: Inotify) -> None:
+        self._links = False
         watches: set[int] = set()
         entered: set[tuple[int, int]] = set()
         folders = [str(self._root)]
@@ -109,7 +119,9 @@ class FolderEvents:
                 # Only now, so that no folder is in neither: what comes after this is an event.
                 if self._below:
                     with os.scandir(folder) as found:
-                        folders += [one.path for one in found if not one.name.startswith(".") and _is_folder(one)]
+                        shown = [one for one in found if not one.name.startswith(".")]
+                    folders += [one.path for one in shown if _is_folder(one)]
+                    self._links |= any(one.is_symlink() for one in shown)
             except OSError as error:
                 if error.errno in _NO_MORE:
                     raise
