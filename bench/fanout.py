@@ -36,6 +36,9 @@ FEW = 10
 USED = 50
 """Of a sidecar on demand."""
 ROUNDS = 15
+_WARM_UP = 3
+"""Rounds before those: the first is where everything is done for the first time, and until the fourth the clients'
+memory still grows to what a thousand large responses at once need of it."""
 _AT_ONCE = 40
 """So many sidecars connect at a time here; what it takes if all do is measured elsewhere (connecting.py)."""
 _REST_SECONDS = 0.15
@@ -130,8 +133,7 @@ class Arena:
             for go in (fresh.go, fresh.go_with_all):
                 if go is not None:
                     await go.change({"change": _resource(raw)})
-            if number == 0:
-                # The first is where everything is done for the first time.
+            if number == _WARM_UP - 1:
                 for one in (fresh.heddle, fresh.bare, fresh.go, fresh.go_with_all):
                     if one is not None:
                         one.took.time.clear()
@@ -273,7 +275,7 @@ def _against(what: str, heddle: Took, go: Took, *, is_target: bool) -> Figure:
 
 
 async def measure(services: int, sidecars: int, rounds: int) -> list[Figure]:
-    changes = [manifests.virtual_service(number + 1) for number in range(rounds + 1)]
+    changes = [manifests.virtual_service(number + 1) for number in range(rounds + _WARM_UP)]
     with tempfile.TemporaryDirectory(prefix="heddle-bench-") as directory:
         return await _measure(services, sidecars, changes, Path(directory))
 

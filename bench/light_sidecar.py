@@ -8,6 +8,7 @@ further, the names are read.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class LightSidecar:
     """`heard` is told of each response after it was acknowledged, with its type URL."""
 
     __slots__ = (
-        "_asked", "_clusters", "_delta", "_habits", "_heard", "_hosts", "_names", "_node", "_token",
+        "_asked", "_clusters", "_delta", "_habits", "_heard", "_hosts", "_keeps_last", "_names", "_node", "_token",
         "counts", "last", "last_at", "received_bytes", "requests", "responses",
     )  # fmt: skip
 
@@ -88,14 +89,16 @@ class LightSidecar:
         token: str,
         heard: Callable[[LightSidecar, str], None],
         hosts: Sequence[str] = (),
+        keeps_last: bool = False,
     ) -> None:
-        """`hosts` are asked for beside those of `habits`."""
+        """`hosts` are asked for beside those of `habits`. `keeps_last`: what it was sent last is wanted."""
         self._habits = habits
         self._delta = habits.delta
         self._node = node
         self._token = token
         self._heard = heard
         self._hosts = (*habits.hosts, *hosts)
+        self._keeps_last = keeps_last
         self._asked: set[str] = set()
         self._clusters: set[str] = set()
         self._names: dict[str, tuple[str, ...]] = {}
@@ -117,8 +120,8 @@ class LightSidecar:
             call = channel.stream_stream(f"{SERVICE}/{method}")(metadata=metadata)
             for type_url in (CLUSTER, LISTENER):
                 await self._ask(call, type_url, ())
-            while (raw := await call.read()) is not grpc.aio.EOF:
-                await self._hear(call, raw)
+            while await self._hear(call):
+                pass
 
     def _channel(self) -> grpc.aio.Channel:
         habits = self._habits
@@ -142,8 +145,11 @@ class LightSidecar:
         self.requests += 1
         await call.write(request.SerializeToString())
 
-    async def _hear(self, call: Any, raw: bytes) -> None:
-        # What many are sent alike is read once, so that the clients leave the machine to the server.
+    async def _hear(self, call: Any) -> bool:
+        # What many are sent alike is read once, and not kept, so that the clients leave the machine to the server.
+        raw = await call.read()
+        if raw is grpc.aio.EOF:
+            return False
         type_url, nonce, count = _read_once(raw) if len(raw) <= _SHORT_BYTES else _read(raw)
         first = type_url not in self.counts
         self.counts[type_url] = count + (self.counts.get(type_url, 0) if self._delta else 0)
@@ -154,8 +160,10 @@ class LightSidecar:
         self.requests += 1
         self.responses += 1
         self.received_bytes += len(raw)
-        self.last = raw
+        if self._keeps_last:
+            self.last = raw
         self._heard(self, type_url)
+        return True
 
     def _answer(self, type_url: str, nonce: str, raw: bytes) -> bytes:
         if self._delta:
@@ -184,8 +192,8 @@ class LightSidecar:
 
     def _cluster_names(self, raw: bytes) -> list[str]:
         if self._delta:
-            return [one.name for one in pb.DeltaDiscoveryResponse.FromString(raw).resources]
-        return [_text(1, one.value) for one in pb.DiscoveryResponse.FromString(raw).resources]
+            return [sys.intern(one.name) for one in pb.DeltaDiscoveryResponse.FromString(raw).resources]
+        return [sys.intern(_text(1, one.value)) for one in pb.DiscoveryResponse.FromString(raw).resources]
 
 
 def _read(raw: bytes) -> tuple[str, str, int]:
