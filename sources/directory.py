@@ -23,11 +23,7 @@ EMPTY_FILE_SECONDS = 0.05
 LOOK_AGAIN_SECONDS = 0.01
 """How often a file that is held back is looked at again: no event tells that it was closed."""
 RESCAN_SECONDS = 1.0
-"""How often everything is looked at although no event came: files that links lead to are not watched, and some file
-systems, of other machines, say, tell nothing."""
-RARE_RESCAN = 5
-"""So many times as long where events told of every change so far. A look costs little, and yet it was most of what a
-server at rest did, but for pings."""
+"""How often everything is looked at although no event came: files that links lead to are not watched."""
 
 _EMPTY = digest(b"")
 
@@ -47,8 +43,6 @@ class Directory:
         self._emptied_at: float | None = None
         self._held: dict[str, HeldFile] = {}
         self._holds_back = asyncio.Event()
-        self._surprised = False
-        """A look found what no event had told of."""
 
     @property
     def name(self) -> str:
@@ -110,21 +104,11 @@ class Directory:
         root = self._path if self._path.is_dir() else self._path.parent
         place = _identity(root)
         with contextlib.closing(FolderEvents(root, below=self._path.is_dir())) as events:
-            settled, told = False, True
             while True:
-                differs = self._scan(trust_empty_files=False)
-                is_other = _identity(root) != place
-                self._surprised |= settled and not told and (differs or is_other)
-                if is_other:
+                self._scan(trust_empty_files=False)
+                if _identity(root) != place:
                     return
-                settled = self._is_settled
-                rarely = settled and not self._surprised and events.sees_all and not self._path.is_symlink()
-                told = await events.gathered(within=RESCAN_SECONDS * (RARE_RESCAN if rarely else 1))
-
-    @property
-    def _is_settled(self) -> bool:
-        """Whether a second look, without an event, would find what the last one did."""
-        return not self.pending and all(file.settled for file in self._seen.values())
+                await events.gathered(within=RESCAN_SECONDS)
 
     def _scan(self, *, trust_empty_files: bool) -> bool:
         problems: list[Problem] = []

@@ -38,7 +38,6 @@ class FolderEvents:
         self._below = below
         self._happened = asyncio.Event()
         self._folders_changed = False
-        self._links = False
         self._loop = asyncio.get_running_loop()
         self._inotify: Inotify | None = None
         try:
@@ -53,19 +52,12 @@ class FolderEvents:
             self._inotify.close()
             self._inotify = None
 
-    @property
-    def sees_all(self) -> bool:
-        """Whether there is an event for each change, as far as can be told from here: not if there are links, for
-        what becomes of a file that one leads to is not seen."""
-        return self._inotify is not None and not self._links
-
-    async def gathered(self, within: float) -> bool:
-        """Returns after an event and those that follow it at once (True), or after `within` seconds without one.
+    async def gathered(self, within: float) -> None:
+        """Returns after an event and those that follow it at once, or after `within` seconds without one.
 
         A folder that came is watched by then, so that who looks afterwards misses nothing.
         """
-        told = await self._happens(within)
-        if told:
+        if await self._happens(within):
             end = self._loop.time() + GATHER_AT_MOST_SECONDS
             while await self._happens(GATHER_SECONDS) and self._loop.time() < end:
                 pass
@@ -75,7 +67,6 @@ class FolderEvents:
                 self._watch(self._inotify)
             except OSError as error:
                 self._give_up(error)
-        return told
 
     async def _happens(self, within: float) -> bool:
         if self._inotify is not None:
@@ -104,7 +95,6 @@ class FolderEvents:
         self._folders_changed = True  # perhaps among the rest
 
     def _watch(self, inotify: Inotify) -> None:
-        self._links = False
         watches: set[int] = set()
         entered: set[tuple[int, int]] = set()
         folders = [str(self._root)]
@@ -119,9 +109,7 @@ class FolderEvents:
                 # Only now, so that no folder is in neither: what comes after this is an event.
                 if self._below:
                     with os.scandir(folder) as found:
-                        shown = [one for one in found if not one.name.startswith(".")]
-                    folders += [one.path for one in shown if _is_folder(one)]
-                    self._links |= any(one.is_symlink() for one in shown)
+                        folders += [one.path for one in found if not one.name.startswith(".") and _is_folder(one)]
             except OSError as error:
                 if error.errno in _NO_MORE:
                     raise

@@ -7,27 +7,20 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from asyncinotify import Inotify, Mask
 from structlog.testing import capture_logs
 
-from sources.file_scan import Stamp, list_files
 from sources.folder_events import FolderEvents
 from sources.store import Store
-from tests.unit.sources.watched_directory import Clock, names, namespace, watching
+from tests.unit.sources.watched_directory import names, namespace, watching
 
 
 @pytest.fixture
 def store() -> Store:
     return Store()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -221,70 +214,6 @@ def test_a_folder_that_was_moved_away_is_no_longer_watched(tmp_path: Path) -> No
             assert loop.time() - began >= 0.2
 
     asyncio.run(run())
-
-
-@pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """When everything was looked at: often while something is not told of, else next to never."""
-    monkeypatch.setattr("sources.directory.RESCAN_SECONDS", 0.02)
-    monkeypatch.setattr("sources.directory.RARE_RESCAN", 30_000)
-    found: list[float] = []
-
-    def listed(path: Path, unreadable: Callable[[str, OSError], None]) -> Iterator[tuple[str, Stamp]]:
-        found.append(asyncio.get_running_loop().time())
-        return list_files(path, unreadable)
-
-    monkeypatch.setattr("sources.directory.list_files", listed)
-    return found
-
-
-async def test_where_events_tell_of_everything_it_is_seldom_looked_at(
-    tmp_path: Path, store: Store, looks: list[float], clock: Clock
-) -> None:
-    (tmp_path / "a.yaml").write_text(namespace("a"))
-    async with watching(tmp_path, store, now=clock) as watched:
-        await watched.until(lambda: names(store) == ["a"])
-        await asyncio.sleep(0.05)
-        begun = len(looks)
-        await asyncio.sleep(0.3)
-        assert len(looks) == begun
-        (tmp_path / "a.yaml").write_text(namespace("b"))
-        await watched.until(lambda: names(store) == ["b"])
-
-
-@pytest.mark.parametrize("place", ["a file in the folder", "the file itself"])
-async def test_what_a_link_leads_to_is_looked_at_every_second(
-    tmp_path: Path, store: Store, looks: list[float], clock: Clock, place: str
-) -> None:
-    (tmp_path / "mesh").mkdir()
-    (tmp_path / "elsewhere.yaml").write_text(namespace("a"))
-    (tmp_path / "mesh" / "a.yaml").symlink_to(tmp_path / "elsewhere.yaml")
-    source = tmp_path / "mesh" if place == "a file in the folder" else tmp_path / "mesh" / "a.yaml"
-    async with watching(source, store, now=clock) as watched:
-        await watched.until(lambda: names(store) == ["a"])
-        await asyncio.sleep(0.05)
-        (tmp_path / "elsewhere.yaml").write_text(namespace("b"))
-        await watched.until(lambda: names(store) == ["b"])
-    assert len(looks) > 2
-
-
-async def test_after_a_change_that_no_event_told_of_it_is_looked_at_every_second(
-    tmp_path: Path, store: Store, looks: list[float], clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sources.directory.RARE_RESCAN", 10)
-    for version in ("v1", "v2", "v3"):
-        (tmp_path / version / "mesh").mkdir(parents=True)
-        (tmp_path / version / "mesh" / "a.yaml").write_text(namespace(version))
-    (tmp_path / "current").symlink_to("v1")
-    async with watching(tmp_path / "current" / "mesh", store, now=clock) as watched:
-        await watched.until(lambda: names(store) == ["v1"])
-        await asyncio.sleep(0.05)
-        for version in ("v2", "v3"):
-            (tmp_path / "next").symlink_to(version)
-            os.rename(tmp_path / "next", tmp_path / "current")
-            monkeypatch.setattr("sources.directory.RARE_RESCAN", 10 if version == "v2" else 30_000)
-            await watched.until(lambda version=version: names(store) == [version])  # type: ignore[misc]
-            await asyncio.sleep(0.3)
 
 
 @pytest.mark.parametrize("refused", ["__init__", "add_watch"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -58,9 +57,9 @@ class Watched:
 
 
 @contextlib.asynccontextmanager
-async def watching(path: Path, store: Store, now: Callable[[], float] = time.time) -> AsyncIterator[Watched]:
+async def watching(path: Path, store: Store) -> AsyncIterator[Watched]:
     watched = Watched(store)
-    task = asyncio.create_task(Directory(path, store, now=now).watch())
+    task = asyncio.create_task(Directory(path, store).watch())
     try:
         yield watched
     finally:
