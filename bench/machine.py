@@ -1,4 +1,4 @@
-"""What the machine itself does to everything that is measured on it; every table ends with this."""
+"""What the machine itself does to everything that is measured on it: the last lines of some tables."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ _IDLE_SECONDS = 5.0
 
 
 def machine_figures(idle_seconds: float = _IDLE_SECONDS) -> list[Figure]:
-    """Its load, and what it costs to come back to memory that was left alone for so long, which is waited for.
+    """Its load, and what it costs just now to come back to memory that was left alone for so long, which is waited for.
 
     Where a hypervisor takes its mappings away from idle memory, a first touch is some hundred times as dear as
-    usual, for every server, in proportion to the memory it comes back to.
+    usual, for every server, and the more so the more memory it comes back to. One page in each 64 KiB is touched: to
+    those beside it the way is shorter then.
     """
     load = os.getloadavg()[0]
     first, again = _touches_us(idle_seconds)
     return [
         Figure(what="load of the machine meanwhile", measured=f"{load:.1f}", values={"load": load}),
         Figure(
-            what=f"  64 KiB of its memory, left alone for {idle_seconds:.0f} s",
-            measured=f"{first:.1f} µs until they are there again, {again:.1f} at the next touch",
+            what=f"  memory of it that was left alone for {idle_seconds:.0f} s",
+            measured=f"{first:.1f} µs for a page in 64 KiB at the first touch, {again:.1f} at the next",
             values={"idle_memory_us": first, "memory_us": again},
         ),
     ]
 
 
 def _touches_us(idle_seconds: float) -> tuple[float, float]:
-    """Microseconds for each block at the first touch after that time, and at the second."""
+    """Microseconds for a page of each block at the first touch after that time, and at the second."""
     with mmap.mmap(-1, _BYTES) as memory:
         for at in range(0, _BYTES, mmap.PAGESIZE):
             memory[at] = 1

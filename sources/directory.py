@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +23,9 @@ EMPTY_FILE_SECONDS = 0.05
 """How long a watched file may be empty before that is believed: many programs truncate first and write then."""
 LOOK_AGAIN_SECONDS = 0.01
 """How often a file that is held back is looked at again: no event tells that it was closed."""
-RESCAN_SECONDS = 1.0
-"""How often everything is looked at although no event came: files that links lead to are not watched."""
+RESCAN_SECONDS = 2.0
+"""How often everything is looked at although no event came: files that links lead to are not watched, a folder above
+may be replaced, and some file systems, of other machines, say, tell nothing."""
 
 _EMPTY = digest(b"")
 
@@ -93,7 +95,7 @@ class Directory:
 
     async def _watch_path(self) -> None:
         while True:
-            if self._path.exists():
+            if os.path.exists(self._path):  # else than `Path.exists`, where nobody may look
                 # It may go away between the two; then the scan below says so.
                 with contextlib.suppress(FileNotFoundError):
                     await self._watch_while_there()
@@ -101,9 +103,10 @@ class Directory:
             self._scan(trust_empty_files=False)
 
     async def _watch_while_there(self) -> None:
-        root = self._path if self._path.is_dir() else self._path.parent
+        is_folder = os.path.isdir(self._path)
+        root = self._path if is_folder else self._path.parent
         place = _identity(root)
-        with contextlib.closing(FolderEvents(root, below=self._path.is_dir())) as events:
+        with contextlib.closing(FolderEvents(root, below=is_folder)) as events:
             while True:
                 self._scan(trust_empty_files=False)
                 if _identity(root) != place:

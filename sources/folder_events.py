@@ -38,6 +38,8 @@ class FolderEvents:
         self._below = below
         self._happened = asyncio.Event()
         self._folders_changed = False
+        self._shut_out = False
+        """A folder lets nobody in. Nothing tells when it does again."""
         self._loop = asyncio.get_running_loop()
         self._inotify: Inotify | None = None
         try:
@@ -61,7 +63,7 @@ class FolderEvents:
             end = self._loop.time() + GATHER_AT_MOST_SECONDS
             while await self._happens(GATHER_SECONDS) and self._loop.time() < end:
                 pass
-        if self._folders_changed and self._inotify is not None:
+        if (self._folders_changed or self._shut_out) and self._inotify is not None:
             self._folders_changed = False
             try:
                 self._watch(self._inotify)
@@ -95,6 +97,7 @@ class FolderEvents:
         self._folders_changed = True  # perhaps among the rest
 
     def _watch(self, inotify: Inotify) -> None:
+        self._shut_out = False
         watches: set[int] = set()
         entered: set[tuple[int, int]] = set()
         folders = [str(self._root)]
@@ -113,7 +116,7 @@ class FolderEvents:
             except OSError as error:
                 if error.errno in _NO_MORE:
                     raise
-                # It has gone away meanwhile, or lets nobody in.
+                self._shut_out |= isinstance(error, PermissionError)  # else it has gone away meanwhile
         for watch in inotify.watches:
             if watch.wd not in watches:
                 with contextlib.suppress(OSError):  # it went with its folder
@@ -125,7 +128,7 @@ class FolderEvents:
             "sources.not_watched",
             path=str(self._root),
             why=error.strerror,
-            effect="changes are found by looking every second",
+            effect="changes are found by looking every 2 s",
             fix="Raise fs.inotify.max_user_watches or fs.inotify.max_user_instances (sysctl).",
         )
 

@@ -6,7 +6,6 @@ Versions, nonces, subscriptions and rejections of one type never touch another's
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -227,7 +226,7 @@ class Channel:
     def adopt(self, initial: dict[str, str]) -> None:
         """Takes over what the client says it holds from an earlier stream, by version."""
         self.brought = bool(initial)
-        self.held.update((sys.intern(name), build_foreign(name, version)) for name, version in initial.items())
+        self.held.update((name, build_foreign(name, version)) for name, version in initial.items())
         self.marked.update(initial)
         self.forced.difference_update(initial)
         self.owed = self.owed and not initial

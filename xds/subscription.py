@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from xds.shared_names import interned, share
+from xds.shared_names import share
 
 WILDCARD = "*"
 
@@ -52,7 +52,7 @@ def add_names(before: Subscription, names: tuple[str, ...]) -> Change:
     """What may be taken from a state-of-the-world request that crossed a response: the names it adds."""
     if before.wildcard and not before.named and not names:
         return Change(after=before)
-    explicit = interned(names) - {WILDCARD}
+    explicit = frozenset(names) - {WILDCARD}
     wildcard = before.wildcard or WILDCARD in names
     return Change(
         after=Subscription(wildcard=wildcard, names=before.names | explicit, named=before.named or bool(names)),
@@ -63,7 +63,7 @@ def add_names(before: Subscription, names: tuple[str, ...]) -> Change:
 
 def change_names(before: Subscription | None, subscribe: tuple[str, ...], unsubscribe: tuple[str, ...]) -> Change:
     """Incremental: first what is subscribed to, then what is unsubscribed from; what was never wanted is ignored."""
-    added, gone = interned(subscribe), frozenset(unsubscribe)
+    added, gone = frozenset(subscribe), frozenset(unsubscribe)
     if before is None and not added:
         return Change(after=Subscription(wildcard=True), opened=True)
     old = before or Subscription()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -372,6 +374,35 @@ async def test_a_watch_sees_every_kind_of_change(tmp_path: Path, store: Store) -
         (tmp_path / "sub").mkdir()
         (tmp_path / "sub" / "d.yaml").write_text(namespace("d"))
         await watched.until(lambda: names(store) == ["c", "d"])
+
+
+@pytest.mark.parametrize("source", ["mesh", "mesh/a.yaml"])
+async def test_a_folder_above_that_lets_nobody_in_ends_no_watch(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    (tmp_path / "mesh").mkdir()
+    (tmp_path / "mesh" / "a.yaml").write_text(namespace("a"))
+    real, shut = os.stat, False
+
+    def stat(path: str | os.PathLike[str], **named: Any) -> os.stat_result:
+        if shut and str(path).startswith(str(tmp_path / "mesh")):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, **named)
+
+    monkeypatch.setattr("sources.directory.RESCAN_SECONDS", 0.02)
+    monkeypatch.setattr(os, "stat", stat)
+    async with watching(tmp_path / source, store) as watched:
+        await watched.until(lambda: names(store) == ["a"])
+        shut = True
+        async with asyncio.timeout(5):
+            while codes(store) != ["SourceVanished"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3)
+            shut = False
+            while codes(store):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        (tmp_path / "mesh" / "a.yaml").write_text(namespace("b"))
+        await watched.until(lambda: names(store) == ["b"])
 
 
 async def test_a_watched_file_may_be_replaced(tmp_path: Path, store: Store) -> None:

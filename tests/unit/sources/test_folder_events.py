@@ -1,4 +1,4 @@
-"""What a watched directory learns from the kernel, without its look at everything once a second."""
+"""What a watched directory learns from the kernel, without its look at everything now and then."""
 
 from __future__ import annotations
 
@@ -216,8 +216,41 @@ def test_a_folder_that_was_moved_away_is_no_longer_watched(tmp_path: Path) -> No
     asyncio.run(run())
 
 
+async def test_a_folder_that_lets_nobody_in_for_a_while_is_watched_again(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, shut = Inotify.add_watch, False
+
+    def add_watch(self: Inotify, path: str, mask: Mask) -> object:
+        if shut:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(self, path, mask)
+
+    monkeypatch.setattr(Inotify, "add_watch", add_watch)
+    (tmp_path / "sub").mkdir()
+    with contextlib.closing(FolderEvents(tmp_path, below=True)) as events:
+        shut = True
+        (tmp_path / "sub").chmod(0o700)
+        assert await _happened(events, 5.0)
+        while await _happened(events, 0.1):
+            pass  # the end of a watch is an event too
+        (tmp_path / "sub" / "a.yaml").write_text(namespace("a"))
+        assert not await _happened(events, 0.2)
+        shut = False
+        assert not await _happened(events, 0.05)
+        (tmp_path / "sub" / "b.yaml").write_text(namespace("b"))
+        assert await _happened(events, 5.0)
+
+
+async def _happened(events: FolderEvents, within: float) -> bool:
+    """Whether there is an event before that time has passed."""
+    began = asyncio.get_running_loop().time()
+    await events.gathered(within)
+    return asyncio.get_running_loop().time() - began < within
+
+
 @pytest.mark.parametrize("refused", ["__init__", "add_watch"])
-async def test_without_watches_everything_is_looked_at_every_second(
+async def test_without_watches_everything_is_looked_at_now_and_then(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, refused: str
 ) -> None:
     def refuse(*_: object, **_named: object) -> None:

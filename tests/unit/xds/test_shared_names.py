@@ -4,10 +4,9 @@ import gc
 
 from protos import discovery_pb2 as pb
 from protos.type_urls import ENDPOINT
-from tests.protocol.conversation import EDS, Talk
 from xds import shared_names
 from xds.shared_names import share
-from xds.subscription import Subscription, add_names, change_names, replace_names
+from xds.subscription import Subscription, change_names, replace_names
 from xds.wire import parse_delta_request, parse_sotw_request
 
 MANY = [f"outbound|80||s{number}.shop.svc.cluster.local" for number in range(100)]
@@ -34,27 +33,6 @@ def test_sidecars_that_name_the_same_share_the_set_in_either_variant() -> None:
 def test_the_same_names_again_leave_the_set_as_it_is() -> None:
     before = Subscription(names=frozenset(MANY), named=True)
     assert replace_names(before, sotw()).after.names is before.names
-
-
-def test_who_names_one_after_another_has_the_strings_that_others_have() -> None:
-    ours = {name: name for name in replace_names(None, sotw()).after.names}
-    one_by_one = change_names(Subscription(names=frozenset({"a"}), named=True), delta(), ()).after.names
-    late = add_names(Subscription(names=frozenset({"a"}), named=True), sotw()).after.names
-    for names in (one_by_one, late):
-        assert names == {"a", *MANY}
-        assert all(name is ours[name] for name in names if name != "a")
-
-
-def test_a_sidecar_that_comes_back_has_the_strings_that_others_have() -> None:
-    talk = Talk(True, {EDS: dict.fromkeys(MANY, "1")})
-    raw = pb.DeltaDiscoveryRequest(
-        type_url=EDS, resource_names_subscribe=MANY, initial_resource_versions=dict.fromkeys(MANY, "0")
-    )
-    talk.stream.receive(parse_delta_request(raw.SerializeToString()), talk.now)
-    ours = {name: name for name in share(frozenset(MANY))}
-    held = talk.stream._channels[EDS].held
-    assert held.keys() == set(MANY)
-    assert all(name is ours[name] for name in held)
 
 
 def test_a_set_that_nobody_uses_is_forgotten() -> None:
