@@ -2,7 +2,8 @@
 
 In the same run the same bytes are sent to the same clients by bare grpc.aio, and the same resources by a server on
 go-control-plane; rounds take turns. Time is from the change in the store until the server has read the last
-acknowledgement (of a change that concerns few: until the last client has sent it). CPU is the server process's alone, all of its threads.
+acknowledgement (of a change that concerns few: until the last client has sent it). CPU is the server process's alone,
+all of its threads.
 """
 
 from __future__ import annotations
