@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,9 +66,20 @@ def home(cluster: ControlPlane) -> Iterator[str]:
         cluster.kubectl("delete", kind, "-l", "app.kubernetes.io/part-of=heddle")
     cluster.kubectl("delete", "deployment,role,rolebinding", "-A", "-l", "app.kubernetes.io/part-of=heddle")
     cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false")
-    # An API server under load tries to clean one up again after more and more seconds.
-    cluster.admin.kubectl("delete", "crd", "-l", "app.kubernetes.io/name=heddle", timeout_seconds=180)
+    _remove_definitions(cluster)
     cluster.kubectl("delete", "-f", "-", "--ignore-not-found", stdin=DEFINITION)
+
+
+def _remove_definitions(cluster: ControlPlane) -> None:
+    """Returns once they are gone. An API server that could not clean one up tries again after more and more seconds, up
+    to minutes; it does so at once if somebody changes the definition meanwhile."""
+    ours = ("crd", "-l", "app.kubernetes.io/name=heddle")
+    cluster.admin.kubectl("delete", *ours, "--wait=false")
+    deadline = time.monotonic() + 180
+    while left := cluster.admin.kubectl("get", *ours, "-o", "name"):
+        assert time.monotonic() < deadline, f"not removed within 180 s: {left}"
+        time.sleep(2)
+        cluster.admin.try_kubectl("annotate", "--overwrite", *ours, f"heddle.test/looked={time.monotonic()}")
 
 
 def heddle(cluster: ControlPlane, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
