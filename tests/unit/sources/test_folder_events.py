@@ -217,7 +217,7 @@ def test_a_folder_that_was_moved_away_is_no_longer_watched(tmp_path: Path) -> No
 
 
 async def test_a_folder_that_lets_nobody_in_for_a_while_is_watched_again(
-    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, shut = Inotify.add_watch, False
 
