@@ -78,12 +78,12 @@ def derive(type_url: str, name: str, view: View) -> Message | None:
         return None
 
 
-def names_in_scope(type_url: str, view: View) -> tuple[str, ...]:
-    """The names of all resources of a type that exist for the asker, sorted: what a wildcard subscription means."""
+def names_in_scope(type_url: str, view: View) -> frozenset[str]:
+    """The names of all resources of a type that exist for the asker: what a wildcard subscription means."""
     if view.kind is ProxyKind.PROXYLESS:
-        return ()  # such a client names whatever it wants
+        return frozenset()  # such a client names whatever it wants
     names = (_GATEWAY_NAMES if _is_gateway(view) else _NAMES).get(type_url)
-    return () if names is None else tuple(sorted(names(view)))
+    return frozenset() if names is None else frozenset(names(view))
 
 
 def answering(asked: str, view: View) -> Wanted | None:

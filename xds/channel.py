@@ -15,6 +15,7 @@ from xds.in_common import in_common
 from xds.isolation import maybe_half_made, singled_out, split
 from xds.kinds import Absence, Kind, Removal
 from xds.memo import ABSENT, FAILED, Found, Scope
+from xds.readers import Reads
 from xds.resource import Resource, build_foreign, build_missing
 from xds.subscription import Change, Subscription
 
@@ -184,6 +185,14 @@ class Channel:
         """Whether the client is subscribed to this name."""
         subscription = self.subscription
         return name in subscription.names or (subscription.wildcard and name in self.scope.members)
+
+    def reads(self) -> Iterator[Reads]:
+        """All that the client wants, as type and names. What it holds beside that stays as it is until this changes,
+        so that at rest nothing is to be done about it."""
+        if self.subscription.names:
+            yield self.kind.type_url, self.subscription.names
+        if self.subscription.wildcard and self.scope.members:
+            yield self.kind.type_url, self.scope.members
 
     def mark(self, names: Set[str]) -> bool:
         """Has those looked at that the client holds or wants. Whether there are any."""

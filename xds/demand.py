@@ -9,7 +9,7 @@ see whether it is asked for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -22,6 +22,8 @@ from xds.in_common import in_common
 from xds.look_ahead import LOOKS_AT_ONCE
 from xds.memo import Memo, Scope
 from xds.read_memo import KnownAsker
+from xds.readers import ASKED, Reads
+from xds.shared_names import share
 from xds.wire import DeltaRequest
 
 
@@ -68,6 +70,7 @@ class Demand:
         "_ahead",
         "_asked",
         "_asked_in_all",
+        "_asked_names",
         "_asker",
         "_at_once",
         "_base",
@@ -119,6 +122,8 @@ class Demand:
         self._workload = workload_of(asker.asker)
         self._asked: dict[str, Wanted | None] = {}
         """What answers for each name that was asked for."""
+        self._asked_names: frozenset[str] = frozenset()
+        """As the scopes were made."""
         self._nobodys = self._passing = 0
         """For how many hosts of them nothing does, and what only passes them through."""
         self._strangers = 0
@@ -236,6 +241,11 @@ class Demand:
         """What the client is to hold; the same object as before if it is the same."""
         self._look()
         return self._scopes[type_url]
+
+    def reads(self) -> Iterator[Reads]:
+        """What of a new snapshot has to be told to `renew`, where the scopes are not `stale`."""
+        yield VIRTUAL_HOST, self._scopes[VIRTUAL_HOST].members
+        yield ASKED, self._asked_names
 
     def hear(self, request: DeltaRequest, *, first: bool, now: datetime) -> set[str]:
         """A request: what it asks for, and if it is the first of its type what the client holds already.
@@ -362,11 +372,12 @@ class Demand:
         self._base = base
         self._looks += 1
         hosts, clusters = base
+        self._asked_names = share(frozenset(self._asked))
         answering = [wanted for wanted in self._asked.values() if wanted is not None]
         self._invented = frozenset(wanted.name for wanted in answering if not wanted.declared)
         addresses = frozenset(filter(is_address_cluster, self._ahead))
         asked = (wanted.name for wanted in answering if not is_address_cluster(wanted.name))
-        members = hosts.members.union(self._ahead.keys() - addresses, asked)
+        members = share(hosts.members.union(self._ahead.keys() - addresses, asked))
         for name in [name for name in self._needs if name not in members]:
             self._need(name, frozenset())
             del self._needs[name]
@@ -379,7 +390,7 @@ class Demand:
             self._read(self._at_once)
         else:
             self._begin()
-        named = clusters.members.union(self._counts, self._lingering, self._unstamped, addresses)
+        named = share(clusters.members.union(self._counts, self._lingering, self._unstamped, addresses))
         self._scopes = {
             VIRTUAL_HOST: Scope(members=members, failed=hosts.failed),
             CLUSTER: Scope(members=named, failed=clusters.failed),

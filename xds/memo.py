@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -24,8 +24,8 @@ from xds.shared_responses import SharedResponses
 
 Derive: TypeAlias = Callable[[str, str, View], betterproto2.Message | None]
 """(type URL, name, view) to the message; None: there is no such resource."""
-Names: TypeAlias = Callable[[str, View], tuple[str, ...]]
-"""(type URL, view) to the names in scope, sorted."""
+Names: TypeAlias = Callable[[str, View], Collection[str]]
+"""(type URL, view) to the names in scope."""
 
 Answering: TypeAlias = Callable[[str, View], Wanted | None]
 """(a name that was asked for, a host of VHDS or the cluster of an address, view) to what answers; None: nothing."""

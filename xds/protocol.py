@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 
 from model.asker import Asker
 from xds import delta, sotw
@@ -24,6 +25,7 @@ from xds.kinds import CLUSTER, KINDS, PUSH_ORDER, REMOVAL_ORDER, ROUTE, SECRET, 
 from xds.look_ahead import LOOKS_AT_ONCE, LookAhead
 from xds.memo import ABSENT, Found, Marks, Memo, Scope
 from xds.read_memo import KnownAsker
+from xds.readers import Readers, Reads
 from xds.refused_clusters import RefusedClusters
 from xds.resource import Resource
 from xds.sending import compose, mark_followers, mark_late
@@ -50,7 +52,6 @@ class Stream:
         "_delta",
         "_demand",
         "_gates",
-        "_generation",
         "_history",
         "_id",
         "_looks_at_once",
@@ -59,6 +60,7 @@ class Stream:
         "_nonces",
         "_opened_at",
         "_quiet",
+        "_readers",
         "_refused_clusters",
         "_report",
         "_rests",
@@ -75,7 +77,7 @@ class Stream:
         memo: Memo,
         secrets: StreamSecrets,
         report: Callable[[Rejected | SecretFailed], None],
-        generation: int,
+        readers: Readers,
         now: datetime,
         limits: DemandLimits = DEFAULT_LIMITS,
         history: History | None = None,
@@ -83,7 +85,8 @@ class Stream:
         refused_clusters: RefusedClusters | None = None,
         looks_at_once: int = LOOKS_AT_ONCE,
     ) -> None:
-        """`limits` and `history` are for an asker on demand. `looks_at_once`: the names looked up at a time."""
+        """`limits` and `history` are for an asker on demand. `looks_at_once`: the names looked up at a time. `readers`
+        is told when the stream rests, and when it no longer does; to begin with it counts as busy."""
         self._accepted_sets = accepted_sets or AcceptedSets()
         self._refused_clusters = refused_clusters or RefusedClusters()
         self._id = stream_id
@@ -92,8 +95,9 @@ class Stream:
         self._asker = KnownAsker(asker)
         self._memo = memo
         self._report = report
-        self._generation = generation
+        self._readers = readers
         self._acknowledged = -1
+        """The newest snapshot of which the client had everything, or is refusing it, before there was more to do."""
         self._quiet = self._rests = False
         """As `is_quiet` found it, and whether everything was answered too. Whatever may change it takes it back."""
         self._opened_at = now
@@ -184,9 +188,8 @@ class Stream:
         if channel.subscription.names:
             check_total(sum(len(one.subscription.names) for one in self._channels.values()))
 
-    def snapshot(self, marks: Marks, generation: int) -> bool:
+    def snapshot(self, marks: Marks) -> bool:
         """A new snapshot, already the memo's present one. False if it leaves this stream nothing to do."""
-        self._generation = generation
         if marks.everything:
             self._look_again()
             return True
@@ -206,8 +209,6 @@ class Stream:
                 self._follow_demand()
             if renewed and self._demand.behind:
                 self._stir()
-        if self._rests:
-            self._acknowledged = generation
         return marked or not self.is_quiet()
 
     def reassign(self, asker: Asker) -> None:
@@ -259,6 +260,7 @@ class Stream:
 
     def close(self, now: datetime) -> None:
         """The stream has ended; nothing else is called after this."""
+        self._readers.forget(self._id)
         if self._demand is not None:
             self._demand.close(now)
         else:
@@ -344,9 +346,11 @@ class Stream:
                 del self._busy[type_url]
         settled = answered and bool(self._channels)
         if settled:
-            self._acknowledged = self._generation
+            self._acknowledged = self._readers.generation
         self._quiet = not self.restless
         self._rests = self._quiet and settled
+        if self._rests and not (self._demand is not None and self._demand.stale):
+            self._readers.rests(self._id, self._reads())
         return self._quiet
 
     def wake_at(self) -> datetime | None:
@@ -372,8 +376,8 @@ class Stream:
             asker=self.asker,
             delta=self._delta,
             opened_at=self._opened_at,
-            generation=self._generation,
-            acknowledged_generation=self._acknowledged,
+            generation=self._readers.generation,
+            acknowledged_generation=self._acknowledged_generation,
             types=tuple(type_state(self._channels[url]) for url in KINDS if url in self._channels),
         )
 
@@ -381,7 +385,7 @@ class Stream:
         """How far the client is, without what it holds."""
         return StreamProgress(
             asker=self.asker,
-            acknowledged_generation=self._acknowledged,
+            acknowledged_generation=self._acknowledged_generation,
             rejected=tuple(
                 (url, resource)
                 for url in KINDS
@@ -392,12 +396,26 @@ class Stream:
 
     def acknowledged(self, generation: int) -> bool:
         """Whether the client needs nothing more of this snapshot, or a newer one."""
-        return self._acknowledged >= generation
+        return self._acknowledged_generation >= generation
 
     # Inside
 
+    @property
+    def _acknowledged_generation(self) -> int:
+        return self._readers.generation if self._rests else self._acknowledged
+
+    def _reads(self) -> tuple[Reads, ...]:
+        """What of a snapshot that differs may give the stream something to do while it rests."""
+        reads = dict.fromkeys(chain.from_iterable(channel.reads() for channel in self._channels.values()))
+        if self._demand is not None:
+            reads.update(dict.fromkeys(self._demand.reads()))
+        return tuple(reads)
+
     def _stir(self, *channels: Channel) -> None:
         """There may be something to do, for these types if any."""
+        if self._rests:
+            self._acknowledged = self._readers.generation
+            self._readers.is_busy(self._id)
         self._quiet = self._rests = False
         for channel in channels:
             self._busy[channel.kind.type_url] = channel

@@ -29,6 +29,7 @@ from xds.history import History
 from xds.memo import Memo
 from xds.protocol import Stream
 from xds.pump import Pump
+from xds.readers import Readers
 from xds.refused_clusters import RefusedClusters
 from xds.state import StreamProgress, StreamState
 from xds.violation import Fault, Violation, first_node
@@ -113,7 +114,8 @@ class AdsServer(Generic[C]):
         self._accepted_sets = AcceptedSets()
         self._refused_clusters = RefusedClusters()
         self._first_builds = first_builds or FirstBuilds()
-        self._generation: int | None = None
+        self._readers = Readers(generation=-1)
+        self._published = False
         self._numbers = itertools.count(1)
         self._open: dict[str, tuple[Pump, C, Node]] = {}
         self._handlers: set[asyncio.Task[None]] = set()
@@ -190,20 +192,23 @@ class AdsServer(Generic[C]):
         The stream of a pod that is gone ends: whoever still holds its token is nobody any more.
         """
         marks = self._memo.advance(mesh)
-        self._generation = generation
         # How a client gets its configuration follows from scopes too.
         scoped, self._settings = mesh.settings is not self._settings or bool(marks.scopes), mesh.settings
         others, self._pods = scoped or mesh.pods is not self._pods, mesh.pods
         shown, self._shown = self._shown, (mesh.gateways, mesh.credentials)
         certificates_changed = any(old is not new for old, new in zip(shown, self._shown, strict=True))
-        for pump, caller, node in self._open.values():
-            if others and (reason := self._look_at(pump.stream, caller, node, scoped=scoped)):
-                pump.end(reason)
-                continue
-            if certificates_changed and pump.stream.asker.kind is ProxyKind.GATEWAY:
-                pump.stream.secrets_changed()
-            if pump.stream.snapshot(marks, generation):
+        if others or certificates_changed:
+            for pump, caller, node in self._open.values():
+                if others and (reason := self._look_at(pump.stream, caller, node, scoped=scoped)):
+                    pump.end(reason)
+                elif certificates_changed and pump.stream.asker.kind is ProxyKind.GATEWAY:
+                    pump.stream.secrets_changed()
+        for name in self._readers.concerned(marks):
+            pump, _, _ = self._open[name]
+            if pump.stream.snapshot(marks):
                 pump.wake()
+        self._readers.generation = generation
+        self._published = True
 
     def secrets_changed(self) -> None:
         """Has every stream look its secrets up again: a trust bundle was replaced, say."""
@@ -226,7 +231,7 @@ class AdsServer(Generic[C]):
     @property
     def ready(self) -> bool:
         """Whether streams are let in."""
-        return self._generation is not None and not self._stopping
+        return self._published and not self._stopping
 
     def _look_at(self, stream: Stream, caller: C, node: Node, *, scoped: bool) -> str:
         """Has the stream answer as whoever its pod is by now; why it has to end, if it does."""
@@ -279,7 +284,7 @@ class AdsServer(Generic[C]):
 
     async def _serve(self, context: Any, parse: Callable[[bytes], DeltaRequest | SotwRequest], *, delta: bool) -> None:
         name = f"{context.peer()}#{next(self._numbers)}"
-        if self._generation is None or self._stopping:
+        if not self.ready:
             await self._refuse(context, name, "", grpc.StatusCode.UNAVAILABLE, "not ready")
         if len(self._handlers) > MAX_STREAMS:
             await self._refuse(context, name, "", grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams")
@@ -313,7 +318,7 @@ class AdsServer(Generic[C]):
                         memo=self._memo,
                         secrets=self._admission.secrets_for(caller, context.peer()),
                         report=self._report,
-                        generation=self._generation,
+                        readers=self._readers,
                         now=self._now(),
                         accepted_sets=self._accepted_sets,
                         refused_clusters=self._refused_clusters,
@@ -361,6 +366,7 @@ class AdsServer(Generic[C]):
         state = pump.stream.state()
         self._report(StreamOpened(stream=state.id, node=node.id))
         self._open[state.id] = (pump, caller, node)
+        self._readers.is_busy(state.id)
         retirement = None
         if self._max_age is not None:
             age = self._max_age * (1 - 0.1 * self._jitter())

@@ -47,9 +47,9 @@ def with_listeners(change: Callable[[Listener], Listener]) -> Derive:
     return build
 
 
-def outbound_names(type_url: str, view: View) -> tuple[str, ...]:
+def outbound_names(type_url: str, view: View) -> frozenset[str]:
     """The names of a sidecar's resources, of its listeners the outbound one alone."""
-    return (OUTBOUND_LISTENER,) if type_url == LISTENER else names_in_scope(type_url, view)
+    return frozenset({OUTBOUND_LISTENER}) if type_url == LISTENER else names_in_scope(type_url, view)
 
 
 def told_where(listener: Listener, port: int, address: str = LOOPBACK) -> Listener:

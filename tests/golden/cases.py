@@ -102,7 +102,7 @@ def run_case(case: Case, *, shuffle: random.Random | None = None) -> Outcome:
         kind, _, rest = wanted.partition("/")
         name, _, part = rest.partition("#")
         if name == "*":
-            shown[wanted] = cast(Plain, list(names_in_scope(TYPES[kind], view)))
+            shown[wanted] = cast(Plain, sorted(names_in_scope(TYPES[kind], view)))
             resources += _all(TYPES[kind], view)
             continue
         resource = derive(TYPES[kind], name, view)
@@ -132,7 +132,7 @@ def asker_of(ask: Mapping[str, object], mesh: Mesh) -> Asker:
 
 
 def _all(type_url: str, view: View) -> Iterator[betterproto2.Message]:
-    for name in names_in_scope(type_url, view):
+    for name in sorted(names_in_scope(type_url, view)):
         resource = derive(type_url, name, view)
         assert resource is not None, f"{name} is in scope and does not exist"
         yield resource

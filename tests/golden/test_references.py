@@ -36,7 +36,7 @@ def values_of(value: Plain, key: str) -> Iterator[str]:
 
 
 def everything(type_url: str, view: View) -> dict[str, Plain]:
-    derived = {name: derive(type_url, name, view) for name in names_in_scope(type_url, view)}
+    derived = {name: derive(type_url, name, view) for name in sorted(names_in_scope(type_url, view))}
     assert None not in derived.values()
     return {name: to_plain(resource) for name, resource in derived.items() if resource is not None}
 

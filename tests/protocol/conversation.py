@@ -26,6 +26,7 @@ from xds.events import DerivationFailed, Event
 from xds.look_ahead import LOOKS_AT_ONCE
 from xds.memo import Marks, Memo
 from xds.protocol import Stream
+from xds.readers import Readers
 from xds.refused_clusters import RefusedClusters
 from xds.resource import content_version
 from xds.stream_secrets import Issued
@@ -38,6 +39,7 @@ BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 BROKEN = "the toy cannot derive this"
 NO_SCOPE = "no-scope"
 """The name of what keeps the toy from telling what is in scope of its type."""
+LEADS = "to "
 World = Mapping[str, Mapping[str, str]]
 """Type URL to name to content."""
 
@@ -69,6 +71,12 @@ def names_in_scope(type_url: str, view: View) -> tuple[str, ...]:
     if not any("~" in name for name in names):
         return names
     return tuple(name for name in names if is_for(name, view.labels["app"]))
+
+
+def mentions(message: betterproto2.Message) -> frozenset[str]:
+    """Content `to a` leads to cluster `a`."""
+    content = message.alt_stat_name if isinstance(message, Cluster) else ""
+    return frozenset({content.removeprefix(LEADS)}) if content.startswith(LEADS) else frozenset()
 
 
 def is_for(name: str, app: str) -> bool:
@@ -149,7 +157,7 @@ class Talk:
     memo: Memo = field(init=False)
     events: list[Event] = field(default_factory=list)
     now: datetime = BEGINNING
-    generation: int = 1
+    readers: Readers = field(default_factory=lambda: Readers(generation=1))
     last: dict[str, Heard] = field(default_factory=dict)
     accepted: dict[str, str] = field(default_factory=dict)
     named: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -181,7 +189,14 @@ class Talk:
             return derive(type_url, name, view)
 
         mesh = to_mesh(self.world)
-        return Memo(derive=build, names=names_in_scope, report=self.failures.append, mesh=mesh, **self.memo_limits)
+        return Memo(
+            derive=build,
+            names=names_in_scope,
+            report=self.failures.append,
+            mentions=mentions,
+            mesh=mesh,
+            **self.memo_limits,
+        )
 
     def reconnect(self, *, to_another: bool = False) -> None:
         """A new stream. `to_another`: to a server that has never seen the client."""
@@ -198,12 +213,13 @@ class Talk:
             memo=self.memo,
             secrets=self.keys,
             report=self.events.append,
-            generation=self.generation,
+            readers=self.readers,
             now=self.now,
             accepted_sets=self.accepted_sets,
             refused_clusters=self.refused_clusters,
             looks_at_once=self.looks_at_once,
         )
+        self.readers.is_busy(self.stream.id)
         self.last.clear()
 
     # What the client says
@@ -278,15 +294,26 @@ class Talk:
     def becomes(self, world: World) -> Marks:
         """A new snapshot, in which only the types given differ; what it marks, for `follows`."""
         self.world = {**self.world, **world}
-        self.generation += 1
         marks = self.memo.advance(to_mesh(self.world))
-        self.stream.snapshot(marks, self.generation)
+        self.is_told(marks, self.generation + 1)
         return marks
 
     def follows(self, other: Talk, marks: Marks) -> None:
         """The snapshot that the other client of this server just got."""
-        self.world, self.generation = other.world, other.generation
-        self.stream.snapshot(marks, self.generation)
+        self.world = other.world
+        self.is_told(marks, other.generation)
+
+    def is_told(self, marks: Marks, generation: int) -> bool:
+        """As the server does it: only if it concerns the stream. Whether that has something to do."""
+        concerned = self.stream.id in self.readers.concerned(marks)
+        to_do = concerned and self.stream.snapshot(marks)
+        self.readers.generation = generation
+        return to_do
+
+    @property
+    def generation(self) -> int:
+        """Of the snapshot that was published last."""
+        return self.readers.generation
 
     def passes(self, **span: float) -> None:
         """The stream is told the time as a pump would: when it said, or while it is restless."""

@@ -73,11 +73,18 @@ class OnDemandTalk(Talk):
     history: History = field(default_factory=History)
     looked_for: list[str] = field(default_factory=list)
     """The names for which somebody was looked for who answers."""
+    everybodys: tuple[str, ...] | None = None
+    """What may be everybody's, if that is known: as for a real sidecar, other names then come and go without a change
+    of what it gets unasked."""
 
     def new_memo(self) -> Memo:
         def look(asked: str, view: View) -> Wanted | None:
             self.looked_for.append(asked)
             return answering(asked, view)
+
+        def ahead_of_these(type_url: str, view: View) -> tuple[str, ...]:
+            names = self.everybodys or ()
+            return tuple(name for name in names if view.service(f"{type_url} {name}") is not None)
 
         def build(type_url: str, name: str, view: View) -> betterproto2.Message | None:
             self.derived.append(name)
@@ -85,7 +92,7 @@ class OnDemandTalk(Talk):
 
         return Memo(
             derive=build,
-            names=ahead,
+            names=ahead if self.everybodys is None else ahead_of_these,
             report=self.failures.append,
             answering=look,
             mentions=mentions,
@@ -107,13 +114,14 @@ class OnDemandTalk(Talk):
             memo=self.memo,
             secrets=self.keys,
             report=self.events.append,
-            generation=self.generation,
+            readers=self.readers,
             now=self.now,
             limits=self.limits,
             history=self.history,
             refused_clusters=self.refused_clusters,
             looks_at_once=self.looks_at_once,
         )
+        self.readers.is_busy(self.stream.id)
         self.last.clear()
 
 

@@ -17,7 +17,20 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from model.asker import Asker
-from tests.protocol.conversation import BROKEN, CDS, EDS, LDS, MEMO_LIMITS, RDS, VHDS, Heard, Talk, hear, is_for
+from tests.protocol.conversation import (
+    BROKEN,
+    CDS,
+    EDS,
+    LDS,
+    LEADS,
+    MEMO_LIMITS,
+    RDS,
+    VHDS,
+    Heard,
+    Talk,
+    hear,
+    is_for,
+)
 from tests.protocol.model_client import BAD, COMPLETE, ModelClient, Want
 from xds.gates import PATIENCE
 from xds.protocol import ANSWER_WITHIN
@@ -128,7 +141,7 @@ class Side:
             return
         refused = {resource.name for _, resource in self.talk.stream.state().rejected}
         for content in heard.resources.values():
-            target = content.removeprefix("to ")
+            target = content.removeprefix(LEADS)
             if content != target and self.talk.world[CDS].get(target, BROKEN) != BROKEN and target not in refused:
                 assert target in self.sent_clusters | clusters.held.keys(), f"{heard.type_url} before {target}"
 
@@ -143,7 +156,7 @@ class Side:
                 now = world.get(name)
                 # Else it leads there all the same, or nobody can tell where, or (state of the world) that it goes.
                 if now not in (content, BROKEN) and (now is not None or self.talk.delta):
-                    assert content.removeprefix("to ") not in removed, f"a cluster before {name} that leads to it"
+                    assert content.removeprefix(LEADS) not in removed, f"a cluster before {name} that leads to it"
 
     def keeps_a_set_of(self, url: str) -> bool:
         """Whether the client came with a complete set of which nothing is known."""
@@ -207,7 +220,7 @@ class Machine(RuleBasedStateMachine):
             self.all_is_quiet()
         name = data.draw(st.sampled_from(NAMES[url]))
         world = self.talks[0].world
-        self.becomes({CDS: {**world[CDS], cluster: "1"}, url: {**world[url], name: f"to {cluster}"}})
+        self.becomes({CDS: {**world[CDS], cluster: "1"}, url: {**world[url], name: f"{LEADS}{cluster}"}})
         for side in self.sides:
             side.refused.clear()
 
@@ -337,6 +350,9 @@ class Machine(RuleBasedStateMachine):
         if not self.delta and url in side.client.refused_last:
             return  # what it refused is what is left: it is not sent the same again
         gone = {name for name in want.held if name not in world and (self.delta or (url, name) not in rejected)}
+        if url == CDS:
+            hosts = side.client.wants[VHDS].held if VHDS in side.client.wants else {}
+            gone -= {content.removeprefix(LEADS) for name, (_, content) in hosts.items() if (VHDS, name) in rejected}
         assert not gone, (url, gone)
 
     def teardown(self) -> None:

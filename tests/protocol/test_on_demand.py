@@ -18,6 +18,7 @@ from tests.protocol.on_demand import NOBODYS, ON_DEMAND, USES, OnDemandClient, O
 from xds.demand import ANEW, SPELLINGS, DemandLimits
 from xds.history import History, workload_of
 from xds.look_ahead import LOOKS_AT_ONCE
+from xds.memo import Marks
 from xds.wire import parse_delta_request
 
 WORLD = {
@@ -69,6 +70,38 @@ def test_r62_an_unknown_host_is_answered_at_once_and_sent_once_it_is_there() -> 
     talk.becomes({VHDS: {**WORLD[VHDS], "80/late": "uses b"}})
     talk.hears(CDS, {"b": "1"})
     talk.hears(VHDS, {"80/late": "uses b"})
+    talk.silence()
+
+
+def test_r62_an_unknown_host_is_sent_once_it_is_there_though_what_everybody_gets_stays_as_it_is() -> None:
+    """That is so for every service on a port that another one has too."""
+    talk = opened(OnDemandTalk(world=WORLD, everybodys=("base", "base80")))
+    talk.delta_says(VHDS, "80/late:80")
+    talk.hears(VHDS, missing=("80/late:80",))
+    talk.silence()
+    assert talk.stream.id not in talk.readers.concerned(Marks())
+    assert not talk.becomes({VHDS: {**WORLD[VHDS], "80/late": "uses b"}}).scopes
+    talk.hears(CDS, {"b": "1"})
+    talk.hears(VHDS, {"80/late": "uses b"})
+    talk.silence()
+
+
+def test_r40_a_cluster_that_only_the_version_before_a_refused_one_uses_is_followed() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/z")
+    talk.hears(VHDS, {"80/z": "1"})
+    talk.becomes({VHDS: {**WORLD[VHDS], "80/z": "uses b"}})
+    talk.hears(CDS, {"b": "1"})
+    talk.hears(VHDS, {"80/z": "uses b"}, accept=False)
+    talk.becomes({VHDS: {**WORLD[VHDS], "80/z": "3"}})
+    talk.accepts(VHDS)
+    talk.hears(VHDS, {"80/z": "3"}, accept=False)
+    talk.refuses(VHDS)
+    talk.silence()
+    talk.passes(minutes=10)
+    talk.silence()
+    talk.becomes({CDS: {**WORLD[CDS], "b": "2"}})
+    talk.hears(CDS, {"b": "2"})
     talk.silence()
 
 
@@ -726,9 +759,7 @@ def test_r26_a_cluster_that_a_host_names_by_now_comes_though_it_was_looked_up_la
     talk.silence()
     assert talk.stream.is_quiet()
     talk.world = {**world, VHDS: {**dict.fromkeys(hosts, "2"), hosts[place]: "uses a"}}
-    talk.generation += 1
-    marks = talk.memo.advance(to_mesh(talk.world))
-    assert talk.stream.snapshot(marks, talk.generation)
+    assert talk.is_told(talk.memo.advance(to_mesh(talk.world)), talk.generation + 1)
     assert not talk.stream.is_quiet()
     talk.hears(CDS, {"a": "1"})
     talk.silence()
@@ -995,7 +1026,8 @@ class Machine(RuleBasedStateMachine):
     def begin(self, memo_limits: dict[str, int], at_once: int) -> None:
         clusters = {"base": "1", "a": "1", "b": "1"}
         world = {CDS: clusters, EDS: {}, VHDS: {"base80": "1"}}
-        self.talk = OnDemandTalk(world=world, memo_limits=memo_limits, looks_at_once=at_once)
+        everybodys = ("base", "base80")
+        self.talk = OnDemandTalk(world=world, memo_limits=memo_limits, looks_at_once=at_once, everybodys=everybodys)
         self.client = OnDemandClient()
         self.came_back = False
         self.inbox: deque[bytes] = deque()

@@ -124,3 +124,9 @@ async def refusal(address: str, method: str, *messages: bytes, token: str = "me"
         except grpc.aio.AioRpcError:
             pass
         return await call.code()
+
+
+async def until(met: Any, seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not met():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.01)

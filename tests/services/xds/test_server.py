@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,11 +23,13 @@ from tests.services.xds.small_server import (
     names,
     refusal,
     serving,
+    until,
     world,
 )
 from xds.demand import DemandLimits
 from xds.events import Event, StreamClosed
-from xds.memo import Memo
+from xds.memo import Marks, Memo
+from xds.protocol import Stream
 from xds.server import AdsServer
 
 
@@ -115,12 +118,53 @@ async def test_a_snapshot_reaches_every_stream_and_askers_are_looked_up_anew() -
             for sidecar in sidecars:
                 await sidecar.until(CLUSTER, "a", other_than=before[0][0])
                 await sidecar.until(CLUSTER, "b", other_than=before[0][1])
-            while not all(state.acknowledged(2) for state in server.state()):  # noqa: ASYNC110 - the server has no event for it
-                await asyncio.sleep(0.01)
+            await until(lambda: all(state.acknowledged(2) for state in server.state()))
         assert {state.asker.labels["app"] for state in server.state()} == {"second"}
         for task in running:
             task.cancel()
     assert len([event for event in events if isinstance(event, StreamClosed)]) == 20
+
+
+async def test_a_change_visits_its_readers_alone_and_counts_as_acknowledged_by_all_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    visited: list[str] = []
+    visit = Stream.snapshot
+
+    def noted(stream: Stream, marks: Marks) -> bool:
+        visited.append(stream.asker.pod)
+        return visit(stream, marks)
+
+    monkeypatch.setattr(Stream, "snapshot", noted)
+    before = world(a="1", b="1")
+    async with serving(mesh=before) as (server, address), grpc.aio.insecure_channel(address) as channel:
+        calls = {}
+        async with asyncio.timeout(10):
+            for name in ("a", "b"):
+                calls[name] = call = channel.stream_stream(METHOD)(metadata=(("authorization", f"Bearer {name}"),))
+                question = pb.DeltaDiscoveryRequest(type_url=ENDPOINT, resource_names_subscribe=[name])
+                question.node.id = name
+                await call.write(question.SerializeToString())
+                await accept(call)
+            await until(lambda: server.acknowledged(1) == 2)
+            server.publish(replace(before, services=world(a="2", b="1").services), 2)
+            assert visited == ["a"]
+            assert (server.acknowledged(2), {each.generation for each in server.state()}) == (1, {2})
+            assert [each.acknowledged_generation for each in server.progress()] == [1, 2]
+            await accept(calls["a"])
+            await until(lambda: server.acknowledged(2) == 2)
+            server.publish(replace(before, services=world(a="2", b="2").services), 3)
+            assert visited == ["a", "b"]
+            await accept(calls["b"])
+            await until(lambda: server.acknowledged(3) == 2)
+
+
+async def accept(call: Any) -> None:
+    """The next response, which has one resource, is taken."""
+    response = pb.DeltaDiscoveryResponse.FromString(await call.read())
+    assert len(response.resources) == 1
+    answer = pb.DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
+    await call.write(answer.SerializeToString())
 
 
 async def test_the_stream_of_a_pod_that_is_gone_ends() -> None:
@@ -132,8 +176,7 @@ async def test_the_stream_of_a_pod_that_is_gone_ends() -> None:
         async with asyncio.timeout(10):
             for sidecar in sidecars.values():
                 await sidecar.until_count(ENDPOINT, 1)
-            while not all(state.acknowledged(1) for state in server.state()):  # noqa: ASYNC110 - as above
-                await asyncio.sleep(0.01)
+            await until(lambda: all(state.acknowledged(1) for state in server.state()))
             admission.gone.add("goes")
             server.publish(world(a="1"), 2)
             await running["goes"]
@@ -150,8 +193,7 @@ async def test_stopping_ends_every_stream_well() -> None:
         async with asyncio.timeout(10):
             await sidecar.until_count(ENDPOINT, 1)
             # A client that is just writing when its stream ends is told of the write, not of the end.
-            while not all(state.acknowledged(1) for state in server.state()):  # noqa: ASYNC110 - as above
-                await asyncio.sleep(0.01)
+            await until(lambda: all(state.acknowledged(1) for state in server.state()))
             await server.stop()
             try:
                 await running
@@ -170,8 +212,7 @@ async def test_streams_are_shed_a_few_at_a_time_and_served_until_then() -> None:
         async with asyncio.timeout(20):
             for sidecar in sidecars:
                 await sidecar.until_count(ENDPOINT, 1)
-            while not all(state.acknowledged(1) for state in server.state()):  # noqa: ASYNC110 - as above
-                await asyncio.sleep(0.01)
+            await until(lambda: all(state.acknowledged(1) for state in server.state()))
             stopping = asyncio.create_task(server.stop(shed=timedelta(seconds=8)))
             while len(server.state()) == 4:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)

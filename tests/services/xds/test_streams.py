@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -26,12 +25,14 @@ from tests.services.xds.small_server import (
     first_request,
     refusal,
     serving,
+    until,
     world,
 )
 from xds import pump as pump_module
 from xds import server as server_module
 from xds.events import Event, StreamClosed, StreamOpened
 from xds.first_builds import HOLD, PLACES, FirstBuilds
+from xds.memo import Marks
 
 ALONE = (("grpc.use_local_subchannel_pool", 1),)
 KIB = 1024
@@ -44,12 +45,6 @@ def as_caller(name: str) -> tuple[tuple[str, str], ...]:
 def resident_kib() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") // KIB
-
-
-async def until(met: Any, seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not met():  # noqa: ASYNC110 - what is waited for tells nobody
-            await asyncio.sleep(0.01)
 
 
 @both
@@ -139,6 +134,7 @@ async def leaves_nothing(cycles: int, *, growth_kib: int) -> None:
         await until(lambda: not server._handlers)
         gc.collect()
         assert (server.state(), dict(server._present), server._open) == ((), {}, {})
+        assert server._readers.concerned(Marks(everything=True)) == []
         assert len(asyncio.all_tasks()) <= tasks
         assert len(os.listdir("/proc/self/fd")) <= descriptors + 2
         assert resident_kib() - resident < growth_kib

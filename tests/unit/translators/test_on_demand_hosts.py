@@ -147,11 +147,8 @@ def test_ahead_is_sent_only_what_lets_listeners_begin() -> None:
     database = service("db", (5432, Protocol.TCP), addresses=("10.96.0.9",))
     services = [service("users", (80, HTTP)), service("other", (8080, HTTP)), database]
     view = seen_from(mesh(services), on_demand=True)
-    assert names_in_scope(VIRTUAL_HOST, view) == (
-        f"80/{PLACEHOLDER_HOST}:80",
-        f"8080/{PLACEHOLDER_HOST}:8080",
-    )
-    assert names_in_scope(CLUSTER, view) == ("BlackHoleCluster", "InboundPassthroughCluster", "PassthroughCluster")
+    assert names_in_scope(VIRTUAL_HOST, view) == {f"80/{PLACEHOLDER_HOST}:80", f"8080/{PLACEHOLDER_HOST}:8080"}
+    assert names_in_scope(CLUSTER, view) == {"BlackHoleCluster", "InboundPassthroughCluster", "PassthroughCluster"}
     placeholder = build_on_demand(VirtualHostName(port=80, host=PLACEHOLDER_HOST), view)
     assert placeholder is not None
     assert placeholder.domains == [PLACEHOLDER_HOST]

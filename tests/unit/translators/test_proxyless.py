@@ -62,7 +62,7 @@ def test_where_tls_is_asked_for_nothing_is_called_in_plaintext(view: View) -> No
 
 
 def test_it_gets_what_it_names_and_nothing_else(view: View) -> None:
-    assert names_in_scope(CLUSTER, view) == names_in_scope(LISTENER, view) == ()
+    assert names_in_scope(CLUSTER, view) == names_in_scope(LISTENER, view) == frozenset()
     assert derive(VIRTUAL_HOST, "80/echo.shop.svc.cluster.local:80", view) is None
 
 

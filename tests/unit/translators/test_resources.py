@@ -35,9 +35,7 @@ def test_every_name_in_scope_exists_and_envoy_takes_it(asker: Asker) -> None:
     view = view_of(SHOP, asker)
     resources = []
     for kind in TYPES:
-        names = names_in_scope(kind, view)
-        assert list(names) == sorted(set(names))
-        for name in names:
+        for name in sorted(names_in_scope(kind, view)):
             resource = derive(kind, name, view)
             assert resource is not None, name
             assert type_url(type(resource)) == kind
@@ -71,4 +69,4 @@ def test_names_that_mean_nothing_give_nothing(kind: str, name: str, asker: Asker
 
 def test_other_types_are_not_ours() -> None:
     assert derive(SECRET, "default", view_of(SHOP, CALLER)) is None
-    assert names_in_scope("nonsense", view_of(SHOP, CALLER)) == ()
+    assert names_in_scope("nonsense", view_of(SHOP, CALLER)) == frozenset()

@@ -15,6 +15,7 @@ from xds import pump as pump_module
 from xds.look_ahead import LOOKS_AT_ONCE
 from xds.protocol import Stream
 from xds.pump import Pump
+from xds.readers import Readers
 from xds.stream_secrets import NoSecrets
 from xds.violation import Fault, Violation
 from xds.wire import Node, parse_delta_request
@@ -98,7 +99,7 @@ async def test_the_stream_is_told_the_time_when_it_is_due_and_when_it_is_restles
         memo=talk.memo,
         secrets=NoSecrets(),
         report=print,
-        generation=1,
+        readers=Readers(generation=1),
         now=now,
     )
     stream.at, stream.ticks, stream.turns, stream.wound = now + timedelta(minutes=1), 0, 0, False
@@ -292,8 +293,7 @@ async def test_a_cluster_that_nothing_names_any_more_once_much_was_looked_up_get
 
     async def becomes(hosts: dict[str, str]) -> None:
         talk.world = {**talk.world, VHDS: hosts}
-        talk.generation += 1
-        if talk.stream.snapshot(talk.memo.advance(to_mesh(talk.world)), talk.generation):
+        if talk.is_told(talk.memo.advance(to_mesh(talk.world)), talk.generation + 1):
             pump.wake()
         for _ in range(100):
             await asyncio.sleep(0)

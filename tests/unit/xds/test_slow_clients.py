@@ -14,6 +14,7 @@ from xds.alarm import Alarm
 from xds.memo import Memo
 from xds.protocol import Stream
 from xds.pump import Pump
+from xds.readers import Readers
 from xds.stream_secrets import NoSecrets
 from xds.wire import Node, parse_delta_request
 
@@ -56,7 +57,7 @@ def pump_with(wire: Wire, responses: int) -> Pump:
         memo=Memo(derive=lambda *_: None, names=lambda *_: (), report=print),
         secrets=NoSecrets(),
         report=print,
-        generation=1,
+        readers=Readers(generation=1),
         now=datetime.now(UTC),
     )
     stream.left = responses
