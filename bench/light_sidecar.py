@@ -128,7 +128,7 @@ class LightSidecar:
         if habits.root is None:
             return grpc.aio.insecure_channel(habits.address, options=OPTIONS)
         options: list[tuple[str, Any]] = [*OPTIONS, ("grpc.ssl_target_name_override", habits.server_name)]
-        return grpc.aio.secure_channel(habits.address, grpc.ssl_channel_credentials(habits.root), options=options)
+        return grpc.aio.secure_channel(habits.address, _credentials(habits.root), options=options)
 
     async def _ask(self, call: Any, type_url: str, names: Sequence[str]) -> None:
         if type_url not in self._habits.types:
@@ -208,6 +208,11 @@ def _read(raw: bytes) -> tuple[str, str, int]:
         elif number == _RESOURCES:
             count += 1
     return type_url, nonce, count
+
+
+@lru_cache(maxsize=4)
+def _credentials(root: bytes) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(root)
 
 
 _read_once = lru_cache(maxsize=16)(_read)

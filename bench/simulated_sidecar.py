@@ -26,9 +26,9 @@ OPTIONS = (
     ("grpc.http2.lookahead_bytes", 16 * 1024 * 1024),
     ("grpc.http2.max_frame_size", 16 * 1024),
     ("grpc.http2.bdp_probe", 0),
-    # It reads a record of TLS at a time, as Envoy does, and has no buffer for more: gRPC keeps one of up to 4 MiB for
-    # each connection, and a thousand of them are memory that the machine clears and fetches for every response.
-    ("grpc.experimental.tcp_max_read_chunk_size", 16 * 1024),
+    # It keeps no buffer for as much as it once read at a time, nor does Envoy. Else gRPC has one for each connection,
+    # and a thousand of them are memory that the machine has to fetch for every response.
+    ("grpc.experimental.tcp_max_read_buffer_size", 8 * 1024),
 )
 
 

@@ -110,6 +110,9 @@ class Channel:
     """The number of the last shared response: an older one would come with a nonce that was used before."""
     words: str = ""
     """The client's last words on a rejection."""
+    reads: tuple[Reads, ...] = ()
+    """All that the client wants, as of `note_reads`. What it holds beside that stays as it is until this is another,
+    so that at rest nothing is to be done about it."""
 
     @property
     def unsent(self) -> bool:
@@ -186,13 +189,12 @@ class Channel:
         subscription = self.subscription
         return name in subscription.names or (subscription.wildcard and name in self.scope.members)
 
-    def reads(self) -> Iterator[Reads]:
-        """All that the client wants, as type and names. What it holds beside that stays as it is until this changes,
-        so that at rest nothing is to be done about it."""
-        if self.subscription.names:
-            yield self.kind.type_url, self.subscription.names
-        if self.subscription.wildcard and self.scope.members:
-            yield self.kind.type_url, self.scope.members
+    def note_reads(self) -> bool:
+        """Notes what the client wants, as `reads`. Whether that is something else than before."""
+        names, before = self.subscription.names, self.reads
+        members = self.scope.members if self.subscription.wildcard else frozenset()
+        self.reads = tuple((self.kind.type_url, some) for some in (names, members) if some)
+        return self.reads != before
 
     def mark(self, names: Set[str]) -> bool:
         """Has those looked at that the client holds or wants. Whether there are any."""

@@ -27,11 +27,12 @@ Finder: TypeAlias = Callable[[Kind], Callable[[str], Found]]
 class Gates:
     """The waiting of one stream."""
 
-    __slots__ = ("_arriving_since", "_began_at", "_behind", "_channels", "_held_since")
+    __slots__ = ("_arriving_since", "_began_at", "_behind", "_busy", "_channels", "_held_since")
 
-    def __init__(self, channels: Mapping[str, Channel], began_at: datetime) -> None:
-        """Of the stream that began then."""
+    def __init__(self, channels: Mapping[str, Channel], busy: Mapping[str, Channel], began_at: datetime) -> None:
+        """Of the stream that began then. `busy`: those of its channels that may have something doomed, or unsent."""
         self._channels = channels
+        self._busy = busy
         self._began_at = began_at
         self._arriving_since: datetime | None = None
         self._held_since: dict[str, datetime] = {}
@@ -48,7 +49,7 @@ class Gates:
             self._arriving_since = now
         for type_url in [one for one in self._held_since if not self._channels[one].unsent]:
             self.pass_through(type_url)
-        for channel in self._channels.values():
+        for channel in self._busy.values():
             if channel.doomed:
                 kept = self.keeps(channel.kind)
                 for name in channel.doomed:

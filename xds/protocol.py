@@ -61,6 +61,7 @@ class Stream:
         "_opened_at",
         "_quiet",
         "_readers",
+        "_reads_differ",
         "_refused_clusters",
         "_report",
         "_rests",
@@ -96,6 +97,8 @@ class Stream:
         self._memo = memo
         self._report = report
         self._readers = readers
+        self._reads_differ = True
+        """From what was noted when it last rested."""
         self._acknowledged = -1
         """The newest snapshot of which the client had everything, or is refusing it, before there was more to do."""
         self._quiet = self._rests = False
@@ -105,7 +108,7 @@ class Stream:
         self._channels: dict[str, Channel] = {}
         self._busy: dict[str, Channel] = {}
         """Those of which something may be unsent, unanswered or still to be removed."""
-        self._gates = Gates(self._channels, now)
+        self._gates = Gates(self._channels, self._busy, now)
         self._shelf = SecretShelf(secrets)
         self._looks_at_once = looks_at_once
         self._ahead = LookAhead(looks_at_once)
@@ -220,6 +223,7 @@ class Stream:
 
     def _look_again(self) -> None:
         self._stir(*self._channels.values())
+        self._reads_differ = True
         if self._demand is not None:
             self._demand.renew_all()
         for channel in self._channels.values():
@@ -338,6 +342,7 @@ class Stream:
             return False
         answered = True
         for type_url, channel in tuple(self._busy.items()):
+            self._reads_differ |= channel.note_reads()
             if channel.unsent or (channel.doomed and not self._gates.keeps_all(channel)):
                 return False
             if channel.flight is not None:
@@ -350,7 +355,7 @@ class Stream:
         self._quiet = not self.restless
         self._rests = self._quiet and settled
         if self._rests and not (self._demand is not None and self._demand.stale):
-            self._readers.rests(self._id, self._reads())
+            self._reads_differ = not self._readers.rests(self._id, self._reads() if self._reads_differ else None)
         return self._quiet
 
     def wake_at(self) -> datetime | None:
@@ -406,7 +411,7 @@ class Stream:
 
     def _reads(self) -> tuple[Reads, ...]:
         """What of a snapshot that differs may give the stream something to do while it rests."""
-        reads = dict.fromkeys(chain.from_iterable(channel.reads() for channel in self._channels.values()))
+        reads = dict.fromkeys(chain.from_iterable(channel.reads for channel in self._channels.values()))
         if self._demand is not None:
             reads.update(dict.fromkeys(self._demand.reads()))
         return tuple(reads)
@@ -466,6 +471,7 @@ class Stream:
         if self._demand is None or not self._demand.differs():
             return
         self._stir()
+        self._reads_differ = True
         for kind in (CLUSTER, VIRTUAL_HOST):
             if channel := self._channels.get(kind.type_url):
                 channel.rescope(self._scope(kind))
@@ -521,7 +527,6 @@ class Stream:
         channel.lost = None
         channel.flight = Flight(nonce=nonce, version=version, push=push, sent_at=now)
         if channel.kind in (CLUSTER, ROUTE):
-            mark_followers(self._channels, channel.kind, push)
-            self._stir(*self._channels.values())
+            self._stir(*mark_followers(self._channels, channel.kind, push))
             self._gates.observe(now)
         return raw

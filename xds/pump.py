@@ -86,11 +86,10 @@ class Pump:
         """Why the stream ended. Raises Violation if by the client's fault; TimeoutError if the client does not read."""
         async with asyncio.TaskGroup() as tasks:
             reading = tasks.create_task(self._read())
-            try:
-                slow = await self._write()
-            finally:
-                reading.cancel()
-        if slow:
+            # A task of its own, so that what woke it does not pass through everything that called this.
+            writing = tasks.create_task(self._write())
+            writing.add_done_callback(lambda _: reading.cancel())
+        if self._slow:
             raise TimeoutError("the client does not read")
         if self._fault is not None:
             raise self._fault
@@ -117,8 +116,7 @@ class Pump:
                 await asyncio.sleep(0)
         self.end("client")
 
-    async def _write(self) -> bool:
-        """True if the client was too slow."""
+    async def _write(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         waking = Alarm(self.wake)
@@ -149,14 +147,9 @@ class Pump:
                     if self.stream.acknowledged(0):
                         self._served()
                     await self._rest(waking, now, told=told)
-        except asyncio.CancelledError:
-            if self._slow and task.uncancel() == 0:
-                return True
-            raise
         finally:
             waking.close()
             sending.close()
-        return False
 
     def _look(self, sending: Alarm, task: asyncio.Task[Any]) -> None:
         if self._late:

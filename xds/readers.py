@@ -43,16 +43,22 @@ class Readers:
         """From now on it is visited with every change."""
         self._busy[stream] = None
 
-    def rests(self, stream: str, reads: Collection[Reads]) -> None:
-        """Until it is busy again only changes of what it reads concern it: equal sets if equal collections."""
-        if self._reads.get(stream) != reads:
+    def busy(self) -> tuple[str, ...]:
+        """Those that do not rest, or read too much."""
+        return tuple(self._busy)
+
+    def rests(self, stream: str, reads: Collection[Reads] | None) -> bool:
+        """Until it is busy again only changes of what it reads concern it. None: it reads what was noted before.
+        False: that is too much to be noted; it counts as busy."""
+        if reads is not None and self._reads.get(stream) != reads:
             self._withdraw(stream)
             if not self._has_room(reads):
-                return
+                return False
             self._reads[stream] = reads
             for one in reads:
                 self._enter(stream, one)
         self._busy.pop(stream, None)
+        return True
 
     def forget(self, stream: str) -> None:
         """It has ended."""

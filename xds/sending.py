@@ -26,13 +26,14 @@ def compose(channel: Channel, push: Push, shared: SharedResponses, *, incrementa
     return make() if own else shared.get((type_url, incremental, resources), make)
 
 
-def mark_followers(channels: Mapping[str, Channel], kind: Kind, push: Push) -> None:
-    """Marks what has to be sent right after this push, changed or not."""
+def mark_followers(channels: Mapping[str, Channel], kind: Kind, push: Push) -> tuple[Channel, ...]:
+    """Marks what has to be sent right after this push, changed or not; the channels of which that may be."""
     if kind == CLUSTER and (endpoints := channels.get(ENDPOINT.type_url)):
         # A changed cluster warms anew, and waits for its endpoints without asking for them again.
         # Nor does a second cluster ask for those of another, which it may share.
         wanted = {name for resource in push.changed for name in resource.needs or (resource.name,)}
         endpoints.forced.update(wanted & endpoints.subscription.names)
+        return (endpoints,)
     if kind == ROUTE and (hosts := channels.get(VIRTUAL_HOST.type_url)):
         tables = channels[ROUTE.type_url]
         for table in push.changed:
@@ -40,6 +41,8 @@ def mark_followers(channels: Mapping[str, Channel], kind: Kind, push: Push) -> N
             prefix = f"{table.name}/"
             members = [name for name in hosts.scope.members | hosts.subscription.names if name.startswith(prefix)]
             hosts.forced.update(sorted(members)[:1] if tables.has_some(table.name) else members)
+        return (hosts,)
+    return ()
 
 
 def mark_late(channels: Mapping[str, Channel], kind: Kind) -> None:

@@ -51,6 +51,9 @@ OPTIONS = (
     # Of a stream whose caller is not known yet nothing is read, so that it sends no more than the window: 64 KiB.
     ("grpc.http2.lookahead_bytes", 64 * 1024),
     ("grpc.http2.bdp_probe", 0),
+    # Else each connection keeps a buffer for as much as it once read at a time, 64 KiB after the names of a thousand
+    # clusters. A buffer has 8 KiB at least.
+    ("grpc.experimental.tcp_max_read_buffer_size", 8 * 1024),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.absolute_max_metadata_size", 16 * 1024),
     # Of one connection. A sidecar has one, and a second while it reconnects.
@@ -218,7 +221,9 @@ class AdsServer(Generic[C]):
 
     def acknowledged(self, generation: int) -> int:
         """How many open streams need nothing more of this snapshot, or a newer one."""
-        return sum(pump.stream.acknowledged(generation) for pump, _, _ in self._open.values())
+        busy = self._readers.busy()
+        resting = len(self._open) - len(busy) if generation <= self._readers.generation else 0
+        return resting + sum(self._open[name][0].stream.acknowledged(generation) for name in busy)
 
     def state(self) -> tuple[StreamState, ...]:
         """Every open stream, oldest first."""

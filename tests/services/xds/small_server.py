@@ -130,3 +130,11 @@ async def until(met: Any, seconds: float = 20) -> None:
     async with asyncio.timeout(seconds):
         while not met():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.01)
+
+
+async def accept(call: Any) -> None:
+    """The next response, which has one resource, is taken."""
+    response = pb.DeltaDiscoveryResponse.FromString(await call.read())
+    assert len(response.resources) == 1
+    answer = pb.DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
+    await call.write(answer.SerializeToString())

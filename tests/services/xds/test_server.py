@@ -17,6 +17,7 @@ from protos.type_urls import CLUSTER, ENDPOINT, VIRTUAL_HOST
 from tests.services.xds.small_server import (
     SOTW_METHOD,
     TokenIsName,
+    accept,
     both,
     derive,
     first_request,
@@ -157,14 +158,6 @@ async def test_a_change_visits_its_readers_alone_and_counts_as_acknowledged_by_a
             assert visited == ["a", "b"]
             await accept(calls["b"])
             await until(lambda: server.acknowledged(3) == 2)
-
-
-async def accept(call: Any) -> None:
-    """The next response, which has one resource, is taken."""
-    response = pb.DeltaDiscoveryResponse.FromString(await call.read())
-    assert len(response.resources) == 1
-    answer = pb.DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
-    await call.write(answer.SerializeToString())
 
 
 async def test_the_stream_of_a_pod_that_is_gone_ends() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
+from xml.etree import ElementTree
 
 import grpc
 import pytest
@@ -21,6 +23,7 @@ from tests.services.xds.between import between
 from tests.services.xds.small_server import (
     SOTW_METHOD,
     TokenIsName,
+    accept,
     both,
     first_request,
     refusal,
@@ -33,6 +36,7 @@ from xds import server as server_module
 from xds.events import Event, StreamClosed, StreamOpened
 from xds.first_builds import HOLD, PLACES, FirstBuilds
 from xds.memo import Marks
+from xds.server import OPTIONS
 
 ALONE = (("grpc.use_local_subchannel_pool", 1),)
 KIB = 1024
@@ -45,6 +49,20 @@ def as_caller(name: str) -> tuple[tuple[str, str], ...]:
 def resident_kib() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") // KIB
+
+
+def allocated_kib(folder: Path) -> int:
+    """What was taken from malloc and not given back. Source: malloc_info(3)."""
+    libc = ctypes.CDLL(None)
+    libc.fopen.restype = ctypes.c_void_p
+    file = ctypes.c_void_p(libc.fopen(bytes(folder / "malloc.xml"), b"w"))
+    libc.malloc_info(0, file)
+    libc.fclose(file)
+    found = ElementTree.parse(folder / "malloc.xml").getroot()
+    size = {
+        each.get("type"): int(each.get("size") or 0) for each in (*found.findall("total"), *found.findall("system"))
+    }
+    return (size["current"] + size["mmap"] - size["fast"] - size["rest"]) // KIB
 
 
 @both
@@ -297,6 +315,38 @@ async def test_r56_a_reconnect_that_lists_fifty_thousand_names_fits_and_sixteen_
                     await call.read()
                 assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert await refusal(address, METHOD, first_request(METHOD, "me"), b"\xff") is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_r56_no_connection_keeps_room_for_as_much_as_it_once_sent(tmp_path: Path) -> None:
+    """gRPC's own way is that a connection has a buffer for as much as it ever read at a time."""
+    options = (*ALONE, *((name, value) for name, value in OPTIONS if "read_buffer" in name))
+    large = pb.DeltaDiscoveryRequest(
+        type_url="nobody's", resource_names_subscribe=["x" * KIB * KIB]
+    ).SerializeToString()
+
+    async def ask(call: grpc.aio.StreamStreamCall[bytes, bytes], name: str) -> None:
+        await call.write(
+            pb.DeltaDiscoveryRequest(type_url=ENDPOINT, resource_names_subscribe=[name]).SerializeToString()
+        )
+        await accept(call)
+
+    async with serving(mesh=world(a="1", b="1", c="1")) as (server, address), AsyncExitStack() as stack:
+        calls = []
+        for number in range(100):
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(address, options=options))
+            calls.append(channel.stream_stream(METHOD)(metadata=as_caller(f"n{number}")))
+            first = pb.DeltaDiscoveryRequest(type_url=ENDPOINT, resource_names_subscribe=["a"])
+            first.node.id = f"n{number}"
+            await calls[-1].write(first.SerializeToString())
+            await accept(calls[-1])
+            await ask(calls[-1], "b")
+        await until(lambda: server.acknowledged(1) == len(calls))
+        before = allocated_kib(tmp_path)
+        for call in calls:
+            await call.write(large)
+            await ask(call, "c")
+        await until(lambda: server.acknowledged(1) == len(calls))
+        assert allocated_kib(tmp_path) - before < len(calls) * 30
 
 
 async def test_r56_headers_and_streams_of_a_connection_are_bounded() -> None:
