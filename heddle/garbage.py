@@ -8,8 +8,9 @@ _LOADING_THRESHOLD = 1_000_000
 """What is loaded until we serve stays for good: looking for garbage among it, again and again as it grows, was a third
 of the time until the first sidecar is served; and one answer of an API server is half a million values, not one of them
 garbage. Not switched off: a cluster may keep us waiting for long."""
-_SERVING_THRESHOLDS = (20_000, 20, 50)
-"""A change that concerns a thousand sidecars makes tens of thousands of objects that live for a moment."""
+_SERVING_THRESHOLDS = (100_000, 10, 20)
+"""A change that concerns a thousand sidecars makes tens of thousands of objects that live until each has answered: to
+look through them meanwhile was a twentieth of what it costs."""
 _DEFAULT_THRESHOLDS = gc.get_threshold()
 
 

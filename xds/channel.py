@@ -21,6 +21,7 @@ from xds.subscription import Change, Subscription
 
 MANY = 100
 """Names of a change. A stream may know fewer."""
+_NO_NAMES: frozenset[str] = frozenset()
 _NONE = ""
 """The version of what a client refuses to have removed (state of the world): the same set is not sent again."""
 
@@ -113,6 +114,7 @@ class Channel:
     reads: tuple[Reads, ...] = ()
     """All that the client wants, as of `note_reads`. What it holds beside that stays as it is until this is another,
     so that at rest nothing is to be done about it."""
+    _noted: tuple[frozenset[str], frozenset[str]] = (_NO_NAMES, _NO_NAMES)
 
     @property
     def unsent(self) -> bool:
@@ -191,10 +193,13 @@ class Channel:
 
     def note_reads(self) -> bool:
         """Notes what the client wants, as `reads`. Whether that is something else than before."""
-        names, before = self.subscription.names, self.reads
-        members = self.scope.members if self.subscription.wildcard else frozenset()
+        names = self.subscription.names
+        members = self.scope.members if self.subscription.wildcard else _NO_NAMES
+        if (names, members) == self._noted:  # which are the same objects, as a rule
+            return False
+        self._noted = names, members
         self.reads = tuple((self.kind.type_url, some) for some in (names, members) if some)
-        return self.reads != before
+        return True
 
     def mark(self, names: Set[str]) -> bool:
         """Has those looked at that the client holds or wants. Whether there are any."""
