@@ -36,7 +36,6 @@ class FolderEvents:
     def __init__(self, root: Path, *, below: bool) -> None:
         self._root = root
         self._below = below
-        self._happened = asyncio.Event()
         self._folders_changed = False
         self._shut_out = False
         """A folder lets nobody in. Nothing tells when it does again."""
@@ -71,22 +70,21 @@ class FolderEvents:
                 self._give_up(error)
 
     async def _happens(self, within: float) -> bool:
+        # A plain timer: `asyncio.timeout` comes to twice as much, and this is what a process at rest does.
+        happened: asyncio.Future[bool] = self._loop.create_future()
+        timer = self._loop.call_later(within, _settle, happened, False)
         if self._inotify is not None:
             # Only while somebody waits: events that nobody waits for are not worth a turn of the loop.
-            self._loop.add_reader(self._inotify.fd, self._read, self._inotify)
+            self._loop.add_reader(self._inotify.fd, self._read, self._inotify, happened)
         try:
-            async with asyncio.timeout(within):
-                await self._happened.wait()
-        except TimeoutError:
-            return False
+            return await happened
         finally:
+            timer.cancel()
             if self._inotify is not None:
                 self._loop.remove_reader(self._inotify.fd)
-        self._happened.clear()
-        return True
 
-    def _read(self, inotify: Inotify) -> None:
-        self._happened.set()
+    def _read(self, inotify: Inotify, happened: asyncio.Future[bool]) -> None:
+        _settle(happened, True)
         for _ in range(_EVENTS_AT_ONCE):
             event = inotify.sync_get()
             if event is None:
@@ -131,6 +129,11 @@ class FolderEvents:
             effect="changes are found by looking every 2 s",
             fix="Raise fs.inotify.max_user_watches or fs.inotify.max_user_instances (sysctl).",
         )
+
+
+def _settle(future: asyncio.Future[bool], result: bool) -> None:
+    if not future.done():
+        future.set_result(result)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
