@@ -411,16 +411,14 @@ class Stream:
 
     def _reads(self) -> tuple[Reads, ...]:
         """What of a snapshot that differs may give the stream something to do while it rests."""
-        reads = dict.fromkeys(chain.from_iterable(channel.reads for channel in self._channels.values()))
-        if self._demand is not None:
-            reads.update(dict.fromkeys(self._demand.reads()))
-        return tuple(reads)
+        demanded = () if self._demand is None else self._demand.reads()
+        return (*chain.from_iterable(channel.reads for channel in self._channels.values()), *demanded)
 
     def _stir(self, *channels: Channel) -> None:
         """There may be something to do, for these types if any."""
         if self._rests:
             self._acknowledged = self._readers.generation
-            self._readers.is_busy(self._id)
+            self._readers.stirs(self._id)
         self._quiet = self._rests = False
         for channel in channels:
             self._busy[channel.kind.type_url] = channel

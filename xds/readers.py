@@ -32,14 +32,14 @@ class Readers:
         self.generation = generation
         """The newest snapshot that every stream was told of, if it concerns it."""
         self._busy: dict[str, None] = {}
-        self._reads: dict[str, Collection[Reads]] = {}
+        self._reads: dict[str, dict[Reads, None]] = {}
         """As they were noted, by stream: a busy stream stays noted with what it read when it last rested."""
         self._streams: dict[Reads, set[str]] = {}
         self._by_name: dict[str, dict[str, set[Reads]]] = {}
         self._noted = 0
         """How many names there are in all the sets."""
 
-    def is_busy(self, stream: str) -> None:
+    def stirs(self, stream: str) -> None:
         """From now on it is visited with every change."""
         self._busy[stream] = None
 
@@ -50,13 +50,16 @@ class Readers:
     def rests(self, stream: str, reads: Collection[Reads] | None) -> bool:
         """Until it is busy again only changes of what it reads concern it. None: it reads what was noted before.
         False: that is too much to be noted; it counts as busy."""
-        if reads is not None and self._reads.get(stream) != reads:
-            self._withdraw(stream)
-            if not self._has_room(reads):
+        if reads is not None:
+            if any(len(names) > MOST_AT_ONCE for _, names in reads) or not self._has_room(reads):
+                self._withdraw(stream)
                 return False
-            self._reads[stream] = reads
-            for one in reads:
+            before, after = self._reads.get(stream, {}), dict.fromkeys(reads)
+            self._reads[stream] = after
+            for one in after.keys() - before.keys():
                 self._enter(stream, one)
+            for one in before.keys() - after.keys():
+                self._leave(stream, one)
         self._busy.pop(stream, None)
         return True
 
@@ -80,8 +83,7 @@ class Readers:
         return list(streams)
 
     def _has_room(self, reads: Collection[Reads]) -> bool:
-        fresh = [len(names) for type_url, names in reads if (type_url, names) not in self._streams]
-        return max(fresh, default=0) <= MOST_AT_ONCE and self._noted + sum(fresh) <= MOST_IN_ALL
+        return self._noted + sum(len(one[1]) for one in reads if one not in self._streams) <= MOST_IN_ALL
 
     def _withdraw(self, stream: str) -> None:
         for one in self._reads.pop(stream, ()):

@@ -371,7 +371,7 @@ class AdsServer(Generic[C]):
         state = pump.stream.state()
         self._report(StreamOpened(stream=state.id, node=node.id))
         self._open[state.id] = (pump, caller, node)
-        self._readers.is_busy(state.id)
+        self._readers.stirs(state.id)
         retirement = None
         if self._max_age is not None:
             age = self._max_age * (1 - 0.1 * self._jitter())

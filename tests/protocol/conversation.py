@@ -219,7 +219,7 @@ class Talk:
             refused_clusters=self.refused_clusters,
             looks_at_once=self.looks_at_once,
         )
-        self.readers.is_busy(self.stream.id)
+        self.readers.stirs(self.stream.id)
         self.last.clear()
 
     # What the client says

@@ -121,7 +121,7 @@ class OnDemandTalk(Talk):
             refused_clusters=self.refused_clusters,
             looks_at_once=self.looks_at_once,
         )
-        self.readers.is_busy(self.stream.id)
+        self.readers.stirs(self.stream.id)
         self.last.clear()
 
 

@@ -32,7 +32,7 @@ def test_who_rests_is_visited_for_what_it_reads_alone() -> None:
 def test_who_is_busy_is_visited_with_every_change_and_what_it_read_counts_no_more() -> None:
     readers = Readers(generation=1)
     readers.rests("one", reads(CLUSTER, "a"))
-    readers.is_busy("one")
+    readers.stirs("one")
     assert readers.concerned(Marks()) == ["one"]
     readers.rests("one", reads(CLUSTER, "b"))
     assert readers.concerned(Marks(names={CLUSTER: frozenset({"a"})})) == []
@@ -44,7 +44,7 @@ def test_what_may_concern_anybody_visits_those_too_who_read_nothing(marks: Marks
     readers = Readers(generation=1)
     readers.rests("one", ())
     readers.rests("another", reads(CLUSTER, "a"))
-    readers.is_busy("third")
+    readers.stirs("third")
     assert sorted(readers.concerned(marks)) == ["another", "one", "third"]
 
 
@@ -52,7 +52,7 @@ def test_who_reads_very_much_is_visited_with_every_change(monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "MOST_AT_ONCE", 3)
     readers = Readers(generation=1)
     readers.rests("one", reads(CLUSTER, "a"))
-    readers.is_busy("one")
+    readers.stirs("one")
     readers.rests("one", reads(CLUSTER, *"abcd"))
     assert readers.concerned(Marks()) == ["one"]
     readers.rests("one", reads(CLUSTER, *"abc"))
@@ -63,7 +63,7 @@ def test_names_are_noted_up_to_a_bound_that_alike_streams_count_once_for(monkeyp
     monkeypatch.setattr(module, "MOST_IN_ALL", 3)
     readers = Readers(generation=1)
     for stream, names in (("one", "ab"), ("alike", "ab"), ("other", "cd")):
-        readers.is_busy(stream)
+        readers.stirs(stream)
         readers.rests(stream, reads(CLUSTER, *names))
     assert readers.concerned(Marks()) == ["other"]
     readers.forget("one")
@@ -94,8 +94,8 @@ class Machine(RuleBasedStateMachine):
         self.resting[stream] = tuple(reads)
 
     @rule(stream=st.sampled_from("123"))
-    def is_busy(self, stream: str) -> None:
-        self.readers.is_busy(stream)
+    def stirs(self, stream: str) -> None:
+        self.readers.stirs(stream)
         self.resting.pop(stream, None)
         self.busy.add(stream)
 
