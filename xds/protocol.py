@@ -212,7 +212,10 @@ class Stream:
                 self._follow_demand()
             if renewed and self._demand.behind:
                 self._stir()
-        return marked or not self.is_quiet()
+        if marked or not self.is_quiet():
+            return True
+        self._note_rest()  # there may have been no room before
+        return False
 
     def reassign(self, asker: Asker) -> None:
         """The workload is another now: its pod was relabelled, say. Everything is looked up again."""
@@ -354,8 +357,7 @@ class Stream:
             self._acknowledged = self._readers.generation
         self._quiet = not self.restless
         self._rests = self._quiet and settled
-        if self._rests and not (self._demand is not None and self._demand.stale):
-            self._reads_differ = not self._readers.rests(self._id, self._reads() if self._reads_differ else None)
+        self._note_rest()
         return self._quiet
 
     def wake_at(self) -> datetime | None:
@@ -408,6 +410,10 @@ class Stream:
     @property
     def _acknowledged_generation(self) -> int:
         return self._readers.generation if self._rests else self._acknowledged
+
+    def _note_rest(self) -> None:
+        if self._rests and not (self._demand is not None and self._demand.stale):
+            self._reads_differ = not self._readers.rests(self._id, self._reads() if self._reads_differ else None)
 
     def _reads(self) -> tuple[Reads, ...]:
         """What of a snapshot that differs may give the stream something to do while it rests."""

@@ -91,6 +91,8 @@ class Pump:
             writing.add_done_callback(lambda _: reading.cancel())
         if self._slow:
             raise TimeoutError("the client does not read")
+        if writing.cancelled():
+            raise asyncio.CancelledError
         if self._fault is not None:
             raise self._fault
         return self._reason

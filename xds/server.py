@@ -200,15 +200,17 @@ class AdsServer(Generic[C]):
         others, self._pods = scoped or mesh.pods is not self._pods, mesh.pods
         shown, self._shown = self._shown, (mesh.gateways, mesh.credentials)
         certificates_changed = any(old is not new for old, new in zip(shown, self._shown, strict=True))
+        ended: set[str] = set()
         if others or certificates_changed:
-            for pump, caller, node in self._open.values():
+            for name, (pump, caller, node) in self._open.items():
                 if others and (reason := self._look_at(pump.stream, caller, node, scoped=scoped)):
                     pump.end(reason)
+                    ended.add(name)
                 elif certificates_changed and pump.stream.asker.kind is ProxyKind.GATEWAY:
                     pump.stream.secrets_changed()
         for name in self._readers.concerned(marks):
             pump, _, _ = self._open[name]
-            if pump.stream.snapshot(marks):
+            if name not in ended and pump.stream.snapshot(marks):
                 pump.wake()
         self._readers.generation = generation
         self._published = True

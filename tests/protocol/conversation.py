@@ -26,7 +26,7 @@ from xds.events import DerivationFailed, Event
 from xds.look_ahead import LOOKS_AT_ONCE
 from xds.memo import Marks, Memo
 from xds.protocol import Stream
-from xds.readers import Readers
+from xds.readers import ASKED, Readers, Reads
 from xds.refused_clusters import RefusedClusters
 from xds.resource import content_version
 from xds.stream_secrets import Issued
@@ -305,10 +305,25 @@ class Talk:
 
     def is_told(self, marks: Marks, generation: int) -> bool:
         """As the server does it: only if it concerns the stream. Whether that has something to do."""
+        noted = self.readers._reads.get(self.stream.id)  # None: it has ended
+        if noted is not None and self.stream.id not in self.readers.busy():
+            assert self.reads() <= noted.keys(), "it rests, and what it reads is not noted"
         concerned = self.stream.id in self.readers.concerned(marks)
         to_do = concerned and self.stream.snapshot(marks)
         self.readers.generation = generation
         return to_do
+
+    def reads(self) -> set[Reads]:
+        """What the stream has to be told of, where it rests."""
+        reads: set[Reads] = set()
+        for channel in self.stream._channels.values():
+            reads.add((channel.kind.type_url, channel.subscription.names))
+            if channel.subscription.wildcard:
+                reads.add((channel.kind.type_url, channel.scope.members))
+        if self.stream._demand is not None:
+            reads.add((ASKED, frozenset(self.stream._demand._asked)))
+            reads.add((VHDS, self.stream._demand._scopes[VHDS].members))
+        return {one for one in reads if one[1]}
 
     @property
     def generation(self) -> int:

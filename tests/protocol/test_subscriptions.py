@@ -418,3 +418,19 @@ def test_r16_r23_sotw_a_name_that_is_left_out_and_asked_for_again_while_a_respon
     talk.sotw_says(EDS, "a", "b", nonce=second.nonce)
     talk.hears(EDS, {"a": "1"})
     talk.silence()
+
+
+@both
+def test_what_a_client_asked_for_between_two_rests_is_followed(delta: bool) -> None:
+    """Who rests is told of what it reads alone, and that is another now."""
+    talk = Talk(delta, {EDS: {"a": "1", "b": "1"}})
+    talk.says(EDS, "a")
+    talk.hears(EDS, {"a": "1"})
+    talk.silence()
+    talk.says(EDS, "b")
+    talk.hears(EDS, {"b": "1"})
+    talk.silence()
+    marks = talk.becomes({EDS: {"a": "1", "b": "2"}})
+    assert (dict(marks.names), marks.scopes) == ({EDS: {"b"}}, set())
+    talk.hears(EDS, {"b": "2"})
+    talk.silence()

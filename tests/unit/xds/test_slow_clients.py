@@ -109,6 +109,18 @@ def test_a_pump_that_is_cancelled_says_so_though_its_client_is_slow() -> None:
     asyncio.run(run())
 
 
+def test_a_write_that_was_cancelled_by_whoever_is_no_good_end() -> None:
+    class Cancelled(Wire):
+        async def write(self, message: bytes) -> None:
+            raise asyncio.CancelledError
+
+    async def run() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(pump_with(Cancelled(), 1).run(), 5)
+
+    asyncio.run(run())
+
+
 def test_an_alarm_rings_once_at_the_time_it_was_last_set_to() -> None:
     async def run() -> list[float]:
         loop = asyncio.get_running_loop()
