@@ -70,7 +70,7 @@ class FolderEvents:
                 self._give_up(error)
 
     async def _happens(self, within: float) -> bool:
-        # A plain timer: `asyncio.timeout` comes to twice as much, and this is what a process at rest does.
+        # A plain timer, for a process at rest does little else: `asyncio.timeout` cancels and raises each time.
         happened: asyncio.Future[bool] = self._loop.create_future()
         timer = self._loop.call_later(within, _settle, happened, False)
         if self._inotify is not None:

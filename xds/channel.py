@@ -111,10 +111,8 @@ class Channel:
     """The number of the last shared response: an older one would come with a nonce that was used before."""
     words: str = ""
     """The client's last words on a rejection."""
-    reads: tuple[Reads, ...] = ()
-    """All that the client wants, as of `note_reads`. What it holds beside that stays as it is until this is another,
-    so that at rest nothing is to be done about it."""
     _noted: tuple[frozenset[str], frozenset[str]] = (_NO_NAMES, _NO_NAMES)
+    """The names it is subscribed to, and those in scope, as of `note_reads`."""
 
     @property
     def unsent(self) -> bool:
@@ -192,14 +190,19 @@ class Channel:
         return name in subscription.names or (subscription.wildcard and name in self.scope.members)
 
     def note_reads(self) -> bool:
-        """Notes what the client wants, as `reads`. Whether that is something else than before."""
+        """Notes what the client wants, for `reads`. Whether that is something else than before."""
         names = self.subscription.names
         members = self.scope.members if self.subscription.wildcard else _NO_NAMES
         if (names, members) == self._noted:  # which are the same objects, as a rule
             return False
         self._noted = names, members
-        self.reads = tuple((self.kind.type_url, some) for some in (names, members) if some)
         return True
+
+    @property
+    def reads(self) -> tuple[Reads, ...]:
+        """All that the client wants, as of `note_reads`. What it holds beside that stays as it is until this is another,
+        so that at rest nothing is to be done about it."""
+        return tuple((self.kind.type_url, some) for some in self._noted if some)
 
     def mark(self, names: Set[str]) -> bool:
         """Has those looked at that the client holds or wants. Whether there are any."""
