@@ -200,8 +200,8 @@ class Channel:
 
     @property
     def reads(self) -> tuple[Reads, ...]:
-        """All that the client wants, as of `note_reads`. What it holds beside that stays as it is until this is another,
-        so that at rest nothing is to be done about it."""
+        """All that the client wants, as of `note_reads`. What it holds beside that stays as it is until this is
+        another, so that at rest nothing is to be done about it."""
         return tuple((self.kind.type_url, some) for some in self._noted if some)
 
     def mark(self, names: Set[str]) -> bool:
