@@ -14,7 +14,7 @@ from model.problems import Position, Problem, Severity
 from sources.file_scan import MAX_FILE_BYTES, Seen, Stamp, digest, list_files
 from sources.folder_events import FolderEvents
 from sources.held_file import HeldFile
-from sources.open_files import BeingWritten, is_written, read_whole
+from sources.open_files import BeingWritten, is_shared, is_written, read_whole
 from sources.store import Store
 
 CONFIRM_SECONDS = 1.0
@@ -24,8 +24,10 @@ EMPTY_FILE_SECONDS = 0.05
 LOOK_AGAIN_SECONDS = 0.01
 """How often a file that is held back is looked at again: no event tells that it was closed."""
 RESCAN_SECONDS = 2.0
-"""How often everything is looked at although no event came: files that links lead to are not watched, a folder above
-may be replaced, and some file systems, of other machines, say, tell nothing."""
+"""How often everything is looked at although no event came, where events cannot tell all: files that links lead to are
+not watched, and some file systems, of other machines, say, tell nothing."""
+RESCAN_ANYWAY_SECONDS = 10.0
+"""The same where events should tell all; but a folder above may be replaced."""
 
 _EMPTY = digest(b"")
 
@@ -45,6 +47,7 @@ class Directory:
         self._emptied_at: float | None = None
         self._held: dict[str, HeldFile] = {}
         self._holds_back = asyncio.Event()
+        self._has_problems = False
 
     @property
     def name(self) -> str:
@@ -106,12 +109,27 @@ class Directory:
         is_folder = os.path.isdir(self._path)
         root = self._path if is_folder else self._path.parent
         place = _identity(root)
+        linked = os.path.realpath(root) != os.path.abspath(root)
         with contextlib.closing(FolderEvents(root, below=is_folder)) as events:
             while True:
                 self._scan(trust_empty_files=False)
                 if _identity(root) != place:
                     return
-                await events.gathered(within=RESCAN_SECONDS)
+                told = events.complete and not linked and self._is_told_of_all(root)
+                await events.gathered(within=RESCAN_ANYWAY_SECONDS if told else RESCAN_SECONDS)
+
+    def _is_told_of_all(self, root: Path) -> bool:
+        """Whether nothing is under way that only another look can end, and no file changes without an event."""
+        if self._has_problems or self.pending:
+            return False
+        stamps = [seen.stamp for seen in self._seen.values() if seen.settled and not seen.stamp.linked]
+        if len(stamps) < len(self._seen):
+            return False
+        try:
+            devices = {root.stat().st_dev, *(stamp.device for stamp in stamps)}
+        except OSError:
+            return False
+        return not any(map(is_shared, devices))
 
     def _scan(self, *, trust_empty_files: bool) -> bool:
         problems: list[Problem] = []
@@ -120,6 +138,7 @@ class Directory:
             self._holds_back.set()
         else:
             self._holds_back.clear()
+        self._has_problems = bool(problems)
         self._store.report(problems)
         return self._store.replace_files(changes) if changes else False
 

@@ -16,13 +16,14 @@ YOUNG_NS = 2_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """A file as its metadata tells it apart."""
+    """A file as its metadata tells it apart. `linked`: it, or a folder on the way to it, is a link."""
 
     device: int
     inode: int
     size: int
     modified_ns: int
     changed_ns: int
+    linked: bool = False
 
     def is_young(self, now_ns: int) -> bool:
         """Whether it was written so lately that an equal stamp proves nothing."""
@@ -53,10 +54,10 @@ def list_files(path: Path, unreadable: Callable[[str, OSError], None]) -> Iterat
     """
     status = path.stat()
     if not path.is_dir():
-        yield str(path), stamp_of(status)
+        yield str(path), stamp_of(status, linked=path.is_symlink())
         return
     entered = {(status.st_dev, status.st_ino)}
-    yield from _walk(_entries(str(path)), entered, unreadable)
+    yield from _walk(_entries(str(path)), entered, unreadable, linked=False)
 
 
 def is_manifest(name: str) -> bool:
@@ -65,7 +66,11 @@ def is_manifest(name: str) -> bool:
 
 
 def _walk(
-    entries: list[os.DirEntry[str]], entered: set[tuple[int, int]], unreadable: Callable[[str, OSError], None]
+    entries: list[os.DirEntry[str]],
+    entered: set[tuple[int, int]],
+    unreadable: Callable[[str, OSError], None],
+    *,
+    linked: bool,
 ) -> Iterator[tuple[str, Stamp]]:
     for entry in sorted(entries, key=lambda entry: entry.name):
         if entry.name.startswith("."):
@@ -78,13 +83,14 @@ def _walk(
             continue
         except OSError:
             continue
+        over_a_link = linked or entry.is_symlink()
         if is_folder:
             key = (status.st_dev, status.st_ino)
             if key not in entered:
                 entered.add(key)
-                yield from _walk(_enter(entry.path, unreadable), entered, unreadable)
+                yield from _walk(_enter(entry.path, unreadable), entered, unreadable, linked=over_a_link)
         elif is_manifest(entry.name) and entry.is_file():
-            yield entry.path, stamp_of(status)
+            yield entry.path, stamp_of(status, linked=over_a_link)
 
 
 def _enter(folder: str, unreadable: Callable[[str, OSError], None]) -> list[os.DirEntry[str]]:
@@ -105,7 +111,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         return list(found)
 
 
-def stamp_of(status: os.stat_result) -> Stamp:
+def stamp_of(status: os.stat_result, *, linked: bool = False) -> Stamp:
     """The stamp of a file whose status that is."""
     return Stamp(
         device=status.st_dev,
@@ -113,4 +119,5 @@ def stamp_of(status: os.stat_result) -> Stamp:
         size=status.st_size,
         modified_ns=status.st_mtime_ns,
         changed_ns=status.st_ctime_ns,
+        linked=linked,
     )

@@ -47,6 +47,11 @@ class FolderEvents:
         except OSError as error:
             self._give_up(error)
 
+    @property
+    def complete(self) -> bool:
+        """Whether every folder is watched."""
+        return self._inotify is not None and not self._shut_out
+
     def close(self) -> None:
         """No events come any more."""
         if self._inotify is not None:

@@ -389,7 +389,8 @@ async def test_a_folder_above_that_lets_nobody_in_ends_no_watch(
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return real(path, **named)
 
-    monkeypatch.setattr("sources.directory.RESCAN_SECONDS", 0.02)
+    for seconds in ("RESCAN_SECONDS", "RESCAN_ANYWAY_SECONDS"):
+        monkeypatch.setattr(f"sources.directory.{seconds}", 0.02)
     monkeypatch.setattr(os, "stat", stat)
     async with watching(tmp_path / source, store) as watched:
         await watched.until(lambda: names(store) == ["a"])

@@ -13,9 +13,10 @@ import pytest
 from asyncinotify import Inotify, Mask
 from structlog.testing import capture_logs
 
+from sources.directory import RESCAN_ANYWAY_SECONDS, RESCAN_SECONDS, Directory
 from sources.folder_events import FolderEvents
 from sources.store import Store
-from tests.unit.sources.watched_directory import names, namespace, watching
+from tests.unit.sources.watched_directory import Clock, names, namespace, watching
 
 
 @pytest.fixture
@@ -25,7 +26,8 @@ def store() -> Store:
 
 @pytest.fixture
 def no_rescan(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sources.directory.RESCAN_SECONDS", 600.0)
+    for seconds in ("RESCAN_SECONDS", "RESCAN_ANYWAY_SECONDS"):
+        monkeypatch.setattr(f"sources.directory.{seconds}", 600.0)
 
 
 @pytest.mark.usefixtures("no_rescan")
@@ -253,10 +255,7 @@ async def _happened(events: FolderEvents, within: float) -> bool:
 async def test_without_watches_everything_is_looked_at_now_and_then(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, refused: str
 ) -> None:
-    def refuse(*_: object, **_named: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(Inotify, refused, refuse)
+    monkeypatch.setattr(Inotify, refused, _none_left)
     with capture_logs() as logs:
         async with watching(tmp_path, store) as watched:
             await asyncio.sleep(0)
@@ -265,3 +264,59 @@ async def test_without_watches_everything_is_looked_at_now_and_then(
     (said,) = [log for log in logs if log["event"] == "sources.not_watched"]
     assert said["path"] == str(tmp_path)
     assert "max_user_watches" in said["fix"]
+
+
+@pytest.mark.parametrize(
+    ("there_is", "seconds"),
+    [
+        ("nothing else", RESCAN_ANYWAY_SECONDS),
+        ("a young file", RESCAN_SECONDS),
+        ("a link to a file", RESCAN_SECONDS),
+        ("a link to a folder", RESCAN_SECONDS),
+        ("a link above", RESCAN_SECONDS),
+        ("another machine's file system", RESCAN_SECONDS),
+        ("a file too large", RESCAN_SECONDS),
+        ("no watch", RESCAN_SECONDS),
+    ],
+)
+async def test_where_events_tell_all_it_is_looked_at_less_often(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, there_is: str, seconds: float
+) -> None:
+    mesh = tmp_path / "mesh"
+    (mesh / "sub").mkdir(parents=True)
+    (mesh / "sub" / "a.yaml").write_text(namespace("a"))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.yaml").write_text(namespace("b"))
+    path, clock = mesh, Clock()
+    match there_is:
+        case "a young file":
+            clock.now = (mesh / "sub" / "a.yaml").stat().st_ctime
+        case "a link to a file":
+            (mesh / "b.yaml").symlink_to(tmp_path / "elsewhere" / "b.yaml")
+        case "a link to a folder":
+            (mesh / "elsewhere").symlink_to(tmp_path / "elsewhere")
+        case "a link above":
+            (tmp_path / "now").symlink_to(tmp_path)
+            path = tmp_path / "now" / "mesh"
+        case "another machine's file system":
+            monkeypatch.setattr("sources.directory.is_shared", lambda _: True)
+        case "a file too large":
+            monkeypatch.setattr("sources.directory.MAX_FILE_BYTES", 10)
+        case "no watch":
+            monkeypatch.setattr("sources.folder_events.Inotify", _none_left)
+    waits: asyncio.Queue[float] = asyncio.Queue()
+
+    async def gathered(_: FolderEvents, within: float) -> None:
+        waits.put_nowait(within)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(FolderEvents, "gathered", gathered)
+    watch = asyncio.create_task(Directory(path, store, now=clock).watch())
+    assert await asyncio.wait_for(waits.get(), 20) == seconds
+    watch.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watch
+
+
+def _none_left(*_: object, **_named: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
