@@ -6,15 +6,15 @@ Versions, nonces, subscriptions and rejections of one type never touch another's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import chain
 
 from xds.in_common import in_common
 from xds.isolation import maybe_half_made, singled_out, split
 from xds.kinds import Absence, Kind, Removal
 from xds.memo import ABSENT, FAILED, Found, Scope
+from xds.push import Flight, Push, Refusal
 from xds.readers import Reads
 from xds.resource import Resource, build_foreign, build_missing
 from xds.subscription import Change, Subscription
@@ -24,39 +24,6 @@ MANY = 100
 _NO_NAMES: frozenset[str] = frozenset()
 _NONE = ""
 """The version of what a client refuses to have removed (state of the world): the same set is not sent again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Push:
-    """What one response tells: resources that differ from what the client holds, and names that are gone."""
-
-    changed: tuple[Resource, ...] = ()
-    removed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flight:
-    """A response that was sent and not answered yet. `version` is the response's own (state of the world).
-
-    `doubted`, `supposed`, `owing`: what came of it when no answer came in time. It is taken back if one comes.
-    """
-
-    nonce: str
-    version: str
-    push: Push
-    sent_at: datetime
-    doubted: frozenset[str] = frozenset()
-    supposed: frozenset[str] = frozenset()
-    owing: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """The client refused this version of a resource, in these words; it keeps what it had. `needs` as of `Resource`."""
-
-    version: str
-    message: str
-    needs: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True, eq=False)
@@ -147,42 +114,6 @@ class Channel:
     def _scope_failed(self) -> bool:
         """Whether it is not known what is in scope, nor was it ever."""
         return self._holds_all and self.scope.failed
-
-    def unsent_news(self, find: Callable[[str], Found]) -> set[str]:
-        """The names that are still to be sent of which the client has nothing, or soon, nor is anything on its way.
-        Of very many it is not looked up whether there is anything to send."""
-        on_its_way = self.flight.push if self.flight is not None else Push()
-        sent = {resource.name for resource in on_its_way.changed}
-        lacking = {name for name in chain(self.marked, self.forced) if name not in sent and self.wants(name)}
-        lacking = {name for name in lacking if not self.has_some(name) or name in on_its_way.removed}
-        if len(lacking) <= MANY:
-            lacking = {name for name in lacking if self._is_acceptable(name, find(name).resource)}
-        return lacking | {resource.name for resource in self._parts() if not self.has_some(resource.name)}
-
-    def _is_acceptable(self, name: str, resource: Resource | None) -> bool:
-        """Whether there is something, and the client has not refused it."""
-        refusal = self.refused.get(name)
-        return resource is not None and (refusal is None or refusal.version != resource.version)
-
-    @property
-    def changes_what_is_held(self) -> bool:
-        """Whether of something that is still to be sent the client has another version."""
-        if self.brought and not self.held:
-            return True  # it does not say of what (state of the world)
-        parts = (resource.name for resource in self._parts())
-        return any(map(self.has_some, chain(self.marked, self.forced, parts)))
-
-    def needs_any(self, names: Set[str], find: Callable[[str], Found]) -> bool:
-        """Whether something that is still to be sent names one of these. Of very much it is not looked up."""
-        pending = self.marked | self.forced
-        if len(pending) > MANY:
-            return True
-        found = [find(name).resource for name in pending if self.wants(name)]
-        pieces = chain(found, self._parts())
-        return any(resource is not None and not names.isdisjoint(resource.needs) for resource in pieces)
-
-    def _parts(self) -> Iterator[Resource]:
-        return chain.from_iterable(self.groups)
 
     def wants(self, name: str) -> bool:
         """Whether the client is subscribed to this name."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Set
 
-from xds.channel import Channel, Push
+from xds.channel import Channel
 from xds.memo import Scope
+from xds.push import Push
 from xds.shared_responses import Response
 from xds.subscription import change_names
 from xds.violation import check_names

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from xds.channel import Channel
 from xds.kinds import CLUSTER, KINDS, ROUTE, VIRTUAL_HOST, Kind
 from xds.memo import Found
+from xds.pending import changes_what_is_held, needs_any, unsent_news
 
 PATIENCE = timedelta(seconds=5)
 """A route waits so long at most for a cluster that was sent: one that cannot warm must not stop all others."""
@@ -80,10 +81,10 @@ class Gates:
     def _is_behind(self, channel: Channel, finder: Finder) -> bool:
         """Whether it may lead from what works to a cluster that was not sent yet."""
         # Which clusters a table or a listener names is not known.
-        if not (channel.held if channel.kind == VIRTUAL_HOST else channel.changes_what_is_held):
+        if not (channel.held if channel.kind == VIRTUAL_HOST else changes_what_is_held(channel)):
             return False
-        news = self._channels[CLUSTER.type_url].unsent_news(finder(CLUSTER))
-        return bool(news) and (channel.kind != VIRTUAL_HOST or channel.needs_any(news, finder(channel.kind)))
+        news = unsent_news(self._channels[CLUSTER.type_url], finder(CLUSTER))
+        return bool(news) and (channel.kind != VIRTUAL_HOST or needs_any(channel, news, finder(channel.kind)))
 
     def removable(self, kind: Kind, now: datetime) -> frozenset[str]:
         """What is no longer wanted and may be removed: everything that could name it has been acknowledged, or was not

@@ -14,7 +14,7 @@ from itertools import chain
 from model.asker import Asker
 from xds import delta, sotw
 from xds.accepted_sets import AcceptedSets
-from xds.channel import Channel, Flight, Push
+from xds.channel import Channel
 from xds.channel_state import rejected_by, type_state
 from xds.demand import DEFAULT_LIMITS, Demand, DemandLimits
 from xds.events import Rejected, SecretFailed
@@ -24,6 +24,7 @@ from xds.isolation import is_singled_out
 from xds.kinds import CLUSTER, KINDS, PUSH_ORDER, REMOVAL_ORDER, ROUTE, SECRET, VIRTUAL_HOST, Kind
 from xds.look_ahead import LOOKS_AT_ONCE, LookAhead
 from xds.memo import ABSENT, Found, Marks, Memo, Scope
+from xds.push import Flight, Push
 from xds.read_memo import KnownAsker
 from xds.readers import Readers, Reads
 from xds.refused_clusters import RefusedClusters

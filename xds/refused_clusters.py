@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from model.asker import Asker
-from xds.channel import Refusal
+from xds.push import Refusal
 
 MAX_REFUSALS = 20_000
 """Of all clients together; beyond it the oldest go."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from functools import partial
 
 from xds import delta, sotw
-from xds.channel import Channel, Push
+from xds.channel import Channel
 from xds.kinds import CLUSTER, ENDPOINT, ROUTE, SECRET, VIRTUAL_HOST, Kind
+from xds.push import Push
 from xds.shared_responses import Response, SharedResponses
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from hashlib import blake2b
 
-from xds.channel import Channel, Push
+from xds.channel import Channel
 from xds.memo import Scope
+from xds.push import Push
 from xds.resource import Resource
 from xds.shared_responses import Response
 from xds.subscription import add_names, replace_names

@@ -9,8 +9,8 @@ import pytest
 from model.asker import Asker
 from tests.protocol.conversation import BEGINNING, BROKEN, CDS, EDS, LDS, NO_SCOPE, RDS, VHDS, Talk, version_of
 from xds.accepted_sets import AcceptedSets
-from xds.channel import Refusal
 from xds.events import Event, Rejected
+from xds.push import Refusal
 from xds.refused_clusters import RefusedClusters
 from xds.resource import build_resource
 from xds.sotw import version_of as version_of_set

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from protos import discovery_pb2 as pb
 from xds import delta
-from xds.channel import Push
+from xds.push import Push
 from xds.resource import Resource, build_resource
 from xds.shared_responses import RECENT, Response, SharedResponses
 
