@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 
 from bench.children import Child, Json, child, python, reply, run_child
+from heddle.huge_pages import start_with_huge_pages
 from tests.cluster.build import ClusterUnavailable, Recipe, built
 from xds.server import OPTIONS, SERVICE
 
@@ -111,4 +112,5 @@ async def _serve(given: AsyncIterator[Json]) -> None:
 
 
 if __name__ == "__main__":
+    start_with_huge_pages()
     run_child(_serve)

@@ -1,6 +1,6 @@
 """Heddle's control plane in a process of its own (`python -m bench.plane_process`), with nothing else in it.
 
-It runs as `heddle serve` does, with its log and its garbage collection, on a directory of manifests.
+It runs as `heddle serve` does, with its log, its garbage collection and its memory, on a directory of manifests.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.children import Json, reply, run_child
 from heddle import garbage
 from heddle.control_plane import ControlPlane, PlaneSettings
+from heddle.huge_pages import start_with_huge_pages
 from heddle.log_output import configure_logging
 from model.on_demand import SidecarConfig
 
@@ -54,5 +55,6 @@ async def _serve(given: AsyncIterator[Json]) -> None:
 
 
 if __name__ == "__main__":
+    start_with_huge_pages()
     configure_logging(json_lines=True, verbose=False)
     run_child(_serve)

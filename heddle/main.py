@@ -8,20 +8,25 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from heddle.huge_pages import start_with_huge_pages
+
 EXIT_FINE, EXIT_FINDINGS, EXIT_ERROR = 0, 1, 2
 VERSION = "0.1.0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """`module` has `add_arguments(parser)` and `run_command(args) -> int`."""
+    """`module` has `add_arguments(parser)` and `run_command(args) -> int`. `holds_much`: of memory, for long."""
 
     module: str
     summary: str
+    holds_much: bool = False
 
 
 COMMANDS = {
-    "serve": Command(module="heddle.serve", summary="run the control plane, on a directory of YAML or a cluster"),
+    "serve": Command(
+        module="heddle.serve", summary="run the control plane, on a directory of YAML or a cluster", holds_much=True
+    ),
     "local": Command(module="heddle.local.commands", summary="run a whole mesh on this machine, without a cluster"),
     "analyze": Command(module="heddle.analyze", summary="check manifests and say what to mend, with file and line"),
     "status": Command(module="heddle.status", summary="which sidecars have which configuration, and why not"),
@@ -77,6 +82,8 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Exit status: 0 fine, 1 findings, 2 could not do it."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and any(COMMANDS[name].holds_much for name in arguments[:1] if name in COMMANDS):
+        start_with_huge_pages()
     args = build_parser(arguments).parse_args(arguments)
     try:
         return int(args.run_command(args))

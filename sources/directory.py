@@ -26,8 +26,8 @@ LOOK_AGAIN_SECONDS = 0.01
 RESCAN_SECONDS = 2.0
 """How often everything is looked at although no event came, where events cannot tell all: files that links lead to are
 not watched, and some file systems, of other machines, say, tell nothing."""
-RESCAN_ANYWAY_SECONDS = 10.0
-"""The same where events should tell all; but a folder above may be replaced."""
+RESCAN_ANYWAY_SECONDS = 30.0
+"""The same where events should tell all; but another file system may be mounted on top."""
 
 _EMPTY = digest(b"")
 

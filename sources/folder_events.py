@@ -19,6 +19,7 @@ _CHANGES = (
     Mask.CREATE | Mask.MODIFY | Mask.CLOSE_WRITE | Mask.ATTRIB | Mask.MOVE | Mask.DELETE | Mask.MOVE_SELF
     | Mask.DELETE_SELF | Mask.ONLYDIR
 )  # fmt: skip
+_OF_A_FOLDER_ABOVE = Mask.MOVE_SELF | Mask.DELETE_SELF | Mask.ONLYDIR
 _OF_FOLDERS = Mask.ISDIR | Mask.Q_OVERFLOW | Mask.IGNORED | Mask.MOVE_SELF | Mask.DELETE_SELF
 _NO_MORE = {errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _EVENTS_AT_ONCE = 256
@@ -28,7 +29,8 @@ _log = structlog.get_logger()
 
 
 class FolderEvents:
-    """Of `root` and, with `below`, of the folders in it, also those that links lead to, but for hidden ones.
+    """Of `root` and, with `below`, of the folders in it, also those that links lead to, but for hidden ones. Of those
+    above it only that they are moved away.
 
     Where the kernel has no more watches to give there are no events, and the log says so. Source: inotify(7).
     """
@@ -39,6 +41,7 @@ class FolderEvents:
         self._folders_changed = False
         self._shut_out = False
         """A folder lets nobody in. Nothing tells when it does again."""
+        self._above_too = False
         self._loop = asyncio.get_running_loop()
         self._inotify: Inotify | None = None
         try:
@@ -49,8 +52,8 @@ class FolderEvents:
 
     @property
     def complete(self) -> bool:
-        """Whether every folder is watched."""
-        return self._inotify is not None and not self._shut_out
+        """Whether every folder is watched, those above too."""
+        return self._inotify is not None and not self._shut_out and self._above_too
 
     def close(self) -> None:
         """No events come any more."""
@@ -101,7 +104,7 @@ class FolderEvents:
 
     def _watch(self, inotify: Inotify) -> None:
         self._shut_out = False
-        watches: set[int] = set()
+        watches = self._watch_above(inotify)
         entered: set[tuple[int, int]] = set()
         folders = [str(self._root)]
         while folders:
@@ -124,6 +127,19 @@ class FolderEvents:
             if watch.wd not in watches:
                 with contextlib.suppress(OSError):  # it went with its folder
                     inotify.rm_watch(watch)
+
+    def _watch_above(self, inotify: Inotify) -> set[int]:
+        """Before all others: a folder has one watch, the last one, and a link may lead to one of these."""
+        watches: set[int] = set()
+        self._above_too = True
+        for folder in self._root.absolute().parents:
+            try:
+                watches.add(inotify.add_watch(str(folder), _OF_A_FOLDER_ABOVE).wd)
+            except OSError as error:
+                if error.errno in _NO_MORE:
+                    raise
+                self._above_too = False  # it may not be looked at, or has gone away meanwhile
+        return watches
 
     def _give_up(self, error: OSError) -> None:
         self.close()

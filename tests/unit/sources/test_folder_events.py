@@ -175,6 +175,32 @@ async def test_the_folder_of_a_watched_file_may_be_replaced(tmp_path: Path, stor
 
 
 @pytest.mark.usefixtures("no_rescan")
+@pytest.mark.parametrize("source", ["mesh", "mesh/a.yaml"])
+async def test_a_folder_above_may_be_replaced(tmp_path: Path, store: Store, source: str) -> None:
+    for folder in ("now", "next"):
+        (tmp_path / folder / "deep" / "mesh").mkdir(parents=True)
+        (tmp_path / folder / "deep" / "mesh" / "a.yaml").write_text(namespace(folder))
+    async with watching(tmp_path / "now" / "deep" / source, store) as watched:
+        await watched.until(lambda: names(store) == ["now"])
+        os.rename(tmp_path / "now", tmp_path / "old")
+        os.rename(tmp_path / "next", tmp_path / "now")
+        await watched.until(lambda: names(store) == ["next"])
+        (tmp_path / "now" / "deep" / "mesh" / "a.yaml").write_text(namespace("later"))
+        await watched.until(lambda: names(store) == ["later"])
+
+
+@pytest.mark.usefixtures("no_rescan")
+async def test_a_link_to_a_folder_above_is_followed_too(tmp_path: Path, store: Store) -> None:
+    mesh = tmp_path / "mesh"
+    mesh.mkdir()
+    (mesh / "up").symlink_to(tmp_path)
+    async with watching(mesh, store) as watched:
+        await asyncio.sleep(0)
+        (tmp_path / "a.yaml").write_text(namespace("a"))
+        await watched.until(lambda: names(store) == ["a"])
+
+
+@pytest.mark.usefixtures("no_rescan")
 async def test_whoever_writes_without_end_stops_nobody_else(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +303,7 @@ async def test_without_watches_everything_is_looked_at_now_and_then(
         ("another machine's file system", RESCAN_SECONDS),
         ("a file too large", RESCAN_SECONDS),
         ("no watch", RESCAN_SECONDS),
+        ("a folder above that may not be watched", RESCAN_SECONDS),
     ],
 )
 async def test_where_events_tell_all_it_is_looked_at_less_often(
@@ -304,6 +331,15 @@ async def test_where_events_tell_all_it_is_looked_at_less_often(
             monkeypatch.setattr("sources.directory.MAX_FILE_BYTES", 10)
         case "no watch":
             monkeypatch.setattr("sources.folder_events.Inotify", _none_left)
+        case "a folder above that may not be watched":
+            add_watch = Inotify.add_watch
+
+            def refuse(self: Inotify, folder: str, mask: Mask) -> object:
+                if folder == str(tmp_path):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+                return add_watch(self, folder, mask)
+
+            monkeypatch.setattr(Inotify, "add_watch", refuse)
     waits: asyncio.Queue[float] = asyncio.Queue()
 
     async def gathered(_: FolderEvents, within: float) -> None:
