@@ -82,6 +82,11 @@ def python(module: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module)
 
 
+def server(module: str) -> tuple[str, ...]:
+    """The command line of a module of ours that has huge pages, as `heddle serve` does."""
+    return (*python("bench.with_huge_pages"), module)
+
+
 async def commands() -> AsyncIterator[Json]:
     """In a child: the commands, until the input ends."""
     reader = asyncio.StreamReader(limit=_LINE_LIMIT)

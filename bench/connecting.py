@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import manifests
-from bench.children import child, python
+from bench.children import child, server
 from bench.crowd import Member, connected
 from bench.figures_table import Figure, figures_parser, report
 from bench.light_sidecar import Habits
@@ -37,7 +37,7 @@ async def measure(services: int, sidecars: int, used: int, rest_seconds: float) 
     with tempfile.TemporaryDirectory(prefix="heddle-bench-") as directory:
         scratch = Path(directory)
         _write(scratch / "manifests", services, sidecars)
-        async with child(*python("bench.plane_process")) as plane:
+        async with child(*server("bench.plane_process")) as plane:
             given = {"manifests": str(scratch / "manifests"), "keys": str(scratch / "keys"), "mode": "auto"}
             told = await plane.ask(given)
             habits = Habits(

@@ -21,7 +21,7 @@ from enum import Enum
 from pathlib import Path
 
 from bench import manifests
-from bench.children import Child, Json, child, python
+from bench.children import Child, Json, child, server
 from bench.crowd import Crowd, Member, Totals, connected
 from bench.figures_table import Figure, figures_parser, report
 from bench.light_sidecar import Habits
@@ -183,7 +183,7 @@ async def arena(
     async with AsyncExitStack() as stack:
         scratch = Path(stack.enter_context(_scratch()))
         _write(scratch / "manifests", services, sidecars)
-        plane = await stack.enter_async_context(child(*python("bench.plane_process")))
+        plane = await stack.enter_async_context(child(*server("bench.plane_process")))
         given = {"manifests": str(scratch / "manifests"), "keys": str(scratch / "keys")}
         told = await plane.ask({**given, "mode": "on-demand" if mode is Mode.ON_DEMAND else "eager"})
         certificate, key = write_certificate(scratch, scratch / "keys", told["server_name"])

@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from bench import manifests
-from bench.children import child, python
+from bench.children import child, server
 from bench.crowd import Member, connected
 from bench.fanout import Contender, Took
 from bench.figures_table import Figure, figures_parser, report
@@ -78,7 +78,7 @@ async def _change(services: int, rounds: int) -> Took:
         scratch = Path(directory)
         _write(scratch / "manifests", services, SIDECARS, rules=False)
         async with AsyncExitStack() as stack:
-            plane = await stack.enter_async_context(child(*python("bench.plane_process")))
+            plane = await stack.enter_async_context(child(*server("bench.plane_process")))
             given = {"manifests": str(scratch / "manifests"), "keys": str(scratch / "keys"), "mode": "on-demand"}
             told = await plane.ask(given)
             members = [Member(node=node, token=token) for node, token in told["tokens"].items()]
@@ -100,12 +100,12 @@ async def _start(count: int) -> float:
         # Compiled, as it is in the image; the first one that runs here does it.
         compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(scratch / "compiled")}
         given = {"manifests": str(scratch / "manifests"), "keys": str(scratch / "keys"), "mode": "auto"}
-        async with child(*python("bench.plane_process"), environment=compiled) as plane:
+        async with child(*server("bench.plane_process"), environment=compiled) as plane:
             await plane.ask(given)
         async with AsyncExitStack() as stack:
             # The client is ready before: only its connection counts.
             began = time.perf_counter()
-            plane = await stack.enter_async_context(child(*python("bench.plane_process"), environment=compiled))
+            plane = await stack.enter_async_context(child(*server("bench.plane_process"), environment=compiled))
             told = await plane.ask(given)
             listening = time.perf_counter() - began
             members = [Member(node=node, token=token) for node, token in told["tokens"].items()]

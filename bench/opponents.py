@@ -17,8 +17,7 @@ from typing import Any
 
 import grpc
 
-from bench.children import Child, Json, child, python, reply, run_child
-from heddle.huge_pages import start_with_huge_pages
+from bench.children import Child, Json, child, reply, run_child, server
 from tests.cluster.build import ClusterUnavailable, Recipe, built
 from xds.server import OPTIONS, SERVICE
 
@@ -35,7 +34,7 @@ _GO = Recipe(
 @asynccontextmanager
 async def bare_server(certificate: Path, key: Path) -> AsyncIterator[tuple[Child, str]]:
     """The process and its address. `{"push": BYTES in base 64}` sends them to every stream."""
-    async with child(*python("bench.opponents")) as process:
+    async with child(*server("bench.opponents")) as process:
         answer = await process.ask({"certificate": str(certificate), "key": str(key)})
         yield process, f"127.0.0.1:{answer['port']}"
 
@@ -112,5 +111,4 @@ async def _serve(given: AsyncIterator[Json]) -> None:
 
 
 if __name__ == "__main__":
-    start_with_huge_pages()
     run_child(_serve)

@@ -13,7 +13,6 @@ from pathlib import Path
 from bench.children import Json, reply, run_child
 from heddle import garbage
 from heddle.control_plane import ControlPlane, PlaneSettings
-from heddle.huge_pages import start_with_huge_pages
 from heddle.log_output import configure_logging
 from model.on_demand import SidecarConfig
 
@@ -55,6 +54,5 @@ async def _serve(given: AsyncIterator[Json]) -> None:
 
 
 if __name__ == "__main__":
-    start_with_huge_pages()
     configure_logging(json_lines=True, verbose=False)
     run_child(_serve)
