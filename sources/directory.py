@@ -24,8 +24,8 @@ EMPTY_FILE_SECONDS = 0.05
 LOOK_AGAIN_SECONDS = 0.01
 """How often a file that is held back is looked at again: no event tells that it was closed."""
 RESCAN_SECONDS = 2.0
-"""How often everything is looked at although no event came, where events cannot tell all: files that links lead to are
-not watched, and some file systems, of other machines, say, tell nothing."""
+"""How often everything is looked at although no event came, where events cannot tell all: not what is written under
+another name of a file (a link, or the place that it is mounted from), and nothing where other machines write."""
 RESCAN_ANYWAY_SECONDS = 30.0
 """The same where events should tell all; but another file system may be mounted on top."""
 
@@ -129,7 +129,7 @@ class Directory:
             devices = {root.stat().st_dev, *(stamp.device for stamp in stamps)}
         except OSError:
             return False
-        return not any(map(is_shared, devices))
+        return len(devices) == 1 and not any(map(is_shared, devices))
 
     def _scan(self, *, trust_empty_files: bool) -> bool:
         problems: list[Problem] = []

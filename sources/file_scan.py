@@ -16,7 +16,7 @@ YOUNG_NS = 2_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """A file as its metadata tells it apart. `linked`: it, or a folder on the way to it, is a link."""
+    """A file as its metadata tells it apart. `linked`: it has another name, or it or a folder on the way is a link."""
 
     device: int
     inode: int
@@ -119,5 +119,5 @@ def stamp_of(status: os.stat_result, *, linked: bool = False) -> Stamp:
         size=status.st_size,
         modified_ns=status.st_mtime_ns,
         changed_ns=status.st_ctime_ns,
-        linked=linked,
+        linked=linked or status.st_nlink > 1,
     )

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from asyncinotify import Inotify, Mask
 from structlog.testing import capture_logs
 
 from sources.directory import RESCAN_ANYWAY_SECONDS, RESCAN_SECONDS, Directory
+from sources.file_scan import stamp_of
 from sources.folder_events import FolderEvents
 from sources.store import Store
 from tests.unit.sources.watched_directory import Clock, names, namespace, watching
@@ -299,6 +301,8 @@ async def test_without_watches_everything_is_looked_at_now_and_then(
         ("a young file", RESCAN_SECONDS),
         ("a link to a file", RESCAN_SECONDS),
         ("a link to a folder", RESCAN_SECONDS),
+        ("a file with another name", RESCAN_SECONDS),
+        ("a file mounted from elsewhere", RESCAN_SECONDS),
         ("a link above", RESCAN_SECONDS),
         ("another machine's file system", RESCAN_SECONDS),
         ("a file too large", RESCAN_SECONDS),
@@ -322,6 +326,12 @@ async def test_where_events_tell_all_it_is_looked_at_less_often(
             (mesh / "b.yaml").symlink_to(tmp_path / "elsewhere" / "b.yaml")
         case "a link to a folder":
             (mesh / "elsewhere").symlink_to(tmp_path / "elsewhere")
+        case "a file with another name":
+            (mesh / "b.yaml").hardlink_to(tmp_path / "elsewhere" / "b.yaml")
+        case "a file mounted from elsewhere":
+            stamp = stamp_of((mesh / "sub" / "a.yaml").stat())
+            mounted = replace(stamp, device=stamp.device + 1)
+            monkeypatch.setattr("sources.file_scan.stamp_of", lambda *_, **__: mounted)
         case "a link above":
             (tmp_path / "now").symlink_to(tmp_path)
             path = tmp_path / "now" / "mesh"
