@@ -14,7 +14,8 @@ from model.problems import Position, Problem, Severity
 from sources.file_scan import MAX_FILE_BYTES, Seen, Stamp, digest, list_files
 from sources.folder_events import FolderEvents
 from sources.held_file import HeldFile
-from sources.open_files import BeingWritten, is_shared, is_written, read_whole
+from sources.mounts import has_mounts_below, is_local
+from sources.open_files import BeingWritten, is_written, read_whole
 from sources.store import Store
 
 CONFIRM_SECONDS = 1.0
@@ -48,6 +49,8 @@ class Directory:
         self._held: dict[str, HeldFile] = {}
         self._holds_back = asyncio.Event()
         self._has_problems = False
+        self._linked = False
+        """Whether what is read may be written somewhere else, of which no folder's watch tells."""
 
     @property
     def name(self) -> str:
@@ -109,27 +112,21 @@ class Directory:
         is_folder = os.path.isdir(self._path)
         root = self._path if is_folder else self._path.parent
         place = _identity(root)
-        linked = os.path.realpath(root) != os.path.abspath(root)
         with contextlib.closing(FolderEvents(root, below=is_folder)) as events:
             while True:
                 self._scan(trust_empty_files=False)
                 if _identity(root) != place:
                     return
-                told = events.complete and not linked and self._is_told_of_all(root)
+                told = events.complete and self._is_told_of_all(root)
                 await events.gathered(within=RESCAN_ANYWAY_SECONDS if told else RESCAN_SECONDS)
 
     def _is_told_of_all(self, root: Path) -> bool:
         """Whether nothing is under way that only another look can end, and no file changes without an event."""
-        if self._has_problems or self.pending:
+        if self._has_problems or self.pending or not all(seen.settled for seen in self._seen.values()):
             return False
-        stamps = [seen.stamp for seen in self._seen.values() if seen.settled and not seen.stamp.linked]
-        if len(stamps) < len(self._seen):
+        if self._linked or os.path.realpath(root) != os.path.abspath(root):
             return False
-        try:
-            devices = {root.stat().st_dev, *(stamp.device for stamp in stamps)}
-        except OSError:
-            return False
-        return len(devices) == 1 and not any(map(is_shared, devices))
+        return is_local(root) and not has_mounts_below(root)
 
     def _scan(self, *, trust_empty_files: bool) -> bool:
         problems: list[Problem] = []
@@ -183,8 +180,12 @@ class Directory:
             problems.append(_unreadable(place, ProblemCode.UNREADABLE_FILE, message, "Make it readable."))
             closed.append(place)
 
+        def linked() -> None:
+            self._linked = True
+
+        self._linked = False
         try:
-            listed: dict[str, Stamp | None] = dict(list_files(self._path, unreadable))
+            listed: dict[str, Stamp | None] = dict(list_files(self._path, unreadable, linked))
         except OSError as error:
             self._emptied_at = None
             problems[:] = [self._vanished(f"{self._path} cannot be read: {error.strerror}")]

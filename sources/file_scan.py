@@ -16,14 +16,13 @@ YOUNG_NS = 2_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """A file as its metadata tells it apart. `linked`: it has another name, or it or a folder on the way is a link."""
+    """A file as its metadata tells it apart."""
 
     device: int
     inode: int
     size: int
     modified_ns: int
     changed_ns: int
-    linked: bool = False
 
     def is_young(self, now_ns: int) -> bool:
         """Whether it was written so lately that an equal stamp proves nothing."""
@@ -44,20 +43,25 @@ def digest(text: bytes) -> bytes:
     return hashlib.blake2b(text, digest_size=16).digest()
 
 
-def list_files(path: Path, unreadable: Callable[[str, OSError], None]) -> Iterator[tuple[str, Stamp]]:
+def list_files(
+    path: Path, unreadable: Callable[[str, OSError], None], linked: Callable[[], None] = lambda: None
+) -> Iterator[tuple[str, Stamp]]:
     """(path, stamp) of every manifest at or under `path`; a path that is a file is taken whatever it is called.
 
     Hidden files and directories and what editors leave behind (`x~`, `#x#`, `.x.swp`, `4913`) are no manifests.
     Symbolic links are followed, as a mounted ConfigMap needs; a directory is entered once. A folder below `path` that
-    cannot be read, or a link that may not be followed, is handed to `unreadable`. Raises OSError if `path` itself
-    cannot be read.
+    cannot be read, or a link that may not be followed, is handed to `unreadable`. `linked` is told of
+    whatever may lead out of `path`: a link, whether it leads anywhere or not, and a file that has another name. Raises
+    OSError if `path` itself cannot be read.
     """
     status = path.stat()
     if not path.is_dir():
-        yield str(path), stamp_of(status, linked=path.is_symlink())
+        if path.is_symlink() or status.st_nlink > 1:
+            linked()
+        yield str(path), stamp_of(status)
         return
     entered = {(status.st_dev, status.st_ino)}
-    yield from _walk(_entries(str(path)), entered, unreadable, linked=False)
+    yield from _walk(_entries(str(path)), entered, unreadable, linked)
 
 
 def is_manifest(name: str) -> bool:
@@ -69,12 +73,13 @@ def _walk(
     entries: list[os.DirEntry[str]],
     entered: set[tuple[int, int]],
     unreadable: Callable[[str, OSError], None],
-    *,
-    linked: bool,
+    linked: Callable[[], None],
 ) -> Iterator[tuple[str, Stamp]]:
     for entry in sorted(entries, key=lambda entry: entry.name):
         if entry.name.startswith("."):
             continue
+        if entry.is_symlink():
+            linked()
         try:
             status = entry.stat()
             is_folder = entry.is_dir()
@@ -83,14 +88,15 @@ def _walk(
             continue
         except OSError:
             continue
-        over_a_link = linked or entry.is_symlink()
         if is_folder:
             key = (status.st_dev, status.st_ino)
             if key not in entered:
                 entered.add(key)
-                yield from _walk(_enter(entry.path, unreadable), entered, unreadable, linked=over_a_link)
+                yield from _walk(_enter(entry.path, unreadable), entered, unreadable, linked)
         elif is_manifest(entry.name) and entry.is_file():
-            yield entry.path, stamp_of(status, linked=over_a_link)
+            if status.st_nlink > 1:
+                linked()
+            yield entry.path, stamp_of(status)
 
 
 def _enter(folder: str, unreadable: Callable[[str, OSError], None]) -> list[os.DirEntry[str]]:
@@ -111,7 +117,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         return list(found)
 
 
-def stamp_of(status: os.stat_result, *, linked: bool = False) -> Stamp:
+def stamp_of(status: os.stat_result) -> Stamp:
     """The stamp of a file whose status that is."""
     return Stamp(
         device=status.st_dev,
@@ -119,5 +125,4 @@ def stamp_of(status: os.stat_result, *, linked: bool = False) -> Stamp:
         size=status.st_size,
         modified_ns=status.st_mtime_ns,
         changed_ns=status.st_ctime_ns,
-        linked=linked or status.st_nlink > 1,
     )

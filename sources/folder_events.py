@@ -19,7 +19,7 @@ _CHANGES = (
     Mask.CREATE | Mask.MODIFY | Mask.CLOSE_WRITE | Mask.ATTRIB | Mask.MOVE | Mask.DELETE | Mask.MOVE_SELF
     | Mask.DELETE_SELF | Mask.ONLYDIR
 )  # fmt: skip
-_OF_A_FOLDER_ABOVE = Mask.MOVE_SELF | Mask.DELETE_SELF | Mask.ONLYDIR
+_OF_A_FOLDER_ABOVE = Mask.MOVE_SELF | Mask.ONLYDIR
 _OF_FOLDERS = Mask.ISDIR | Mask.Q_OVERFLOW | Mask.IGNORED | Mask.MOVE_SELF | Mask.DELETE_SELF
 _NO_MORE = {errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _EVENTS_AT_ONCE = 256
@@ -52,8 +52,8 @@ class FolderEvents:
 
     @property
     def complete(self) -> bool:
-        """Whether every folder is watched, those above too."""
-        return self._inotify is not None and not self._shut_out and self._above_too
+        """Whether every folder that can be entered is watched, and those above."""
+        return self._inotify is not None and self._above_too
 
     def close(self) -> None:
         """No events come any more."""

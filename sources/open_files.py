@@ -10,13 +10,8 @@ import errno
 import fcntl
 import os
 import signal
-from functools import lru_cache
-from pathlib import Path
 
-MOUNTS = Path("/proc/self/mountinfo")
-SHARED_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "ceph", "afs", "fuse", "virtiofs", "vboxsf")
-"""Beginnings of the types of file systems that other machines write to as well. A lease there knows of no writer
-elsewhere, and NFS 4 and SMB refuse it, as if there were a writer, unless the server has promised to tell of one."""
+from sources.mounts import is_shared
 
 # Not in `fcntl` everywhere that Python runs.
 _SET_LEASE = getattr(fcntl, "F_SETLEASE", None)
@@ -48,22 +43,6 @@ def is_written(path: str, *, quiet: bool) -> bool:
         return False
     with os.fdopen(descriptor, "rb"):
         return _has_writer(descriptor, quiet)
-
-
-@lru_cache(maxsize=64)
-def is_shared(device: int) -> bool:
-    """Whether other machines may write to the file system with that number (`st_dev`)."""
-    number = f"{os.major(device)}:{os.minor(device)}"
-    try:
-        mounts = MOUNTS.read_text(errors="replace").splitlines()
-    except OSError:
-        return False
-    for mount in mounts:
-        # proc(5): the number is the third word, the type the first behind a dash that ends the optional ones.
-        place, _, kind = mount.partition(" - ")
-        if place.split()[2:3] == [number]:
-            return kind.startswith(SHARED_FILE_SYSTEMS)
-    return False
 
 
 def _has_writer(descriptor: int, quiet: bool) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from model.problem_codes import ProblemCode
+from sources import mounts as mount_table
 from sources import open_files
 from sources.directory import CONFIRM_SECONDS, Directory
 from sources.held_file import QUIET_AT_MOST_SECONDS, QUIET_SECONDS
@@ -287,8 +288,8 @@ def test_the_lease_of_a_file_system_with_other_machines_proves_nothing(
     )
     file = tmp_path / "a.yaml"
     file.write_text("text")
-    monkeypatch.setattr(open_files, "MOUNTS", mounts)
-    open_files.is_shared.cache_clear()
+    monkeypatch.setattr(mount_table, "MOUNTS", mounts)
+    mount_table.is_shared.cache_clear()
     try:
         with file.open("a"):
             # Refused for a reason of its own there: a writer it would not be.
@@ -296,4 +297,4 @@ def test_the_lease_of_a_file_system_with_other_machines_proves_nothing(
         with pytest.raises(open_files.BeingWritten):
             open_files.read_whole(str(file), quiet=False)
     finally:
-        open_files.is_shared.cache_clear()
+        mount_table.is_shared.cache_clear()

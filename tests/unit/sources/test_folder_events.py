@@ -7,7 +7,6 @@ import contextlib
 import errno
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from asyncinotify import Inotify, Mask
 from structlog.testing import capture_logs
 
 from sources.directory import RESCAN_ANYWAY_SECONDS, RESCAN_SECONDS, Directory
-from sources.file_scan import stamp_of
 from sources.folder_events import FolderEvents
 from sources.store import Store
 from tests.unit.sources.watched_directory import Clock, names, namespace, watching
@@ -299,11 +297,15 @@ async def test_without_watches_everything_is_looked_at_now_and_then(
     [
         ("nothing else", RESCAN_ANYWAY_SECONDS),
         ("a young file", RESCAN_SECONDS),
+        ("a file being written", RESCAN_SECONDS),
         ("a link to a file", RESCAN_SECONDS),
-        ("a link to a folder", RESCAN_SECONDS),
+        ("a link to an empty folder", RESCAN_SECONDS),
+        ("a link that leads nowhere yet", RESCAN_SECONDS),
         ("a file with another name", RESCAN_SECONDS),
-        ("a file mounted from elsewhere", RESCAN_SECONDS),
         ("a link above", RESCAN_SECONDS),
+        ("one file, by a link", RESCAN_SECONDS),
+        ("one file", RESCAN_ANYWAY_SECONDS),
+        ("something mounted below", RESCAN_SECONDS),
         ("another machine's file system", RESCAN_SECONDS),
         ("a file too large", RESCAN_SECONDS),
         ("no watch", RESCAN_SECONDS),
@@ -313,43 +315,74 @@ async def test_without_watches_everything_is_looked_at_now_and_then(
 async def test_where_events_tell_all_it_is_looked_at_less_often(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, there_is: str, seconds: float
 ) -> None:
-    mesh = tmp_path / "mesh"
+    mesh, elsewhere = tmp_path / "mesh", tmp_path / "elsewhere"
     (mesh / "sub").mkdir(parents=True)
     (mesh / "sub" / "a.yaml").write_text(namespace("a"))
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "b.yaml").write_text(namespace("b"))
+    elsewhere.mkdir()
+    (tmp_path / "b.yaml").write_text(namespace("b"))
     path, clock = mesh, Clock()
-    match there_is:
-        case "a young file":
-            clock.now = (mesh / "sub" / "a.yaml").stat().st_ctime
-        case "a link to a file":
-            (mesh / "b.yaml").symlink_to(tmp_path / "elsewhere" / "b.yaml")
-        case "a link to a folder":
-            (mesh / "elsewhere").symlink_to(tmp_path / "elsewhere")
-        case "a file with another name":
-            (mesh / "b.yaml").hardlink_to(tmp_path / "elsewhere" / "b.yaml")
-        case "a file mounted from elsewhere":
-            stamp = stamp_of((mesh / "sub" / "a.yaml").stat())
-            mounted = replace(stamp, device=stamp.device + 1)
-            monkeypatch.setattr("sources.file_scan.stamp_of", lambda *_, **__: mounted)
-        case "a link above":
-            (tmp_path / "now").symlink_to(tmp_path)
-            path = tmp_path / "now" / "mesh"
-        case "another machine's file system":
-            monkeypatch.setattr("sources.directory.is_shared", lambda _: True)
-        case "a file too large":
-            monkeypatch.setattr("sources.directory.MAX_FILE_BYTES", 10)
-        case "no watch":
-            monkeypatch.setattr("sources.folder_events.Inotify", _none_left)
-        case "a folder above that may not be watched":
-            add_watch = Inotify.add_watch
+    monkeypatch.setattr("sources.directory.is_local", lambda _: there_is != "another machine's file system")
+    with contextlib.ExitStack() as opened:
+        match there_is:
+            case "a young file":
+                clock.now = (mesh / "sub" / "a.yaml").stat().st_ctime
+            case "a file being written":
+                opened.enter_context((mesh / "b.yaml").open("w"))
+            case "a link to a file":
+                (mesh / "b.yaml").symlink_to(tmp_path / "b.yaml")
+            case "a link to an empty folder":
+                (mesh / "elsewhere").symlink_to(elsewhere)
+            case "a link that leads nowhere yet":
+                (mesh / "b.yaml").symlink_to(elsewhere / "b.yaml")
+            case "a file with another name":
+                (mesh / "b.yaml").hardlink_to(tmp_path / "b.yaml")
+            case "a link above":
+                (tmp_path / "now").symlink_to(tmp_path)
+                path = tmp_path / "now" / "mesh"
+            case "one file, by a link":
+                path = mesh / "b.yaml"
+                path.symlink_to(tmp_path / "b.yaml")
+            case "one file":
+                path = tmp_path / "b.yaml"
+            case "something mounted below":
+                monkeypatch.setattr("sources.directory.has_mounts_below", lambda folder: folder == mesh)
+            case "a file too large":
+                monkeypatch.setattr("sources.directory.MAX_FILE_BYTES", 10)
+            case "no watch":
+                monkeypatch.setattr("sources.folder_events.Inotify", _none_left)
+            case "a folder above that may not be watched":
+                monkeypatch.setattr(Inotify, "add_watch", _refusing(tmp_path))
+        assert await _waits(Directory(path, store, now=clock), monkeypatch) == seconds
 
-            def refuse(self: Inotify, folder: str, mask: Mask) -> object:
-                if folder == str(tmp_path):
-                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
-                return add_watch(self, folder, mask)
 
-            monkeypatch.setattr(Inotify, "add_watch", refuse)
+async def test_a_folder_that_becomes_a_link_is_looked_at_often(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sources.directory.is_local", lambda _: True)
+    waits: list[float] = []
+    again = asyncio.Event()
+
+    async def gathered(_: FolderEvents, within: float) -> None:
+        waits.append(within)
+        if len(waits) == 1:
+            os.rename(tmp_path / "now", tmp_path / "v1")
+            (tmp_path / "now").symlink_to(tmp_path / "v1")
+        else:
+            again.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(FolderEvents, "gathered", gathered)
+    (tmp_path / "now" / "mesh").mkdir(parents=True)
+    watch = asyncio.create_task(Directory(tmp_path / "now" / "mesh", store, now=Clock()).watch())
+    await asyncio.wait_for(again.wait(), 20)
+    watch.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watch
+    assert waits == [RESCAN_ANYWAY_SECONDS, RESCAN_SECONDS]
+
+
+async def _waits(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> float:
+    """How long it waits for an event at most."""
     waits: asyncio.Queue[float] = asyncio.Queue()
 
     async def gathered(_: FolderEvents, within: float) -> None:
@@ -357,11 +390,24 @@ async def test_where_events_tell_all_it_is_looked_at_less_often(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(FolderEvents, "gathered", gathered)
-    watch = asyncio.create_task(Directory(path, store, now=clock).watch())
-    assert await asyncio.wait_for(waits.get(), 20) == seconds
-    watch.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await watch
+    watch = asyncio.create_task(directory.watch())
+    try:
+        return await asyncio.wait_for(waits.get(), 20)
+    finally:
+        watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch
+
+
+def _refusing(folder: Path) -> object:
+    add_watch = Inotify.add_watch
+
+    def refuse(self: Inotify, path: str, mask: Mask) -> object:
+        if path == str(folder):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return add_watch(self, path, mask)
+
+    return refuse
 
 
 def _none_left(*_: object, **_named: object) -> None:
