@@ -19,7 +19,7 @@ _CHANGES = (
     Mask.CREATE | Mask.MODIFY | Mask.CLOSE_WRITE | Mask.ATTRIB | Mask.MOVE | Mask.DELETE | Mask.MOVE_SELF
     | Mask.DELETE_SELF | Mask.ONLYDIR
 )  # fmt: skip
-_OF_A_FOLDER_ABOVE = Mask.MOVE_SELF | Mask.ONLYDIR
+_OF_A_FOLDER_ABOVE = Mask.ATTRIB | Mask.MOVE_SELF | Mask.ONLYDIR
 _OF_FOLDERS = Mask.ISDIR | Mask.Q_OVERFLOW | Mask.IGNORED | Mask.MOVE_SELF | Mask.DELETE_SELF
 _NO_MORE = {errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _EVENTS_AT_ONCE = 256
@@ -30,7 +30,7 @@ _log = structlog.get_logger()
 
 class FolderEvents:
     """Of `root` and, with `below`, of the folders in it, also those that links lead to, but for hidden ones. Of those
-    above it only that they are moved away.
+    above it only that they are moved away, or let others in than before.
 
     Where the kernel has no more watches to give there are no events, and the log says so. Source: inotify(7).
     """

@@ -270,6 +270,16 @@ async def test_a_folder_that_lets_nobody_in_for_a_while_is_watched_again(
         assert await _happened(events, 5.0)
 
 
+async def test_the_permissions_of_a_folder_above_are_an_event(tmp_path: Path) -> None:
+    """Without them nothing below can be read, which is to be said."""
+    (tmp_path / "above" / "mesh").mkdir(parents=True)
+    with contextlib.closing(FolderEvents(tmp_path / "above" / "mesh", below=True)) as events:
+        (tmp_path / "beside").mkdir()
+        assert not await _happened(events, 0.2)
+        (tmp_path / "above").chmod(0o711)
+        assert await _happened(events, 5.0)
+
+
 async def _happened(events: FolderEvents, within: float) -> bool:
     """Whether there is an event before that time has passed."""
     began = asyncio.get_running_loop().time()
