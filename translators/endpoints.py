@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from envoy_data_plane.envoy.config.core.v3 import Address, Metadata, SocketAddress
 from envoy_data_plane.envoy.config.core.v3 import Locality as LocalityMessage
@@ -17,6 +18,7 @@ from model.names import OutboundCluster
 from model.services import Endpoint, Locality, Protocol, Resolution, Service, in_service
 from model.traffic import policy_for
 from model.view import View
+from protos.encoder import encoded
 from protos.templates import new
 from translators.aliases import aliased
 from translators.discovery import Discovery, discovery_of
@@ -31,6 +33,8 @@ from translators.filter_metadata import (
 from translators.peer_authentication import is_called_with_mtls, mtls_mode
 
 _MUTUAL_TLS = {TRANSPORT_SOCKET: {TLS_MODE: TLS_MODE_ISTIO}}
+_SHARED = {True: build_metadata(_MUTUAL_TLS), False: None}
+"""The metadata of endpoints that do not say which pod they are."""
 
 
 def build_load_assignment(name: OutboundCluster, view: View) -> ClusterLoadAssignment | None:
@@ -70,28 +74,34 @@ def _grouped(service: Service, port: int, endpoints: tuple[Endpoint, ...], view:
     headless = service.resolution is Resolution.HEADLESS
     selective = any(policy.selector for policy in view.peer_authentications(namespace))
     everywhere = None if selective else mtls_mode(view, namespace, {}, None)
-    shared = {True: build_metadata(_MUTUAL_TLS), False: None}
+    # A change of one endpoint builds and encodes that one: the others are joined as they are.
+    build = _encoded_endpoint if view.shares else _build_endpoint
     groups: dict[Locality, list[LbEndpoint]] = {}
     for endpoint in endpoints:
         number = endpoint.ports[port]
         mode = everywhere or mtls_mode(view, namespace, endpoint.labels, number)
         mutual = is_called_with_mtls(endpoint, port, mode)
-        metadata = _pod_metadata(endpoint, mutual) if headless else shared[mutual]
-        groups.setdefault(endpoint.locality, []).append(_build_endpoint(endpoint.address, number, metadata))
+        groups.setdefault(endpoint.locality, []).append(build(endpoint.address, number, mutual, headless))
     return [
         new(LocalityLbEndpoints, locality=_build_locality(locality), lb_endpoints=groups[locality])
         for locality in sorted(groups)
     ]
 
 
-def _pod_metadata(endpoint: Endpoint, mutual: bool) -> Metadata:
-    address = {LOAD_BALANCING: {POD_ADDRESS: endpoint.address}}
-    return build_metadata({**address, **_MUTUAL_TLS} if mutual else address)
-
-
-def _build_endpoint(address: str, port: int, metadata: Metadata | None) -> LbEndpoint:
+def _build_endpoint(address: str, port: int, mutual: bool, headless: bool) -> LbEndpoint:
+    metadata = _pod_metadata(address, mutual) if headless else _SHARED[mutual]
     socket = new(Address, socket_address=new(SocketAddress, address=address, port_value=port))
     return new(LbEndpoint, endpoint=new(EndpointMessage, address=socket), metadata=metadata)
+
+
+@lru_cache(maxsize=65_536)
+def _encoded_endpoint(address: str, port: int, mutual: bool, headless: bool) -> LbEndpoint:
+    return encoded(_build_endpoint(address, port, mutual, headless))
+
+
+def _pod_metadata(address: str, mutual: bool) -> Metadata:
+    pod = {LOAD_BALANCING: {POD_ADDRESS: address}}
+    return build_metadata({**pod, **_MUTUAL_TLS} if mutual else pod)
 
 
 def _build_locality(locality: Locality) -> LocalityMessage | None:

@@ -21,6 +21,7 @@ from tests.envoy.xds_toy import (
     toy_mesh,
     toy_server,
     toy_service,
+    until,
     until_acknowledged,
     until_answers,
 )
@@ -141,6 +142,35 @@ async def test_r40_a_used_host_repointed_again_and_again_under_load_misses_nothi
                 assert await number(admin, ACTIVE) <= before + 2
     assert statuses.keys() == {200}, statuses
     assert statuses[200] > 100
+
+
+async def test_what_was_used_is_there_ahead_in_the_next_envoy_and_taken_back_unless_it_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    events: list[Event] = []
+    port = free_port()
+    services = [toy_service(f"s{one}", port, f"answer {one}") for one in range(200)]
+    limits = DemandLimits(unused_after=timedelta(seconds=4), cluster_grace=timedelta(seconds=0.1))
+    async with toy_server(events, on_demand=True, limits=limits) as toy:
+        toy.server.publish(toy_mesh(*services), 1)
+        async with running_envoy(tmp_path, ads_port=toy.port, delta=True) as admin:
+            await listening(port)
+            unused = await number(admin, ACTIVE)
+            assert await get(port, host="s7") == (200, "answer 7")
+            assert await get(port, host="s8") == (200, "answer 8")
+        await until(lambda: not toy.server.state())
+        async with running_envoy(tmp_path, ads_port=toy.port, delta=True) as admin:
+            await listening(port)
+            await until_acknowledged(toy, 1)
+            assert await number(admin, ACTIVE) == unused + 2
+            async with asyncio.timeout(15):
+                while await number(admin, ACTIVE) > unused:  # noqa: ASYNC110 - Envoy tells nobody
+                    await asyncio.sleep(0.1)
+            assert await get(port, host="s7") == (200, "answer 7")
+            await asyncio.sleep(5)
+            assert await number(admin, ACTIVE) == unused + 1
+            assert await get(port, host="s7") == (200, "answer 7")
+    assert not [event for event in events if isinstance(event, Rejected)]
 
 
 async def test_whoever_invents_hosts_without_end_gets_everything_ahead_and_misses_nothing(tmp_path: Path) -> None:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from bench import manifests
+from bench.simulated_sidecar import SimulatedSidecar
 from heddle import clock
 from heddle.control_plane import ControlPlane, PlaneSettings
 from model.names import IDENTITY_SECRET
+from model.on_demand import SidecarConfig
 from model.problem_codes import ProblemCode
+from protos.type_urls import CLUSTER, VIRTUAL_HOST
 from sds.authority_store import load_or_create_authority
 from sds.keyfiles import KeyFileError
 from sds.tokens import Caller
@@ -71,6 +80,52 @@ async def test_another_trust_domain_takes_another_authority(directory: Path) -> 
         start(directory)
     authority.rename(authority.with_name("old"))
     assert new_identity(start(directory)) == "spiffe://c.d/ns/shop/sa/web"
+
+
+async def test_what_a_workload_used_is_sent_ahead_to_its_next_sidecar_and_taken_back_after_its_time(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "manifests").mkdir()
+    services = map(manifests.service, range(3))
+    (tmp_path / "manifests" / "all.yaml").write_text(manifests.together(*services, manifests.pod(0)))
+    settings = PlaneSettings(
+        directory=tmp_path / "manifests",
+        keys=tmp_path / "keys",
+        host="127.0.0.1",
+        sidecar_config=SidecarConfig.ON_DEMAND,
+        unused_after=timedelta(seconds=2),
+    )
+    host = f"s1.{manifests.NAMESPACE}.svc.cluster.local"
+    plane = ControlPlane(settings)
+    async with plane.running(), asyncio.timeout(30):
+        ((_, pod),) = plane.store.mesh.pods.items()
+        new = partial(
+            SimulatedSidecar,
+            f"127.0.0.1:{plane.xds_address[1]}",
+            node_id=f"sidecar~{pod.addresses[0]}~p0.{manifests.NAMESPACE}~x",
+            token=plane.mint_token(pod),
+            root=plane.trust_bundle,
+            server_name=plane.server_name,
+            route_tables=("80",),
+        )
+        async with _connected(new(virtual_hosts=(f"80/{host}",))) as sidecar:
+            await sidecar.until(VIRTUAL_HOST, f"80/{host}:80")
+        async with _connected(new()) as sidecar:
+            await sidecar.until(VIRTUAL_HOST, f"80/{host}:80")
+            assert f"outbound|80||{host}" in sidecar.versions[CLUSTER]
+            while f"80/{host}:80" in sidecar.versions[VIRTUAL_HOST]:  # noqa: ASYNC110 - it tells of what comes
+                await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def _connected(sidecar: SimulatedSidecar) -> AsyncIterator[SimulatedSidecar]:
+    running = asyncio.create_task(sidecar.run())
+    try:
+        yield sidecar
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
 
 
 def test_serve_with_the_keys_of_another_trust_domain_names_the_fix(directory: Path, tmp_path: Path) -> None:

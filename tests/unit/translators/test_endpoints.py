@@ -7,14 +7,21 @@ from dataclasses import replace
 import pytest
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, LbEndpoint
 
+from model.asker import Asker
 from model.mesh import Mesh
 from model.names import OutboundCluster
 from model.policies import MtlsMode, PeerAuthentication
 from model.problems import ObjectRef
 from model.services import Endpoint, Locality, Protocol, Resolution
 from model.traffic import SimpleBalancer, TrafficPolicy
+from protos.type_urls import ENDPOINT
 from tests.unit.translators.outbound_meshes import USERS, endpoint, mesh, rule, seen_from, service
+from translators import endpoints
 from translators.endpoints import build_load_assignment
+from translators.resources import derive, names_in_scope
+from xds.events import Event
+from xds.memo import Memo
+from xds.read_memo import KnownAsker
 
 NAME = OutboundCluster(port=80, host=USERS)
 V1 = OutboundCluster(port=80, subset="v1", host=USERS)
@@ -84,6 +91,39 @@ def test_a_subset_is_chosen_by_labels() -> None:
 def test_an_endpoint_without_the_port_is_left_out() -> None:
     snapshot = shop(endpoint("10.0.0.1", 80), endpoint("10.0.0.2", 80, 90))
     assert addresses(assigned(snapshot, OutboundCluster(port=90, host=USERS))) == [("10.0.0.2", 1090)]
+
+
+@pytest.mark.parametrize("resolution", [Resolution.CLUSTER_IP, Resolution.HEADLESS])
+def test_of_endpoints_of_which_one_changes_that_one_is_built_anew(
+    resolution: Resolution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, built = endpoints._build_endpoint, []
+
+    def counted(address: str, port: int, mutual: bool, headless: bool) -> LbEndpoint:
+        built.append(address)
+        return build(address, port, mutual, headless)
+
+    monkeypatch.setattr(endpoints, "_build_endpoint", counted)
+    some = [endpoint(f"10.77.0.{one}", meshed=one % 2 == 0) for one in range(100)]
+    changes = [some, [*some[:7], *some[8:]], some, [*some, endpoint("10.77.1.1")]]
+    changes.append([replace(some[0], ports={80: 99}), *some[1:], endpoint("10.77.1.1")])
+    memo = Memo(derive=derive, names=names_in_scope, report=_fail, mesh=shop(resolution=resolution))
+    asker = KnownAsker(Asker(namespace="shop", pod="web-1", service_account="web"))
+    anew = []
+    for change in changes:
+        snapshot = shop(*change, resolution=resolution)
+        memo.advance(snapshot)
+        found = memo.find(ENDPOINT, str(NAME), asker).resource
+        anew.append(built.copy())
+        assert found is not None
+        assert ClusterLoadAssignment.parse(bytes(found.body)) == assigned(snapshot)
+        built.clear()
+    assert len(anew[0]) == 100
+    assert anew[1:] == [[], [], ["10.77.1.1"], ["10.77.0.0"]]
+
+
+def _fail(event: Event) -> None:
+    raise AssertionError(event)
 
 
 def test_r42_no_endpoints_are_an_empty_assignment_and_not_silence() -> None:
