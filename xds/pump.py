@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from xds.alarm import Alarm
 from xds.protocol import Stream
-from xds.violation import Fault, Violation
 from xds.wire import DeltaRequest, SotwRequest
 
 SEND_WITHIN = timedelta(seconds=10)
@@ -65,7 +64,8 @@ class Pump:
         self._resting: asyncio.Future[None] | None = None
         """What it waits for, if it does."""
         self._reason = ""
-        self._fault: Violation | None = None
+        self._fault: Exception | None = None
+        """What a request led to: the client's fault, or ours."""
         self._late = False
         """The message that is being written has taken as long as it may."""
         self._slow = False
@@ -83,7 +83,8 @@ class Pump:
         self.wake()
 
     async def run(self) -> str:
-        """Why the stream ended. Raises Violation if by the client's fault; TimeoutError if the client does not read."""
+        """Why the stream ended. Raises what a request led to: NotARequest or Violation by the client's fault;
+        TimeoutError if the client does not read."""
         async with asyncio.TaskGroup() as tasks:
             reading = tasks.create_task(self._read())
             # A task of its own, so that what woke it does not pass through everything that called this.
@@ -102,12 +103,9 @@ class Pump:
         while (raw := await self._wire.read()) is not None:
             try:
                 self.stream.receive(self._parse(raw), self._now())
-            except ValueError as error:
-                self._fault = Violation(Fault.INVALID_ARGUMENT, str(error))
-            except Violation as violation:
-                self._fault = violation
-            if self._fault is not None:
-                self.end("violation")
+            except Exception as error:  # raised by `run` then: while a message is written gRPC can say nothing else
+                self._fault = error
+                self.end("fault")
                 return
             if not self.stream.is_quiet() or self.stream.excessive:
                 self.wake()

@@ -33,7 +33,7 @@ from xds.readers import Readers
 from xds.refused_clusters import RefusedClusters
 from xds.state import StreamProgress, StreamState
 from xds.violation import Fault, Violation, first_node
-from xds.wire import DeltaRequest, Node, SotwRequest, parse_delta_request, parse_sotw_request
+from xds.wire import DeltaRequest, Node, NotARequest, SotwRequest, parse_delta_request, parse_sotw_request
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 FIRST_REQUEST_WITHIN = timedelta(seconds=10)
@@ -347,7 +347,7 @@ class AdsServer(Generic[C]):
             await self._refuse(context, name, node, grpc.StatusCode.PERMISSION_DENIED, str(error))
         except Violation as error:
             await self._refuse(context, name, node, _STATUS[error.fault], str(error))
-        except ValueError as error:
+        except NotARequest as error:
             await self._refuse(context, name, node, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except TimeoutError:
             await self._refuse(context, name, node, grpc.StatusCode.DEADLINE_EXCEEDED, "too slow")

@@ -61,6 +61,10 @@ class DeltaRequest:
     node: Node | None = None
 
 
+class NotARequest(ValueError):
+    """The bytes are no request of the protocol."""
+
+
 def _remembering(parse: Callable[[bytes], R]) -> Callable[[bytes], R]:
     """Short messages are parsed once: those by which many clients acknowledge the same response are equal."""
     parse_once = lru_cache(maxsize=_REMEMBERED)(parse)
@@ -79,7 +83,7 @@ def delimited(number: int, value: bytes) -> bytes:
 
 @_remembering
 def parse_sotw_request(raw: bytes) -> SotwRequest:
-    """Raises ValueError if `raw` is no DiscoveryRequest."""
+    """Raises NotARequest if `raw` is no DiscoveryRequest."""
     message = pb.DiscoveryRequest()
     _parse(message, raw)
     return SotwRequest(
@@ -94,7 +98,7 @@ def parse_sotw_request(raw: bytes) -> SotwRequest:
 
 @_remembering
 def parse_delta_request(raw: bytes) -> DeltaRequest:
-    """Raises ValueError if `raw` is no DeltaDiscoveryRequest."""
+    """Raises NotARequest if `raw` is no DeltaDiscoveryRequest."""
     message = pb.DeltaDiscoveryRequest()
     _parse(message, raw)
     return DeltaRequest(
@@ -134,7 +138,7 @@ def _parse(message: pb.DiscoveryRequest | pb.DeltaDiscoveryRequest, raw: bytes) 
     try:
         message.ParseFromString(raw)
     except DecodeError as error:
-        raise ValueError("not a discovery request") from error
+        raise NotARequest("not a discovery request") from error
 
 
 def _error(message: pb.DiscoveryRequest | pb.DeltaDiscoveryRequest) -> str | None:

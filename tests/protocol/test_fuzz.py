@@ -21,7 +21,7 @@ from tests.services.xds.small_server import SOTW_METHOD, first_request, refusal,
 from xds.demand import DemandLimits
 from xds.events import StreamFailed
 from xds.protocol import Violation
-from xds.wire import parse_delta_request, parse_sotw_request
+from xds.wire import NotARequest, parse_delta_request, parse_sotw_request
 
 URLS = (CDS, EDS, LDS, RDS, SDS, VHDS, "type.googleapis.com/unheard.Of", "", "x" * 300)
 NAMES = (
@@ -122,7 +122,7 @@ def fuzz_core(messages: int, seed: int) -> Counter[str]:
         except Violation as violation:
             ends[violation.fault.name] += 1
             left = 0
-        except ValueError:
+        except NotARequest:
             ends["no request"] += 1
             left = 0
         ends["asks for too much"] += talk.stream.excessive

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -28,7 +29,7 @@ from tests.services.xds.small_server import (
     world,
 )
 from xds.demand import DemandLimits
-from xds.events import Event, StreamClosed
+from xds.events import Event, StreamClosed, StreamFailed
 from xds.memo import Marks, Memo
 from xds.protocol import Stream
 from xds.server import AdsServer
@@ -62,6 +63,29 @@ async def test_r2_r3_what_is_no_request_ends_the_stream_alone(method: str) -> No
         for messages in ((b"\xff\xff",), (first_request(method, ""),), (good, b"\xff\xff"), (good, b"")):
             assert await refusal(address, method, *messages) is grpc.StatusCode.INVALID_ARGUMENT
         assert server.state() == ()
+
+
+@both
+@pytest.mark.parametrize("at", [1, 2])
+async def test_a_mistake_of_the_core_is_no_fault_of_the_client(
+    method: str, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive, heard = Stream.receive, 0
+
+    def mistaken(self: Stream, *args: Any) -> None:
+        nonlocal heard
+        heard += 1
+        if heard == at:
+            raise ValueError("of ours")
+        receive(self, *args)
+
+    monkeypatch.setattr(Stream, "receive", mistaken)
+    events: list[Event] = []
+    async with serving(events, mesh=world(a="1")) as (_, address):
+        messages = [first_request(method, "me")] * 2
+        assert await refusal(address, method, *messages) is not grpc.StatusCode.INVALID_ARGUMENT
+    (failed,) = [event for event in events if isinstance(event, StreamFailed)]
+    assert "of ours" in "".join(traceback.format_exception(failed.error))
 
 
 @both
