@@ -8,6 +8,7 @@ import structlog
 
 from heddle.reasons import concise
 from xds.events import (
+    AskedTooMuch,
     DerivationFailed,
     Event,
     Rejected,
@@ -27,6 +28,13 @@ def log_event(event: Event) -> None:
             _log.info("xds.stream_opened", stream=event.stream, node=event.node)
         case StreamClosed():
             _log.info("xds.stream_closed", stream=event.stream, node=event.node, reason=event.reason)
+        case AskedTooMuch():
+            _log.warning(
+                "xds.asked_too_much",
+                node=event.node,
+                effect="it gets the eager configuration from now on, every service in its scope",
+                fix="See which hosts its application calls that nobody has; a Sidecar bounds what is in its scope.",
+            )
         case Rejected():
             _log.warning(
                 "xds.rejected",

@@ -28,6 +28,14 @@ class StreamClosed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskedTooMuch:
+    """A client on demand has asked for more than it may (`DemandLimits`). It is served eagerly from now on."""
+
+    stream: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
     """A client's NACK. `names` is what the response held; `final`: they are those of it found to be the culprits."""
 
@@ -67,4 +75,6 @@ class StreamFailed:
     error: Exception = field(repr=False)
 
 
-Event: TypeAlias = StreamOpened | StreamClosed | Rejected | DerivationFailed | SecretFailed | StreamFailed
+Event: TypeAlias = (
+    StreamOpened | StreamClosed | AskedTooMuch | Rejected | DerivationFailed | SecretFailed | StreamFailed
+)

@@ -23,7 +23,7 @@ from model.pods import ProxyKind
 from xds.accepted_sets import AcceptedSets
 from xds.admission import Admission, C, Exhausted, PermissionDenied, Unauthenticated, Unavailable
 from xds.demand import DEFAULT_LIMITS, DemandLimits
-from xds.events import Event, StreamClosed, StreamFailed, StreamOpened
+from xds.events import AskedTooMuch, Event, StreamClosed, StreamFailed, StreamOpened
 from xds.first_builds import FirstBuilds
 from xds.history import History
 from xds.memo import Memo
@@ -82,8 +82,9 @@ class AdsServer(Generic[C]):
     credential and replicas share the load; `jitter` gives a number from 0 to 1, which makes it up to a tenth shorter.
     `most_of_one`: how many streams a caller may have at a time, so that none of them shuts the others out.
     `on_demand` says of an incremental stream whether its client learns on demand, within `limits`; it is told what the
-    stream does already (None: it is new). A stream for which that changes ends, and its client comes again; where there
-    are many, one after the other, each served as before until its turn.
+    stream does already, or what the last one of its caller did (None: nothing is known). A stream for which that
+    changes ends, and its client comes again; where there are many, one after the other, each served as before until
+    its turn.
     """
 
     def __init__(
@@ -113,6 +114,8 @@ class AdsServer(Generic[C]):
         self._history = History()
         self._excessive: dict[C, None] = {}
         """Who asked for too much to be served on demand, the longest ago first."""
+        self._learning: dict[C, None] = {}
+        """Whose last stream learnt on demand, likewise: between the bounds of `on_demand` it stays as it was."""
         self._now = now
         self._accepted_sets = AcceptedSets()
         self._refused_clusters = RefusedClusters()
@@ -317,11 +320,12 @@ class AdsServer(Generic[C]):
                         raise Unavailable("not ready")
                     # Only now: while it waited, its pod may have become another, or have gone.
                     asker = self._admission.admit(caller, declared)
+                    learnt = True if caller in self._learning else None
                     stream = Stream(
                         stream_id=name,
                         delta=delta,
                         node=declared,
-                        asker=self._with_mode(asker, caller, vhds=asker.vhds and delta, before=None),
+                        asker=self._with_mode(asker, caller, vhds=asker.vhds and delta, before=learnt),
                         memo=self._memo,
                         secrets=self._admission.secrets_for(caller, context.peer()),
                         report=self._report,
@@ -386,10 +390,12 @@ class AdsServer(Generic[C]):
             if (turn := self._turns.pop(state.id, None)) is not None:
                 turn.cancel()
             pump.stream.close(self._now())
+            self._learning.pop(caller, None)
             if pump.stream.excessive:
-                self._excessive[caller] = None
-                if len(self._excessive) > MAX_STREAMS:
-                    del self._excessive[next(iter(self._excessive))]
+                _remember(self._excessive, caller)
+                self._report(AskedTooMuch(stream=state.id, node=node.id))
+            elif pump.stream.asker.on_demand:
+                _remember(self._learning, caller)
             if retirement is not None:
                 retirement.cancel()
 
@@ -398,6 +404,14 @@ class AdsServer(Generic[C]):
         self._report(StreamClosed(stream=name, node=node, reason=text))
         await context.abort(code, text)
         raise AssertionError("abort always raises")
+
+
+def _remember(callers: dict[C, None], caller: C) -> None:
+    """The last of them, as many as there are streams at most."""
+    callers.pop(caller, None)
+    callers[caller] = None
+    if len(callers) > MAX_STREAMS:
+        del callers[next(iter(callers))]
 
 
 class _GrpcWire:

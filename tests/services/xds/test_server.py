@@ -29,7 +29,7 @@ from tests.services.xds.small_server import (
     world,
 )
 from xds.demand import DemandLimits
-from xds.events import Event, StreamClosed, StreamFailed
+from xds.events import AskedTooMuch, Event, StreamClosed, StreamFailed
 from xds.memo import Marks, Memo
 from xds.protocol import Stream
 from xds.server import AdsServer
@@ -275,6 +275,22 @@ async def test_a_stream_ends_when_its_mode_changes_and_the_next_has_the_new_one(
     assert next(event.reason for event in events if isinstance(event, StreamClosed)) == "mode"
 
 
+async def test_whoever_learns_on_demand_is_told_so_of_again_when_it_comes_back() -> None:
+    decided: dict[str, list[bool | None]] = {"me": [], "other": []}
+
+    def on_demand(asker: Asker, before: bool | None) -> bool:
+        decided[asker.pod].append(before)
+        return len(decided[asker.pod]) < 3
+
+    async with serving(mesh=world(a="1"), on_demand=on_demand) as (server, address):
+        for name in ("me", "other", "me", "me", "me"):
+            running = asyncio.create_task(SimulatedSidecar(address, node_id=name, token=name).run())
+            await until(server.state)
+            running.cancel()
+            await until(lambda: not server.state())
+    assert decided == {"me": [None, True, True, None], "other": [None]}
+
+
 async def test_streams_whose_mode_changes_end_one_after_the_other_and_are_served_until_then() -> None:
     events: list[Event] = []
     wanted = {"on demand": False}
@@ -324,6 +340,7 @@ async def test_whoever_invents_hosts_without_end_comes_back_to_all_of_them_ahead
         messages = (first_request(METHOD, "me"), hosts.SerializeToString())
         assert await refusal(address, METHOD, *messages) is grpc.StatusCode.OK
         assert [event.reason for event in events if isinstance(event, StreamClosed)] == ["mode"]
+        assert [event.node for event in events if isinstance(event, AskedTooMuch)] == ["me"]
         async with grpc.aio.insecure_channel(address) as channel:
             call = channel.stream_stream(METHOD)(metadata=(("authorization", "Bearer me"),))
             for message in messages:
