@@ -17,7 +17,7 @@ from itertools import islice
 from model.names import is_address_cluster
 from model.on_demand import Wanted
 from protos.type_urls import CLUSTER, VIRTUAL_HOST
-from xds.history import History, workload_of
+from xds.history import LATELY, History, workload_of
 from xds.in_common import in_common
 from xds.look_ahead import LOOKS_AT_ONCE
 from xds.memo import Memo, Scope
@@ -439,6 +439,9 @@ class Demand:
             if self._memo.answering(name, self._asker) == Wanted(name=name, declared=True):
                 self._ahead[name] = since
                 self._scopes.clear()
+                # Long enough to see whether it is asked for once it has been taken back.
+                seen = LATELY if self._limits.unused_after is None else 2 * self._limits.unused_after
+                self._history.suppose(self._workload, name, since + seen)
                 continue
             address = is_address_cluster(name)
             self._others[address] += 1

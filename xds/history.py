@@ -63,6 +63,15 @@ class History:
         while self._size > self._most and len(self._workloads) > 1:
             self._size -= len(self._workloads.pop(next(iter(self._workloads))))
 
+    def suppose(self, workload: Workload, name: str, until: datetime) -> None:
+        """A pod of the workload was sent `name` ahead, by another control plane: it counts as used until then, unless
+        something is known of it already, or there is no room."""
+        names = self._workloads.get(workload, {})
+        if name not in names and len(names) < self._most_of_one and self._size < self._most:
+            self._workloads[workload] = names
+            self._size += 1
+            names[name] = until - LATELY
+
     def recent(self, workload: Workload, now: datetime) -> tuple[str, ...]:
         """What it was seen to use lately."""
         names = self._workloads.get(workload, {})

@@ -405,6 +405,35 @@ def test_a_sidecar_that_starts_anew_is_sent_ahead_what_its_workload_used() -> No
     talk.silence()
 
 
+def test_what_was_sent_ahead_is_known_to_the_next_control_plane_too_until_it_is_seen_whether_it_is_used() -> None:
+    talk = opened(OnDemandTalk(world=WORLD))
+    talk.delta_says(VHDS, "80/x")
+    talk.hears(CDS, {"a": "1"})
+    talk.hears(VHDS, {"80/x": "uses a"})
+
+    def starts_anew() -> tuple[dict[str, str], dict[str, str]]:
+        talk.reconnect()
+        talk.delta_says(CDS)
+        clusters = talk.hears(CDS, {"base": "1", "a": "1"}).versions
+        talk.delta_says(VHDS)
+        return clusters, talk.hears(VHDS, {"base80": "1", "80/x": "uses a"}).versions
+
+    clusters, hosts = starts_anew()
+    talk.passes(minutes=10)
+    talk.reconnect(to_another=True)
+    talk.delta_says(CDS, initial=clusters)
+    talk.delta_says(VHDS, initial=hosts)
+    talk.silence()
+    talk.passes(minutes=10)
+    starts_anew()
+    # In none of an hour was it asked for: whoever starts then is not sent it.
+    talk.passes(minutes=30)
+    talk.hears(VHDS, removed=("80/x",))
+    talk.passes(minutes=31)
+    talk.hears(CDS, removed=("a",))
+    assert talk.history.recent(workload_of(talk.asker), talk.now) == ()
+
+
 def test_the_cluster_of_a_refused_host_that_is_taken_back_has_its_grace_and_goes() -> None:
     """Nothing is sent then, whose answer would wake the stream."""
     talk = opened(OnDemandTalk(world=WORLD))

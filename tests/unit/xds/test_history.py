@@ -30,6 +30,25 @@ def test_what_was_used_lately_is_known_and_what_was_used_long_ago_is_not() -> No
     assert history.recent(OTHER, NOW) == ()
 
 
+def test_what_it_may_use_is_known_until_then_and_takes_no_room_from_what_it_uses() -> None:
+    history = History(most_of_one=2, most=3)
+    until = NOW + timedelta(hours=1)
+    for name in ("a", "b", "c"):
+        history.suppose(ONE, name, until)
+    assert history.recent(ONE, NOW) == ("a", "b")
+    assert history.recent(ONE, until) == ()
+    history.note(ONE, "b", NOW)
+    history.suppose(ONE, "b", until)
+    assert history.recent(ONE, until) == ("b",)
+    history.note(ONE, "c", NOW)
+    assert history.recent(ONE, until) == ("b", "c")
+    history.suppose(OTHER, "a", until)
+    history.suppose(OTHER, "b", until)
+    assert history.recent(OTHER, NOW) == ("a",)
+    history.suppose(("n", "c", ()), "a", until)
+    assert history.recent(("n", "c", ()), NOW) == ()
+
+
 def test_what_a_workload_used_longest_ago_goes_first() -> None:
     history = History(most_of_one=2)
     for name in ("a", "b", "a", "c"):
