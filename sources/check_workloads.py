@@ -109,6 +109,14 @@ def _check_injection(template: PodTemplate, path: str) -> Iterator[Problem]:
             fix=f"Write {', '.join(repr(word.value) for word in SidecarConfig)}.",
             field=f"{path}.annotations['{SIDECAR_CONFIG}']",
         )
+    if SIDECAR_CONFIG in template.labels:
+        yield Problem(
+            severity=Severity.WARNING,
+            code=ProblemCode.MISPLACED_FIELD,
+            message=f"{SIDECAR_CONFIG} is an annotation; as a label it has no effect",
+            fix="Put it under annotations.",
+            field=f"{path}.labels['{SIDECAR_CONFIG}']",
+        )
     for name in template.annotations:
         severity = _severity_of(name)
         if severity is not None:

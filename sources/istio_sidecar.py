@@ -64,8 +64,8 @@ def _selector(spec: Fields) -> dict[str, str] | None:
     inner = spec.child("workloadSelector")
     if inner is None:
         return None
-    labels = parse_labels(inner, "labels")
     written = inner.child("labels")
+    labels = parse_labels(inner, "labels") if written is not None else {}
     for name in written.names() if written is not None else ():
         if written is not None and not written.has(name):
             fix = f"Give {name} a value, or remove it."

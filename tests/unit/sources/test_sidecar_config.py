@@ -37,5 +37,13 @@ def test_any_other_is_a_warning_that_names_the_field_and_the_pod_is_there_all_th
         parse_sidecar_config({SIDECAR_CONFIG: word})
 
 
+def test_as_a_label_it_has_no_effect_and_that_is_said() -> None:
+    store = Store()
+    store.replace_file("f.yaml", POD.replace("annotations", "labels").format(word="eager").encode())
+    (found,) = store.problems
+    assert (found.severity, found.code) == (Severity.WARNING, ProblemCode.MISPLACED_FIELD)
+    assert found.field.endswith(f"labels['{SIDECAR_CONFIG}']")
+
+
 def test_without_a_word_nothing_is_said() -> None:
     assert parse_sidecar_config({}) is None
