@@ -14,8 +14,13 @@ OFF_80 = 364
 """The services from this on are at the other ports, so that the joined table of port 80 has about 160 KB."""
 
 
+def port_of(number: int) -> int:
+    """Of the service of that number."""
+    return PORTS[0] if number < OFF_80 else PORTS[1 + number % 2]
+
+
 def service(number: int, namespace: str = NAMESPACE, *, name: str = "", selects: str = "") -> str:
-    port = PORTS[0] if number < OFF_80 else PORTS[1 + number % 2]
+    port = port_of(number)
     name = name or f"s{number}"
     return f"""apiVersion: v1
 kind: Service
@@ -58,9 +63,9 @@ status:
 """
 
 
-def asked(name: str) -> str:
-    """A service of port 80 as Envoy asks for its virtual host."""
-    return f"80/{name}.{NAMESPACE}.svc.cluster.local"
+def asked(name: str, port: int = PORTS[0]) -> str:
+    """A service as Envoy asks for its virtual host."""
+    return f"{port}/{name}.{NAMESPACE}.svc.cluster.local"
 
 
 def together(*texts: str) -> str:
