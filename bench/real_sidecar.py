@@ -37,6 +37,8 @@ CALLERS = 4
 TURNS = 5
 LATER = 2
 """In so many turns of either mode each is called so often again."""
+MANY_PORTS, MANY_PORTS_OF = 100, 1000
+"""Of all sizes the services are on one port; of so many once more on so many."""
 _NAMESPACE = "app"
 _UP_SECONDS = 600.0
 _WITHIN_MB = 5.0
@@ -116,9 +118,22 @@ def measure(sizes: Sequence[int]) -> list[Figure]:
             values={"apart_mb": apart},
         )
     )
+    figures.append(_with_ports(MANY_PORTS_OF))
     for one, other in zip(on_demand, eager, strict=True):
         figures += _requests(one, other)
     return [*figures, *machine_figures()]
+
+
+def _with_ports(services: int) -> Figure:
+    """Each port on which somebody has HTTP is a filter chain and a route table of every sidecar."""
+    with _mesh(services, SidecarConfig.ON_DEMAND, callers=1, ports=MANY_PORTS) as mesh:
+        _called(mesh, range(USED), later=2)
+        allocated, resident = _memory(mesh)
+    return Figure(
+        what=f"memory of Envoy that uses {USED} of {services:,} services, on {MANY_PORTS} ports",
+        measured=f"{allocated:,.1f} MB",
+        values={"allocated_mb": allocated, "resident_mb": resident},
+    )
 
 
 def _requests(one: Sidecar, other: Sidecar) -> Iterator[Figure]:
@@ -207,12 +222,12 @@ class _Mesh:
 
 
 @contextmanager
-def _mesh(services: int, mode: SidecarConfig, *, callers: int) -> Iterator[_Mesh]:
+def _mesh(services: int, mode: SidecarConfig, *, callers: int, ports: int = 1) -> Iterator[_Mesh]:
     with tempfile.TemporaryDirectory(prefix="hb-") as directory:
         # Envoy runs as a user of its own, who has to get there.
         os.chmod(directory, 0o711)
         folder, state = Path(directory) / "manifests", Path(directory) / "state"
-        _write(folder, services, callers)
+        _write(folder, services, callers, ports)
         mesh = _Mesh(running=RunningMesh("bench", folder), state=state)
         try:
             mesh.heddle("local", "up", str(folder), "--detach", "--wait", "--sidecar-config", mode)
@@ -253,9 +268,10 @@ def _ask(path: Path, query: str) -> bytes:
         return connection.getresponse().read()
 
 
-def _write(folder: Path, services: int, callers: int) -> None:
+def _write(folder: Path, services: int, callers: int, ports: int) -> None:
     folder.mkdir()
-    (folder / "services.yaml").write_text(manifests.together(*(_service(number) for number in range(services))))
+    written = (_service(number, 80 if number < USED else 80 + number % ports) for number in range(services))
+    (folder / "services.yaml").write_text(manifests.together(*written))
     (folder / "pods.yaml").write_text(
         manifests.together(
             *(_workload(f"client{number}", ["sleep", "infinity"], "") for number in range(callers)),
@@ -264,13 +280,13 @@ def _write(folder: Path, services: int, callers: int) -> None:
     )
 
 
-def _service(number: int) -> str:
+def _service(number: int, port: int) -> str:
     return f"""apiVersion: v1
 kind: Service
 metadata: {{name: s{number}, namespace: {_NAMESPACE}}}
 spec:
   selector: {{app: server}}
-  ports: [{{name: http, port: 80, targetPort: 8080}}]
+  ports: [{{name: http, port: {port}, targetPort: 8080}}]
 """
 
 
