@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import grpc
@@ -405,30 +406,67 @@ async def test_r57_every_refusal_has_a_status_of_its_own(method: str) -> None:
         assert await refusal(address, f"{SOTW_METHOD}Unheard", good) is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def serves_a_herd(streams: int, *, within: float) -> None:
-    mesh = world(**{f"s{number}": "1" for number in range(200)})
-    async with serving(mesh=mesh) as (_, address):
-        waits: list[float] = []
-
-        async def come(number: int) -> None:
-            sidecar = SimulatedSidecar(address, node_id=f"n{number}", token=f"n{number}")
-            running = asyncio.create_task(sidecar.run())
-            begun = time.monotonic()
-            await sidecar.until_count(CLUSTER, 200)
-            waits.append(time.monotonic() - begun)
-            await sidecar.until_count(ENDPOINT, 200)
-            running.cancel()
-
-        await asyncio.gather(*(come(number) for number in range(streams)))
-    waits.sort()
-    assert waits[int(len(waits) * 0.99)] < within
+CLUSTERS = 200
 
 
-async def test_r59_a_herd_has_its_answers_long_before_clients_give_up() -> None:
-    await serves_a_herd(150, within=5)
+async def asks_for_all(channel: grpc.aio.Channel, method: str, name: str) -> tuple[Any, list[float]]:
+    """A client that asks for all clusters, then for the endpoints of each, and stays. Its stream, and for how many
+    seconds it waited for either answer."""
+    incremental = method == METHOD
+    request = pb.DeltaDiscoveryRequest if incremental else pb.DiscoveryRequest
+    answer = (pb.DeltaDiscoveryResponse if incremental else pb.DiscoveryResponse)()
+    names_are = "resource_names_subscribe" if incremental else "resource_names"
+    endpoints = request(type_url=ENDPOINT, **{names_are: [f"s{number}" for number in range(CLUSTERS)]})
+    call = channel.stream_stream(method)(metadata=as_caller(name))
+    waits = []
+    for asked in (first_request(method, name), endpoints.SerializeToString()):
+        begun = time.monotonic()
+        await call.write(asked)
+        answer.ParseFromString(await call.read())
+        waits.append(time.monotonic() - begun)
+        assert len(answer.resources) == CLUSTERS
+        accepted = request.FromString(asked)
+        accepted.response_nonce = answer.nonce
+        if incremental:
+            accepted.ClearField(names_are)
+        else:
+            accepted.version_info = answer.version_info
+        await call.write(accepted.SerializeToString())
+    return call, waits
 
 
+async def herd_waits(method: str, streams: int, first_builds: FirstBuilds) -> float:
+    """For how many seconds all but the slowest hundredth of the answers were waited for."""
+    mesh = world(**{f"s{number}": "1" for number in range(CLUSTERS)})
+    async with serving(mesh=mesh, first_builds=first_builds) as (server, address), AsyncExitStack() as stack:
+        channels = [grpc.aio.insecure_channel(address, options=ALONE) for _ in range(streams)]
+        for channel in channels:
+            await stack.enter_async_context(channel)
+        asking = (asks_for_all(channel, method, f"n{number}") for number, channel in enumerate(channels))
+        herd = await asyncio.gather(*asking)
+        await until(lambda: server.acknowledged(1) == streams)
+        for call, _ in herd:
+            call.cancel()
+        waits = sorted(wait for _, waited in herd for wait in waited)
+    return waits[int(len(waits) * 0.99)]
+
+
+async def serves_a_herd(method: str, streams: int, *, within: float, hold: timedelta = HOLD) -> None:
+    """Once of three times at least: others may have the machine."""
+    waits: list[float] = []
+    while len(waits) < 3 and min(waits, default=within) >= within:
+        waits.append(await herd_waits(method, streams, FirstBuilds(hold=hold)))
+    assert min(waits) < within, waits
+
+
+@both
+async def test_r59_a_herd_has_its_answers_long_before_clients_give_up(method: str) -> None:
+    """Whoever kept its place once it was served would have the last of them wait for three times `hold`."""
+    await serves_a_herd(method, 200, within=2.5, hold=timedelta(seconds=2))
+
+
+@both
 @pytest.mark.soak
-async def test_r59_a_large_herd_has_its_answers_long_before_clients_give_up() -> None:
+async def test_r59_a_large_herd_has_its_answers_within_five_seconds(method: str) -> None:
     """Client and server share this process, so that it takes twice what the server alone would."""
-    await serves_a_herd(1000, within=15)
+    await serves_a_herd(method, 1000, within=5)
