@@ -90,6 +90,34 @@ async def test_r6_the_end_of_a_nodes_old_stream_leaves_its_new_one_alone(method:
     assert len([event for event in events if isinstance(event, StreamClosed)]) == 2
 
 
+@both
+async def test_a_change_is_sent_at_once_where_nothing_else_goes_on(method: str) -> None:
+    """The quickest of ten: others may have the machine."""
+    incremental = method == METHOD
+    response = (pb.DeltaDiscoveryResponse if incremental else pb.DiscoveryResponse)()
+    waits = []
+    async with serving(mesh=world(a="0")) as (server, address):
+        async with grpc.aio.insecure_channel(address, options=ALONE) as channel:
+            call = channel.stream_stream(method)(metadata=as_caller("me"))
+            await call.write(first_request(method, "me"))
+            raw = await call.read()
+            for generation in range(2, 12):
+                response.ParseFromString(raw)
+                answer = (pb.DeltaDiscoveryRequest if incremental else pb.DiscoveryRequest)(type_url=CLUSTER)
+                answer.response_nonce = response.nonce
+                if not incremental:
+                    answer.version_info = response.version_info
+                await call.write(answer.SerializeToString())
+                await until(lambda generation=generation: server.acknowledged(generation - 1) == 1)  # type: ignore[misc]
+                begun = time.monotonic()
+                server.publish(world(a=f"{generation}"), generation)
+                async with asyncio.timeout(10):
+                    raw = await call.read()
+                waits.append(time.monotonic() - begun)
+            call.cancel()
+    assert min(waits) < 0.05, waits
+
+
 async def test_r50_a_client_that_does_not_read_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pump_module, "SEND_WITHIN", timedelta(seconds=1))
     large = {f"s{number}": "x" * 100_000 for number in range(20)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -53,6 +54,40 @@ async def test_every_kind_of_change_is_an_event(tmp_path: Path, store: Store) ->
         await watched.until(lambda: names(store) == ["a", "c"])
         (mesh / "old" / "older" / "a.yaml").unlink()
         await watched.until(lambda: names(store) == ["c"])
+
+
+@pytest.mark.usefixtures("no_rescan")
+async def test_a_change_comes_into_force_at_once(tmp_path: Path, store: Store) -> None:
+    """But for the few milliseconds in which others that belong to it may follow. The quickest of ten."""
+    loop = asyncio.get_running_loop()
+    waits = []
+    (tmp_path / "a.yaml").write_text(namespace("a"))
+    async with watching(tmp_path, store) as watched:
+        await watched.until(lambda: names(store) == ["a"])
+        for number in range(10):
+            begun = loop.time()
+            (tmp_path / "a.yaml").write_text(namespace(f"a{number}"))
+            await watched.until(lambda number=number: names(store) == [f"a{number}"])  # type: ignore[misc]
+            waits.append(loop.time() - begun)
+    assert min(waits) < 0.05, waits
+
+
+@pytest.mark.usefixtures("no_rescan")
+async def test_whoever_writes_without_a_pause_holds_nothing_back_for_long(tmp_path: Path, store: Store) -> None:
+    """The shortest time of ten from one change to the next."""
+    loop = asyncio.get_running_loop()
+    (tmp_path / "a.yaml").write_text(namespace("a"))
+    changed: list[float] = []
+    store.on_change(lambda: changed.append(loop.time()))
+    async with watching(tmp_path, store) as watched:
+        await watched.until(lambda: names(store) == ["a"])
+        changed.clear()
+        number = 0
+        while len(changed) < 11:
+            number += 1
+            (tmp_path / "a.yaml").write_text(namespace(f"a{number}"))
+            await asyncio.sleep(0.001)
+    assert min(later - earlier for earlier, later in itertools.pairwise(changed)) < 0.1
 
 
 @pytest.mark.usefixtures("no_rescan")

@@ -25,7 +25,7 @@ both = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
 
 
 class FakeWire:
-    """`incoming` is read at once, without ever waiting, until it is empty. `stuck`: writes do not return."""
+    """`incoming` is read at once, without ever waiting, until it is empty. Writes return while it `flows`."""
 
     def __init__(self, *, delta: bool = True) -> None:
         self.delta = delta
@@ -33,7 +33,8 @@ class FakeWire:
         self.incoming: deque[bytes | None] = deque()
         self.more = asyncio.Event()
         self.sent: list[Heard] = []
-        self.stuck = False
+        self.flows = asyncio.Event()
+        self.flows.set()
         self.log: list[str] = []
         self.accepts = True
         self.refuses = b"nothing has this in it"
@@ -71,8 +72,7 @@ class FakeWire:
         return self.incoming.popleft()
 
     async def write(self, message: bytes) -> None:
-        if self.stuck:
-            await asyncio.Event().wait()
+        await self.flows.wait()
         response = hear(message, delta=self.delta)
         self.log.append("write")
         self.sent.append(response)
@@ -159,7 +159,7 @@ async def test_the_stream_is_told_the_time_when_it_is_due_and_when_it_is_restles
 async def test_r50_a_client_that_does_not_read_is_cut_off(delta: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pump_module, "SEND_WITHIN", timedelta(seconds=0.05))
     talk, wire = Talk(delta, {CDS: {"a": "1"}}), FakeWire(delta=delta)
-    wire.stuck = True
+    wire.flows.clear()
     wire.ask(CDS)
     with pytest.raises(TimeoutError, match="does not read"):
         async with asyncio.timeout(5):
@@ -187,6 +187,38 @@ async def test_r48_r50_what_a_slow_client_has_not_read_is_one_message_a_type(del
     pump.end("over")
     assert await running == "over"
     assert len(wire.sent) == 2
+
+
+@both
+async def test_the_first_change_goes_out_at_once_and_a_burst_is_merged_while_it_is_written(delta: bool) -> None:
+    """At once: the loop turns a few times and no timer runs. The client's answer is read in those turns too."""
+    talk, wire = Talk(delta, {CDS: {"a": "0"}}), FakeWire(delta=delta)
+    pump = pumping(talk, wire)
+    running = asyncio.create_task(pump.run())
+    wire.ask(CDS)
+
+    async def a_few_turns() -> list[str]:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return [one.resources["a"] for one in wire.sent]
+
+    def becomes(content: str) -> None:
+        talk.becomes({CDS: {"a": content}})
+        pump.wake()
+
+    assert await a_few_turns() == ["0"]
+    for turn in range(1, 5):
+        becomes(f"{turn}")
+        assert await a_few_turns() == [f"{number}" for number in range(turn + 1)]
+        assert talk.stream.acknowledged(talk.generation)
+    wire.flows.clear()
+    for number in range(5, 105):
+        becomes(f"{number}")
+        await a_few_turns()
+    wire.flows.set()
+    assert (await a_few_turns())[5:] == ["5", "104"]
+    pump.end("over")
+    await running
 
 
 @both

@@ -452,6 +452,20 @@ async def test_findings_name_the_object_and_the_field(server: FakeApiServer) -> 
         assert problem.field == "spec.http[0].timeout"
 
 
+async def test_a_change_after_a_quiet_time_waits_for_nothing(server: FakeApiServer) -> None:
+    """The quickest of ten: others may have the machine."""
+    loop = asyncio.get_running_loop()
+    waits = []
+    async with following(server) as found:
+        await found.until(lambda: server.watchers("services"))
+        for number in range(10):
+            begun = loop.time()
+            server.put(objects.service(f"s{number}"))
+            await found.until(lambda number=number: len(services(found)) > number)  # type: ignore[misc]
+            waits.append(loop.time() - begun)
+    assert min(waits) < 0.05, waits
+
+
 async def test_a_burst_is_few_changes(server: FakeApiServer) -> None:
     async with following(server) as found:
         await found.until(lambda: server.watchers("services"))
