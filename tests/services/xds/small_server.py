@@ -111,19 +111,28 @@ def first_request(method: str, node: str) -> bytes:
 
 
 async def refusal(address: str, method: str, *messages: bytes, token: str = "me") -> grpc.StatusCode:
-    """The status with which the server ends a stream that says this."""
+    """The status with which the server ends a stream that says this.
+
+    Where a message comes too late, gRPC's client puts INTERNAL in place of that status. The stream was ended for what
+    came before, so that then another says no more than that.
+    """
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    written = 0
     async with grpc.aio.insecure_channel(address) as channel:
         call = channel.stream_stream(method)(metadata=metadata)
         try:
             for message in messages:
                 await call.write(message)
+                written += 1
             async with asyncio.timeout(10):
                 while await call.read() is not grpc.aio.EOF:
                     pass
-        except grpc.aio.AioRpcError:
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the latter if it has ended before a message
             pass
-        return await call.code()
+        code = await call.code()
+    if code is grpc.StatusCode.INTERNAL and written < len(messages):
+        return await refusal(address, method, *messages[:written], token=token)
+    return code
 
 
 async def until(met: Any, seconds: float = 20) -> None:
