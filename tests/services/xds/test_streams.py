@@ -7,7 +7,7 @@ import ctypes
 import gc
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -45,6 +45,17 @@ KIB = 1024
 
 def as_caller(name: str) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {name}"),)
+
+
+def acceptance(method: str, raw: bytes) -> bytes:
+    """Of a response to everything."""
+    if method == METHOD:
+        heard = pb.DeltaDiscoveryResponse.FromString(raw)
+        return pb.DeltaDiscoveryRequest(type_url=heard.type_url, response_nonce=heard.nonce).SerializeToString()
+    response = pb.DiscoveryResponse.FromString(raw)
+    return pb.DiscoveryRequest(
+        type_url=response.type_url, response_nonce=response.nonce, version_info=response.version_info
+    ).SerializeToString()
 
 
 def resident_kib() -> int:
@@ -93,8 +104,6 @@ async def test_r6_the_end_of_a_nodes_old_stream_leaves_its_new_one_alone(method:
 @both
 async def test_a_change_is_sent_at_once_where_nothing_else_goes_on(method: str) -> None:
     """The quickest of ten: others may have the machine."""
-    incremental = method == METHOD
-    response = (pb.DeltaDiscoveryResponse if incremental else pb.DiscoveryResponse)()
     waits = []
     async with serving(mesh=world(a="0")) as (server, address):
         async with grpc.aio.insecure_channel(address, options=ALONE) as channel:
@@ -102,12 +111,7 @@ async def test_a_change_is_sent_at_once_where_nothing_else_goes_on(method: str) 
             await call.write(first_request(method, "me"))
             raw = await call.read()
             for generation in range(2, 12):
-                response.ParseFromString(raw)
-                answer = (pb.DeltaDiscoveryRequest if incremental else pb.DiscoveryRequest)(type_url=CLUSTER)
-                answer.response_nonce = response.nonce
-                if not incremental:
-                    answer.version_info = response.version_info
-                await call.write(answer.SerializeToString())
+                await call.write(acceptance(method, raw))
                 await until(lambda generation=generation: server.acknowledged(generation - 1) == 1)  # type: ignore[misc]
                 begun = time.monotonic()
                 server.publish(world(a=f"{generation}"), generation)
@@ -118,7 +122,8 @@ async def test_a_change_is_sent_at_once_where_nothing_else_goes_on(method: str) 
     assert min(waits) < 0.05, waits
 
 
-async def test_r50_a_client_that_does_not_read_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+@both
+async def test_r50_a_client_that_does_not_read_costs_only_itself(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pump_module, "SEND_WITHIN", timedelta(seconds=1))
     large = {f"s{number}": "x" * 100_000 for number in range(20)}
     events: list[Event] = []
@@ -126,8 +131,8 @@ async def test_r50_a_client_that_does_not_read_costs_only_itself(monkeypatch: py
         # Without this its library reads on by itself, some megabytes ahead.
         options = (*ALONE, ("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 64 * KIB))
         async with grpc.aio.insecure_channel(address, options=options) as channel:
-            stuck = channel.stream_stream(METHOD)(metadata=as_caller("stuck"))
-            await stuck.write(first_request(METHOD, "stuck"))
+            stuck = channel.stream_stream(method)(metadata=as_caller("stuck"))
+            await stuck.write(first_request(method, "stuck"))
             await until(lambda: any(isinstance(event, StreamOpened) for event in events))
             reader = SimulatedSidecar(address, node_id="me", token="me")
             reading = asyncio.create_task(reader.run())
@@ -153,31 +158,31 @@ async def test_r50_a_client_that_does_not_read_costs_only_itself(monkeypatch: py
             reading.cancel()
 
 
-async def connect_and_cut(address: str, times: int) -> None:
-    """At every stage of a stream's life, without a word of goodbye."""
+async def connect_and_cut(address: str, times: int, methods: Sequence[str]) -> None:
+    """At every stage of a stream's life, without a word of goodbye; with one method after the other."""
     for number in range(times):
+        method = methods[number // 4 % len(methods)]
         channel = grpc.aio.insecure_channel(address, options=ALONE)
-        call = channel.stream_stream(METHOD)(metadata=as_caller(f"n{number % 10}"))
+        call = channel.stream_stream(method)(metadata=as_caller(f"n{number % 10}"))
         with suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
             if number % 4:
-                await call.write(first_request(METHOD, f"n{number % 10}"))
+                await call.write(first_request(method, f"n{number % 10}"))
             if number % 4 >= 2:
-                await call.read()
+                raw = await call.read()
             if number % 4 == 3:
-                ack = pb.DeltaDiscoveryRequest(type_url=CLUSTER, response_nonce="1")
-                await call.write(ack.SerializeToString())
+                await call.write(acceptance(method, raw))
         call.cancel()
         await channel.close()
 
 
-async def leaves_nothing(cycles: int, *, growth_kib: int) -> None:
+async def leaves_nothing(cycles: int, *methods: str, growth_kib: int) -> None:
     async with serving(mesh=world(a="1", b="2")) as (server, address):
-        await connect_and_cut(address, 200)
+        await connect_and_cut(address, 200, methods)
         await until(lambda: not server._handlers)
         gc.collect()
         resident, tasks = resident_kib(), len(asyncio.all_tasks())
         descriptors = len(os.listdir("/proc/self/fd"))
-        await connect_and_cut(address, cycles)
+        await connect_and_cut(address, cycles, methods)
         await until(lambda: not server._handlers)
         gc.collect()
         assert (server.state(), dict(server._present), server._open) == ((), {}, {})
@@ -187,13 +192,14 @@ async def leaves_nothing(cycles: int, *, growth_kib: int) -> None:
         assert resident_kib() - resident < growth_kib
 
 
-async def test_r52_clients_that_come_and_go_leave_nothing_behind() -> None:
-    await leaves_nothing(1000, growth_kib=6 * KIB)
+@both
+async def test_r52_clients_that_come_and_go_leave_nothing_behind(method: str) -> None:
+    await leaves_nothing(1000, method, growth_kib=6 * KIB)
 
 
 @pytest.mark.soak
 async def test_r52_a_hundred_thousand_clients_leave_nothing_behind() -> None:
-    await leaves_nothing(100_000, growth_kib=20 * KIB)
+    await leaves_nothing(100_000, METHOD, SOTW_METHOD, growth_kib=20 * KIB)
 
 
 def test_r53_pings_are_sent_and_allowed_as_the_rule_says() -> None:
