@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -85,7 +86,7 @@ def names(type_url: str, view: View) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def serving(
-    events: list[Event] | None = None,
+    events: list[Event] | deque[Event] | None = None,
     *,
     mesh: Mesh | None = None,
     admission: TokenIsName | None = None,
