@@ -84,7 +84,7 @@ async def test_a_mistake_of_the_core_is_no_fault_of_the_client(
     async with serving(events, mesh=world(a="1")) as (_, address):
         messages = [first_request(method, "me")] * 2
         assert await refusal(address, method, *messages) is not grpc.StatusCode.INVALID_ARGUMENT
-    (failed,) = [event for event in events if isinstance(event, StreamFailed)]
+    failed = next(event for event in events if isinstance(event, StreamFailed))
     assert "of ours" in "".join(traceback.format_exception(failed.error))
 
 
