@@ -417,11 +417,18 @@ def _remember(callers: dict[C, None], caller: C) -> None:
 class _GrpcWire:
     """A grpc.aio servicer context as a `Wire`."""
 
-    __slots__ = ("_read", "write")
+    __slots__ = ("_read", "_write")
 
     def __init__(self, context: Any) -> None:
         self._read = context.read
-        self.write = context.write
+        self._write = context.write
+
+    async def write(self, message: bytes) -> None:
+        try:
+            await self._write(message)
+        except grpc.aio.InternalError:
+            # The client went away meanwhile. A moment earlier or later gRPC cancels what serves it.
+            raise asyncio.CancelledError from None
 
     async def read(self) -> bytes | None:
         raw = await self._read()

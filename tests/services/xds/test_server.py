@@ -88,6 +88,37 @@ async def test_a_mistake_of_the_core_is_no_fault_of_the_client(
     assert "of ours" in "".join(traceback.format_exception(failed.error))
 
 
+class Leaving:
+    """What gRPC gives a handler, of a client that goes away while the first message to it is written."""
+
+    def __init__(self, request: bytes) -> None:
+        self._requests = [request]
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", "Bearer me"),)
+
+    async def read(self) -> bytes:
+        return self._requests.pop() if self._requests else await asyncio.Event().wait()
+
+    async def write(self, message: bytes) -> None:
+        raise grpc.aio.InternalError("the call has ended")
+
+
+@both
+async def test_r57_a_client_that_leaves_while_it_is_written_to_is_no_error(method: str) -> None:
+    events: list[Event] = []
+    async with serving(events, mesh=world(a="1")) as (server, _):
+        serve = server._delta if method == METHOD else server._sotw
+        with pytest.raises(asyncio.CancelledError):  # of which gRPC says nothing
+            await serve(None, Leaving(first_request(method, "me")))
+        assert not server.state()
+    assert [event.reason for event in events if isinstance(event, StreamClosed)] == ["client"]
+    assert not [event for event in events if isinstance(event, StreamFailed)]
+
+
 @both
 async def test_one_caller_does_not_take_the_streams_of_all(method: str) -> None:
     """T3 of the security notes: each stream may cost a certificate."""
