@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import betterproto2
@@ -84,6 +85,14 @@ def is_for(name: str, app: str) -> bool:
     return "~" not in name or name.endswith(f"~{app}")
 
 
+@cache
+def parse_toy(body: bytes) -> tuple[str, str]:
+    """The name of a resource, and its content."""
+    cluster = Cluster.parse(body)
+    return cluster.name, cluster.alt_stat_name
+
+
+@cache
 def version_of(name: str, content: str) -> str:
     """The version under which the toy sends this."""
     return content_version(bytes(Cluster(name=name, alt_stat_name=content)))
@@ -395,7 +404,7 @@ def _parse_sotw(raw: bytes) -> Heard:
     message = pb.DiscoveryResponse.FromString(raw)
     heard = Heard(type_url=message.type_url, nonce=message.nonce, version=message.version_info)
     for packed in message.resources:
-        name = Cluster.parse(packed.value).name
+        name, _ = parse_toy(packed.value)
         assert name not in heard.resources, "R36: a name twice"
         heard.resources[name] = _content(message.type_url, packed)
     return heard
@@ -403,4 +412,4 @@ def _parse_sotw(raw: bytes) -> Heard:
 
 def _content(type_url: str, packed: Any) -> str:
     assert packed.type_url == type_url, "R36: the resource is of another type than the response"
-    return Cluster.parse(packed.value).alt_stat_name
+    return parse_toy(packed.value)[1]

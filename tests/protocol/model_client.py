@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection
+from collections import defaultdict, deque
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from envoy_data_plane.envoy.config.cluster.v3 import Cluster
-
 from protos import discovery_pb2 as pb
-from tests.protocol.conversation import CDS, EDS, LDS
+from tests.protocol.conversation import CDS, EDS, LDS, parse_toy
 
 BAD = "BAD"
 """Content that this client refuses, and with it the whole response."""
@@ -43,16 +41,33 @@ class ModelClient:
     """The types whose last response it refused."""
     moody: bool = False
     """Refuses the next response that has something in it."""
+    whims: defaultdict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
+    """By type: name and content of what it refused on this stream without a reason, so that who looks for the culprit
+    may end there. Content '': that it is gone."""
+    warming: set[str] = field(default_factory=set)
+    """The clusters that are new or changed, and wait for the endpoints that it asked for."""
 
-    def refuses(self, url: str, contents: Collection[str]) -> bool:
-        """Whether it takes nothing of a response with these."""
+    def refuses(self, url: str, contents: Mapping[str, str]) -> bool:
+        """Whether it takes nothing of a response with these, by name."""
         moody = self.moody and bool(contents)
         self.moody = self.moody and not moody
         self.refused_last.discard(url)
-        if moody or any(BAD in content for content in contents):
-            self.refused_last.add(url)
-            return True
-        return False
+        bad = any(BAD in content for content in contents.values())
+        if not moody and not bad:
+            return False
+        self.refused_last.add(url)
+        if not bad:
+            self._note_whim(url, contents)
+        if url == EDS:
+            self.warming -= {name for name, content in contents.items() if BAD in content}
+        return True
+
+    def _note_whim(self, url: str, contents: Mapping[str, str]) -> None:
+        if self.delta and len(contents) > 1:
+            return  # its parts come alone
+        self.whims[url].update(contents.items())
+        if not self.delta and url in COMPLETE:
+            self.whims[url].update((name, "") for name in self.wants[url].held.keys() - contents.keys())
 
     def open_wildcard(self, url: str) -> None:
         want = self.wants.setdefault(url, Want())
@@ -76,11 +91,15 @@ class ModelClient:
         want.names.discard(name)
         if not want.wildcard:
             want.held.pop(name, None)
+        if url == EDS:
+            self.warming.discard(name)
         self._request(url, unsubscribe=(name,))
 
     def reconnect(self) -> None:
         self.outbox.clear()
         self.begun.clear()
+        self.whims.clear()
+        self.warming.clear()
         # A first request without names would mean everything: of a type that it wants nothing of it says nothing.
         self.wants = {url: want for url, want in self.wants.items() if want.wildcard or want.names}
         self.proven = {url for url, want in self.wants.items() if not want.version}
@@ -103,10 +122,13 @@ class ModelClient:
         want = self.wants[message.type_url]
         want.nonce = message.nonce
         found = [one for one in message.resources if one.HasField("resource")]
-        contents = {one.name: (one.version, _content(one.resource.value)) for one in found}
-        if self.refuses(message.type_url, [content for _, content in contents.values()]):
+        contents = {one.name: (one.version, parse_toy(one.resource.value)[1]) for one in found}
+        if self.refuses(message.type_url, {name: content for name, (_, content) in contents.items()}):
+            if message.type_url == EDS:
+                self.warming -= set(message.removed_resources)  # what a refused response says is gone is not said again
             self._request(message.type_url, error="bad")
             return
+        self._warm(message.type_url, contents, message.removed_resources)
         for name, (version, content) in contents.items():
             if name in want.names or want.wildcard:
                 want.held[name] = (version, content)
@@ -118,10 +140,12 @@ class ModelClient:
     def _hear_sotw(self, message: pb.DiscoveryResponse) -> None:
         want = self.wants[message.type_url]
         want.nonce = message.nonce
-        contents = {Cluster.parse(one.value).name: _content(one.value) for one in message.resources}
-        if self.refuses(message.type_url, contents.values()):
+        contents = dict(parse_toy(one.value) for one in message.resources)
+        if self.refuses(message.type_url, contents):
             self._request(message.type_url, error="bad")
             return
+        gone = want.held.keys() - contents.keys() if message.type_url in COMPLETE else set()
+        self._warm(message.type_url, {name: ("", content) for name, content in contents.items()}, gone)
         want.version = message.version_info
         self.proven.add(message.type_url)
         if message.type_url in COMPLETE:
@@ -130,6 +154,16 @@ class ModelClient:
             if name in want.names or want.wildcard:
                 want.held[name] = ("", content)
         self._request(message.type_url)
+
+    def _warm(self, url: str, contents: Mapping[str, tuple[str, str]], removed: Collection[str]) -> None:
+        """Clusters that it takes wait for endpoints, though it has some already."""
+        if url == EDS:
+            self.warming -= {*contents, *removed}
+        elif url == CDS and EDS in self.wants:
+            held = self.wants[CDS].held
+            self.warming -= set(removed)
+            changed = {name for name, one in contents.items() if held.get(name, ("", ""))[1] != one[1]}
+            self.warming |= changed & self.wants[EDS].names
 
     def _request(
         self,
@@ -161,7 +195,3 @@ class ModelClient:
         if error is not None:
             message.error_detail.message = error
         self.outbox.append(message.SerializeToString())
-
-
-def _content(body: bytes) -> str:
-    return Cluster.parse(body).alt_stat_name
