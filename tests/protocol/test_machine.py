@@ -355,7 +355,7 @@ def test_the_client_ends_with_what_a_fresh_process_would_serve(machine: type[Mac
     run_state_machine_as_test(
         type(machine.__name__, (machine,), {"looked": looked}),
         settings=settings(
-            max_examples=60,
+            max_examples=100,
             stateful_step_count=STEPS,
             deadline=None,
             derandomize=True,
