@@ -39,8 +39,6 @@ class Side:
         self.calm_since = talk.now
         self.came_back = False
         """Whether it did since all was quiet."""
-        self.returned = False
-        """Whether this is not its first stream."""
         self.begin()
 
     def begin(self) -> None:
@@ -113,7 +111,7 @@ class Side:
     def reconnect(self, *, to_another: bool) -> None:
         self.looked["reconnects"] += any(want.held for want in self.client.wants.values())
         self.begin()
-        self.unsure = self.came_back = self.returned = True
+        self.unsure = self.came_back = True
         self.talk.reconnect(to_another=to_another)
         self.client.reconnect()
 
@@ -127,7 +125,9 @@ class Side:
         before = self.on_the_way.get(url)
         assert before is None or now - before[1] >= ANSWER_WITHIN, "two of a type on their way"
         self.looked["resends"] += before is not None
-        assert contents(heard) not in self.refused[url] or not heard.resources, "a refused set of versions again"
+        has_it_all = heard.resources.items() <= self.client.contents(url).items()
+        if not (url in (EDS, VHDS) and has_it_all):  # else it follows what waits for it, whatever the client said of it
+            assert contents(heard) not in self.refused[url] or not heard.resources, "a refused set of versions again"
         self.looked["sets beside a refused one"] += bool(self.refused[url] and heard.resources)
         assert all(is_for(name, self.app) for name in heard.resources), "what is another asker's"
         others = any(not is_for(name, self.app) for name in self.talk.world[url])
@@ -198,13 +198,15 @@ class Side:
             return
         removed = self.removed(heard)
         self.looked["clusters that go"] += len(removed)
-        rejected = {url for url, _ in self.talk.stream.progress().rejected}
+        state = self.talk.stream.state()
+        rejected = {url for url, _ in state.rejected}
+        acknowledged = {(of.type_url, one.name) for of in state.types for one in of.acknowledged}
         for url in (LDS, RDS, VHDS):
-            if not self.talk.delta and self.returned and url in rejected:
-                continue  # what a client that came back has in place of what it refuses is not known
             world = self.talk.world.get(url, {})
             for name, (_, content) in self.client.wants.get(url, Want()).held.items():
                 now = world.get(name)
+                if not self.talk.delta and url in rejected and (url, name) not in acknowledged:
+                    continue  # it came back, or this was gone: what it has in place of what it refuses is not known
                 # Else it leads there all the same, or nobody can tell where, or (state of the world) that it goes.
                 if now not in (content, BROKEN) and (now is not None or self.talk.delta or url in COMPLETE):
                     assert content.removeprefix(LEADS) not in removed, f"a cluster before {name} that leads to it"

@@ -69,6 +69,10 @@ class ModelClient:
         if not self.delta and url in COMPLETE:
             self.whims[url].update((name, "") for name in self.wants[url].held.keys() - contents.keys())
 
+    def contents(self, url: str) -> dict[str, str]:
+        """What it holds of a type, by name."""
+        return {name: content for name, (_, content) in self.wants[url].held.items()}
+
     def open_wildcard(self, url: str) -> None:
         want = self.wants.setdefault(url, Want())
         if want.wildcard or want.named:
