@@ -305,7 +305,7 @@ class Machine(RuleBasedStateMachine):
             now = side.talk.world[EDS].get(name)
             if now is None and not self.delta:
                 continue  # there is no way to say so
-            nothing_to_send = now is not None and (BAD in now or now == BROKEN) and name not in held
+            nothing_to_send = now == BROKEN or (now is not None and BAD in now and name not in held)
             assert nothing_to_send, f"{name} waits for endpoints"
 
     def compare_absent(
