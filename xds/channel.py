@@ -390,6 +390,10 @@ class Channel:
         if self.on_demand:
             # Of what it does not hold either, a name that it gave back.
             self.give_back([name for name in push.removed if name not in self.held and name not in self.forced], ())
+        elif self.incremental:
+            # An answer, that there is none.
+            names = self.subscription.names
+            self.forced.update(name for name in push.removed if name in names and name not in self.held)
 
     def _current(self, group: tuple[Resource, ...], find: Callable[[str], Found]) -> tuple[Resource, ...]:
         kept: list[Resource] = []

@@ -128,8 +128,6 @@ class ModelClient:
         found = [one for one in message.resources if one.HasField("resource")]
         contents = {one.name: (one.version, parse_toy(one.resource.value)[1]) for one in found}
         if self.refuses(message.type_url, {name: content for name, (_, content) in contents.items()}):
-            if message.type_url == EDS:
-                self.warming -= set(message.removed_resources)  # what a refused response says is gone is not said again
             self._request(message.type_url, error="bad")
             return
         self._warm(message.type_url, contents, message.removed_resources)

@@ -814,3 +814,21 @@ def test_r47_what_a_client_refused_before_and_is_gone_when_it_comes_back_is_not_
     talk.delta_says(CDS, initial={"a": versions["a"]})
     talk.silence()
     assert not talk.stream.state().rejected
+
+
+@pytest.mark.parametrize("answered", [True, False])
+@pytest.mark.parametrize("url", [EDS, RDS, CDS])
+def test_r33_r46_that_there_is_none_is_said_again_after_a_refused_response_and_after_none(
+    url: str, answered: bool
+) -> None:
+    talk = Talk(True, {url: {"a": "wrong"}})
+    talk.delta_says(url, "a", "b")
+    talk.hears(url, {"a": "wrong"}, removed=("b",), accept=False)
+    if answered:
+        talk.refuses(url, "a is wrong")
+        talk.hears(url, removed=("b",))
+    else:
+        talk.delta_says(url, "c")
+        talk.passes(seconds=31)
+        talk.hears(url, {"a": "wrong"}, removed=("b", "c"))
+    talk.silence()
