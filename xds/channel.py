@@ -293,6 +293,8 @@ class Channel:
             return
         if not (self._holds_all or self.wants(resource.name)):
             return  # it was dropped meanwhile
+        if not self.unproven:  # then all is looked at again with the next change
+            self.marked.add(resource.name)  # if the answer came late it may be gone
         held = self.held.get(resource.name)
         again = held is not None and held.version == resource.version
         if not (again and resource.name in self.refused):  # else it is a newer version that it must not be sent

@@ -478,3 +478,24 @@ def test_r30_a_name_taken_back_before_the_scope_was_known_is_answered_once_it_is
     talk.silence()
     (channel,) = talk.stream._channels.values()
     assert not channel.unanswered
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_is_refused_late_and_gone_by_then_does_not_count_as_rejected(kept: bool) -> None:
+    """`kept`: it refuses a listener too, for which it keeps its clusters."""
+    talk = Talk(True, {CDS: {"a": "wrong"}, LDS: {"m": "wrong"} if kept else {}})
+    talk.delta_says(LDS)
+    talk.delta_says(CDS)
+    cluster = talk.hears(CDS, {"a": "wrong"}, accept=False)
+    talk.passes(seconds=6)
+    if kept:
+        talk.hears(LDS, {"m": "wrong"}, accept=False)
+        talk.refuses(LDS)
+    talk.becomes({CDS: {}})
+    talk.passes(seconds=40)
+    while talk.next() is not None:
+        pass
+    talk.delta_says(CDS, nonce=cluster.nonce, error="a is wrong")
+    while talk.next() is not None:
+        pass
+    assert [one.name for url, one in talk.stream.state().rejected if url == CDS] == []

@@ -276,8 +276,6 @@ class Machine(RuleBasedStateMachine):
         for name, version in rejected.items():
             content = CONTENT_OF_VERSION[version] if version else ""
             now = side.talk.world[url].get(name, "")
-            if side.unsure and not now:
-                continue  # it was gone when the refusal came, too late, and nothing has it looked at again
             assert now in (content, BROKEN), (
                 f"{url} {name} counts as rejected in a version that is past: {content!r}, not {now!r}"
             )
