@@ -101,6 +101,12 @@ class Channel:
         return self.flight is None and not self.unsent
 
     @property
+    def may_hold_unknown(self) -> bool:
+        """Whether the client may hold what nobody knows (state of the world): from an earlier stream, or a table that
+        was gone for a time, which it was not told."""
+        return not self.incremental and (self.unproven or not self.kind.complete)
+
+    @property
     def _holds_all(self) -> bool:
         """Whether the client keeps what it is sent, named or not, until it is told that it is gone."""
         return self.subscription.wildcard and self.kind.scoped
@@ -163,7 +169,8 @@ class Channel:
             self.lost = self.lost and replace(self.lost, owing=False)
         self.forced |= change.asked
         if self.refused_versions:
-            self._forget_refusals_of(change.asked)
+            known = self.scope.members if before.wildcard else _NO_NAMES
+            self._forget_refusals_of(change.asked - known)
         if change.dropped:
             self._forget_unwanted()
 
@@ -251,8 +258,9 @@ class Channel:
         for resource in push.changed:
             if self.on_demand and resource.missing:
                 continue
-            if self.held.get(resource.name) is not resource:  # else: what it had, sent again
-                self.refused.pop(resource.name, None)
+            refusal = self.refused.get(resource.name)
+            if refusal is not None and refusal.version == resource.version:  # else it refuses another one still
+                del self.refused[resource.name]
             if self._holds_all or self.wants(resource.name):
                 self.held[resource.name] = resource
         for name in push.removed:
@@ -361,6 +369,10 @@ class Channel:
         """Whether the client has any version of this: not so if it was sent one, and the answer never came."""
         held = self.held.get(name)
         return held is not None and held.version != ""
+
+    def has_unknown(self, name: str) -> bool:
+        """Whether the client refuses this, and may have another version of it that nobody knows."""
+        return name in self.refused and name in self.held and not self.has_some(name)
 
     def _surely_has(self, name: str) -> bool:
         """Whether the client has what is `held`."""
@@ -473,7 +485,7 @@ class Channel:
         refusal = self.refused.get(name)
         forced = name in self.forced
         if refusal is not None and refusal.version == resource.version:
-            return held if forced and held is not None and held.packed else None
+            return held if forced and held is not None and held.packed and held.version != refusal.version else None
         self.refused.pop(name, None)
         if held is None or held.version != resource.version or name in self.doubted:
             return resource

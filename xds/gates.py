@@ -116,6 +116,8 @@ class Gates:
                 if name in channel.doubted:
                     return None
                 if (held := channel.held.get(name)) is None:
+                    if channel.may_hold_unknown:
+                        return None
                     continue
                 # Which clusters a table or a listener names is not known, nor what a client has from an earlier stream.
                 if channel.kind != VIRTUAL_HOST or (held.foreign and held.version):

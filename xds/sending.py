@@ -40,7 +40,8 @@ def mark_followers(channels: Mapping[str, Channel], kind: Kind, push: Push) -> t
         for table in push.changed:
             # The listener of a new table waits for a virtual host; Envoy asks for one on the first table only.
             prefix = f"{table.name}/"
-            members = [name for name in hosts.scope.members | hosts.subscription.names if name.startswith(prefix)]
+            names = hosts.scope.members | hosts.subscription.names
+            members = [name for name in names if name.startswith(prefix) and not hosts.has_unknown(name)]
             hosts.forced.update(sorted(members)[:1] if tables.has_some(table.name) else members)
         return (hosts,)
     return ()

@@ -161,8 +161,8 @@ class Side:
 
     def check_left(self, heard: Heard) -> None:
         """What is there stays, in some version, refused or not and derivable or not."""
-        if self.keeps_a_set_of(heard.type_url):
-            return
+        if heard.type_url == EDS or self.keeps_a_set_of(heard.type_url):
+            return  # that there is no assignment takes no hosts away: a cluster need not wait for it
         if not self.talk.delta and self.unsure:
             return  # what it took and answered too late does not count as held, nor is it in the parts of a refused set
         there = {name for name in self.talk.world[heard.type_url] if is_for(name, self.app)}
@@ -198,15 +198,10 @@ class Side:
             return
         removed = self.removed(heard)
         self.looked["clusters that go"] += len(removed)
-        state = self.talk.stream.state()
-        rejected = {url for url, _ in state.rejected}
-        acknowledged = {(of.type_url, one.name) for of in state.types for one in of.acknowledged}
         for url in (LDS, RDS, VHDS):
             world = self.talk.world.get(url, {})
             for name, (_, content) in self.client.wants.get(url, Want()).held.items():
                 now = world.get(name)
-                if not self.talk.delta and url in rejected and (url, name) not in acknowledged:
-                    continue  # it came back, or this was gone: what it has in place of what it refuses is not known
                 # Else it leads there all the same, or nobody can tell where, or (state of the world) that it goes.
                 if now not in (content, BROKEN) and (now is not None or self.talk.delta or url in COMPLETE):
                     assert content.removeprefix(LEADS) not in removed, f"a cluster before {name} that leads to it"

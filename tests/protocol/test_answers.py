@@ -832,3 +832,14 @@ def test_r33_r46_that_there_is_none_is_said_again_after_a_refused_response_and_a
         talk.passes(seconds=31)
         talk.hears(url, {"a": "wrong"}, removed=("b", "c"))
     talk.silence()
+
+
+def test_r47_sotw_a_name_beside_the_wildcard_brings_no_refused_set_back() -> None:
+    talk = Talk(False, {CDS: {"a": "wrong", "b": "1"}})
+    talk.sotw_says(CDS, version="of another replica")
+    talk.hears(CDS, {"a": "wrong", "b": "1"}, accept=False)
+    talk.refuses(CDS)
+    talk.sotw_says(CDS, "*", "a", version="of another replica")
+    talk.silence()
+    talk.becomes({CDS: {"a": "right", "b": "1"}})
+    talk.hears(CDS, {"a": "right", "b": "1"})

@@ -499,3 +499,60 @@ def test_what_is_refused_late_and_gone_by_then_does_not_count_as_rejected(kept: 
     while talk.next() is not None:
         pass
     assert [one.name for url, one in talk.stream.state().rejected if url == CDS] == []
+
+
+def test_r62_a_host_of_which_the_client_may_have_any_version_stays_when_its_table_is_sent_again() -> None:
+    """It took the first, answered too late, and refuses the second: there is none that could follow the table."""
+    talk = Talk(True, {RDS: {"80": "1"}, VHDS: {"80/b": "1"}})
+    talk.delta_says(RDS, "80")
+    talk.hears(RDS, {"80": "1"})
+    talk.delta_says(VHDS)
+    talk.hears(VHDS, {"80/b": "1"}, accept=False)
+    talk.becomes({VHDS: {"80/b": "wrong"}})
+    talk.passes(seconds=31)
+    talk.hears(VHDS, {"80/b": "wrong"}, accept=False)
+    talk.refuses(VHDS)
+    talk.silence()
+    talk.becomes({RDS: {"80": "2"}})
+    talk.hears(RDS, {"80": "2"})
+    talk.silence()
+    talk.becomes({VHDS: {"80/b": "right"}})
+    talk.hears(VHDS, {"80/b": "right"})
+
+
+def test_r47_sotw_an_answer_that_comes_too_late_ends_no_refusal_of_what_came_after() -> None:
+    talk = Talk(False, {LDS: {"l": "1"}})
+    talk.sotw_says(LDS)
+    talk.hears(LDS, {"l": "1"})
+    talk.becomes({LDS: {"l": "wrong"}})
+    talk.hears(LDS, {"l": "wrong"}, accept=False)
+    talk.refuses(LDS)
+    talk.becomes({LDS: {"l": "2"}})
+    late = talk.hears(LDS, {"l": "2"}, accept=False)
+    talk.becomes({LDS: {"l": "wrong"}})
+    talk.passes(seconds=40)
+    talk.silence()
+    talk.sotw_says(LDS, nonce=late.nonce, version=late.version)
+    talk.silence()
+    assert [one.name for _, one in talk.stream.state().rejected] == ["l"]
+    talk.stream.reassign(talk.stream.asker)
+    talk.silence()
+
+
+def test_r62_a_host_that_is_refused_as_it_was_before_does_not_follow_its_table() -> None:
+    """It is not known whether the client has it: its removal was not answered in time."""
+    talk = Talk(True, {RDS: {"80": "1"}, VHDS: {"80/b": "1"}})
+    talk.delta_says(RDS, "80")
+    talk.hears(RDS, {"80": "1"})
+    talk.delta_says(VHDS)
+    talk.hears(VHDS, {"80/b": "1"})
+    talk.becomes({VHDS: {}})
+    talk.hears(VHDS, removed=("80/b",), accept=False)
+    talk.becomes({VHDS: {"80/b": "1"}})
+    talk.passes(seconds=31)
+    talk.hears(VHDS, {"80/b": "1"}, accept=False)
+    talk.refuses(VHDS)
+    talk.silence()
+    talk.becomes({RDS: {"80": "2"}})
+    talk.hears(RDS, {"80": "2"})
+    talk.silence()

@@ -200,7 +200,7 @@ class Machine(RuleBasedStateMachine):
             self.exchange(burst=True)
         url = data.draw(st.sampled_from(self.urls()))
         if any(url in side.client.wants and side.keeps_a_set_of(url) for side in self.sides):
-            return  # an answer on an older set that comes too late has a set that was refused forgotten
+            return  # not held to anything yet: answers too late of a client whose set is not known
         for _ in range(2):
             name = data.draw(st.sampled_from(NAMES[url]))
             self.differs({url: {name: data.draw(ONE[url])}})
@@ -260,7 +260,7 @@ class Machine(RuleBasedStateMachine):
             if not side.unsure and not side.keeps_a_set_of(url):
                 self.compare_acknowledged(url, want, world, acknowledged.get(url, {}))
             self.compare_absent(side, url, want, world, rejected.keys())
-        self.compare_warming(side)
+        self.compare_warming(side, acknowledged.get(EDS, {}))
         if not rejected and BROKEN not in {content for names in side.talk.world.values() for content in names.values()}:
             side.unsure = False
 
@@ -293,17 +293,17 @@ class Machine(RuleBasedStateMachine):
             assert acknowledged.get(name) == held.get(name), f"{url} {name} is not what the client has"
             self.looked["acknowledged"] += name in held
 
-    def compare_warming(self, side: Side) -> None:
+    def compare_warming(self, side: Side, acknowledged: Mapping[str, str]) -> None:
         """Every cluster that came was followed by its endpoints; by what the client had of them, where it refuses what
         there is."""
         if side.unsure:
             return
-        held = side.client.wants[EDS].held if EDS in side.client.wants else {}
         for name in side.client.warming:
             now = side.talk.world[EDS].get(name)
             if now is None and not self.delta:
                 continue  # there is no way to say so
-            nothing_to_send = now == BROKEN or (now is not None and BAD in now and name not in held)
+            refused = now is not None and (BAD in now or (name, now) in side.client.whims[EDS])
+            nothing_to_send = now == BROKEN or (refused and name not in acknowledged)
             assert nothing_to_send, f"{name} waits for endpoints"
 
     def compare_absent(

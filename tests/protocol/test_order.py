@@ -124,6 +124,32 @@ def test_r40_a_cluster_stays_while_the_route_that_leaves_it_is_refused(delta: bo
     talk.hears(CDS, {} if delta else {"b": "1"}, removed=("a",) if delta else ())
 
 
+@pytest.mark.parametrize("to_another", [False, True])
+@pytest.mark.parametrize("url", [LDS, RDS])
+def test_r40_sotw_a_cluster_stays_while_what_may_lead_to_it_since_an_earlier_stream_is_refused(
+    url: str, to_another: bool
+) -> None:
+    """What that is the client does not say."""
+    talk = settled(False)
+    clusters, routes = talk.accepted[CDS], talk.accepted[url]
+    name = "80" if url == RDS else "l"
+    talk.reconnect(to_another=to_another)
+    talk.sotw_says(CDS, version=clusters)
+    talk.silence()
+    talk.becomes({url: {name: "wrong"}})
+    talk.sotw_says(url, *(["80"] if url == RDS else []), version=routes)
+    talk.hears(url, {name: "wrong"}, accept=False)
+    talk.refuses(url)
+    talk.becomes({CDS: {"b": "1"}})
+    talk.hears(CDS, {"a": "1", "b": "1"})
+    talk.passes(minutes=1)
+    talk.silence()
+    talk.becomes({url: {name: "right"}})
+    talk.hears(url, {name: "right"})
+    talk.hears(CDS, {"b": "1"})
+    talk.silence()
+
+
 @both
 def test_r40_a_removal_waits_for_an_answer_but_not_for_ever(delta: bool) -> None:
     talk = settled(delta)
