@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections import deque
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import pytest
 
@@ -92,6 +93,24 @@ def pumping(talk: Talk, wire: FakeWire) -> Pump:
     return Pump(wire=wire, stream=talk.stream, parse=parse, now=lambda: datetime.now(UTC))
 
 
+S = TypeVar("S", bound=Stream)
+
+
+def stream_of(kind: type[S], talk: Talk, now: datetime) -> S:
+    """Another sort of stream to what the talk's own is to."""
+    return kind(
+        stream_id="1",
+        delta=True,
+        node=Node(id="n"),
+        asker=talk.stream.asker,
+        memo=talk.memo,
+        secrets=NoSecrets(),
+        report=print,
+        readers=Readers(generation=1),
+        now=now,
+    )
+
+
 class Clockwork(Stream):
     """Nothing to send; `ticks` counts how often it was told the time, `turns` how often its pump came to rest."""
 
@@ -114,17 +133,7 @@ class Clockwork(Stream):
 
 async def test_the_stream_is_told_the_time_when_it_is_due_and_when_it_is_restless() -> None:
     talk, now = Talk(True, {CDS: {"a": "1"}}), datetime.now(UTC)
-    stream = Clockwork(
-        stream_id="1",
-        delta=True,
-        node=Node(id="n"),
-        asker=talk.stream.asker,
-        memo=talk.memo,
-        secrets=NoSecrets(),
-        report=print,
-        readers=Readers(generation=1),
-        now=now,
-    )
+    stream = stream_of(Clockwork, talk, now)
     stream.at, stream.ticks, stream.turns, stream.wound = now + timedelta(minutes=1), 0, 0, False
     clock = [now]
     pump = Pump(wire=FakeWire(), stream=stream, parse=parse_delta_request, now=lambda: clock[0])
@@ -268,17 +277,7 @@ class Unending(Stream):
 async def test_r54_two_requests_are_heard_for_each_push_where_there_is_no_end_of_either() -> None:
     talk, wire = Talk(True, {CDS: {"a": "1"}}), FakeWire()
     wire.accepts = False
-    talk.stream = Unending(
-        stream_id="1",
-        delta=True,
-        node=Node(id="n"),
-        asker=talk.stream.asker,
-        memo=talk.memo,
-        secrets=NoSecrets(),
-        report=print,
-        readers=Readers(generation=1),
-        now=talk.now,
-    )
+    talk.stream = stream_of(Unending, talk, talk.now)
     for _ in range(1000):
         wire.ask(CDS)
     pump = pumping(talk, wire)
